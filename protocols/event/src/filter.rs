@@ -1,0 +1,298 @@
+//! Which events a subscription lets pass: the filter dialects of the CloudEvents Subscriptions
+//! API (3.2.4): `exact`, `prefix`, `suffix`, `all`, `any`, `not`, `sql`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
+
+use crate::event::CloudEvent;
+use crate::refusal::InvalidInput;
+
+/// The deepest nesting of filters.
+const DEPTH_MAX: usize = 16;
+/// The most filters within one subscription.
+const NODES_MAX: usize = 512;
+
+/// One filter expression, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// The attribute's text is the given one.
+    Exact(Vec<Comparison>),
+    /// The attribute's text begins with the given one.
+    Prefix(Vec<Comparison>),
+    /// The attribute's text ends with the given one.
+    Suffix(Vec<Comparison>),
+    /// All of these let the event pass.
+    All(Vec<Self>),
+    /// At least one of these does.
+    Any(Vec<Self>),
+    /// This one does not.
+    Not(Box<Self>),
+}
+
+/// An attribute and the text that it is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The attribute's name.
+    pub attribute: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Filter {
+    /// Reads a list of filters, as subscriptions hold them.
+    pub fn parse_list(value: &Value) -> Result<Vec<Self>, InvalidInput> {
+        let Value::Array(list) = value else {
+            return Err(InvalidInput::new("filters", "expected a list of filters"));
+        };
+        let mut nodes = 0;
+        let parse =
+            |(index, value)| Self::parse_at(value, &format!("filters[{index}]"), 0, &mut nodes);
+        list.iter().enumerate().map(parse).collect()
+    }
+
+    fn parse_at(
+        value: &Value,
+        path: &str,
+        depth: usize,
+        nodes: &mut usize,
+    ) -> Result<Self, InvalidInput> {
+        *nodes += 1;
+        if depth > DEPTH_MAX || *nodes > NODES_MAX {
+            return Err(InvalidInput::new(
+                path,
+                format!("expected at most {NODES_MAX} filters, nested at most {DEPTH_MAX} deep"),
+            ));
+        }
+        let Some((dialect, body)) = value.as_object().and_then(single) else {
+            return Err(InvalidInput::new(
+                path,
+                "expected an object with one member, the dialect",
+            ));
+        };
+        let path = format!("{path}.{dialect}");
+        let mut nested = |body: &Value| -> Result<Vec<Self>, InvalidInput> {
+            let list = body.as_array().filter(|list| !list.is_empty());
+            let list = list
+                .ok_or_else(|| InvalidInput::new(&*path, "expected a non-empty list of filters"))?;
+            let parse = |(index, value)| {
+                Self::parse_at(value, &format!("{path}[{index}]"), depth + 1, nodes)
+            };
+            list.iter().enumerate().map(parse).collect()
+        };
+        match dialect {
+            "exact" => Ok(Self::Exact(comparisons(body, &path)?)),
+            "prefix" => Ok(Self::Prefix(comparisons(body, &path)?)),
+            "suffix" => Ok(Self::Suffix(comparisons(body, &path)?)),
+            "all" => Ok(Self::All(nested(body)?)),
+            "any" => Ok(Self::Any(nested(body)?)),
+            "not" => Ok(Self::Not(Box::new(Self::parse_at(
+                body,
+                &path,
+                depth + 1,
+                nodes,
+            )?))),
+            _ => Err(InvalidInput::new(
+                path,
+                "expected one of the dialects exact, prefix, suffix, all, any, not, sql",
+            )),
+        }
+    }
+
+    /// Whether `event` passes.
+    #[must_use]
+    pub fn matches(&self, event: &CloudEvent) -> bool {
+        match self {
+            Self::Exact(list) => list
+                .iter()
+                .all(|c| c.holds(event, |found, text| found == text)),
+            Self::Prefix(list) => list
+                .iter()
+                .all(|c| c.holds(event, |found, text| found.starts_with(text))),
+            Self::Suffix(list) => list
+                .iter()
+                .all(|c| c.holds(event, |found, text| found.ends_with(text))),
+            Self::All(filters) => filters.iter().all(|filter| filter.matches(event)),
+            Self::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
+            Self::Not(filter) => !filter.matches(event),
+        }
+    }
+
+    /// The filter in the form of the Subscriptions API.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let compared = |list: &[Comparison]| -> Value {
+            list.iter()
+                .map(|c| (c.attribute.clone(), Value::from(&*c.text)))
+                .collect()
+        };
+        let nested = |filters: &[Self]| -> Value { filters.iter().map(Self::to_json).collect() };
+        let (dialect, body) = match self {
+            Self::Exact(list) => ("exact", compared(list)),
+            Self::Prefix(list) => ("prefix", compared(list)),
+            Self::Suffix(list) => ("suffix", compared(list)),
+            Self::All(filters) => ("all", nested(filters)),
+            Self::Any(filters) => ("any", nested(filters)),
+            Self::Not(filter) => ("not", filter.to_json()),
+        };
+        Value::Object([(dialect.to_owned(), body)].into_iter().collect())
+    }
+}
+
+impl Comparison {
+    fn holds(&self, event: &CloudEvent, test: fn(&str, &str) -> bool) -> bool {
+        attribute_text(event, &self.attribute).is_some_and(|found| test(&found, &self.text))
+    }
+}
+
+/// The canonical text of the attribute `name`; `None` when the event does not have it.
+#[must_use]
+pub fn attribute_text<'a>(event: &'a CloudEvent, name: &str) -> Option<Cow<'a, str>> {
+    let text = match name {
+        "id" => event.id(),
+        "source" => event.source(),
+        "type" => event.ty(),
+        "specversion" => crate::event::SPEC_VERSION,
+        "subject" => event.subject()?,
+        "time" => event.time()?,
+        "datacontenttype" => event.datacontenttype()?,
+        "dataschema" => event.dataschema()?,
+        extension => {
+            return event.extension(extension).map(|value| match value {
+                crate::attribute::AttributeValue::String(text) => Cow::Borrowed(&**text),
+                other => Cow::Owned(other.to_string()),
+            });
+        }
+    };
+    Some(Cow::Borrowed(text))
+}
+
+fn single(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
+    let (name, value) = object.iter().next().filter(|_| object.len() == 1)?;
+    Some((name, value))
+}
+
+fn comparisons(body: &Value, path: &str) -> Result<Vec<Comparison>, InvalidInput> {
+    let expected = || {
+        InvalidInput::new(
+            path,
+            "expected an object of attribute names and non-empty texts",
+        )
+    };
+    let object = body
+        .as_object()
+        .filter(|object| !object.is_empty())
+        .ok_or_else(expected)?;
+    let read = |(attribute, text): (&String, &Value)| {
+        let text = text
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .ok_or_else(expected)?;
+        Ok(Comparison {
+            attribute: attribute.clone(),
+            text: text.to_owned(),
+        })
+    };
+    object.iter().map(read).collect()
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::parse_at(&value, "filter", 0, &mut 0).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event() -> CloudEvent {
+        let mut builder = CloudEvent::builder();
+        for (name, text) in [
+            ("specversion", "1.0"),
+            ("id", "1"),
+            ("source", "/shop/eu"),
+            ("type", "order.created"),
+            ("region", "eu-west"),
+        ] {
+            builder.attribute(name, text).unwrap();
+        }
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn dialects_let_pass_what_they_say() {
+        let rows = [
+            (json!([]), true),
+            (json!([{"exact": {"type": "order.created"}}]), true),
+            (
+                json!([{"exact": {"type": "order.created", "region": "us"}}]),
+                false,
+            ),
+            (
+                json!([{"prefix": {"source": "/shop"}}, {"suffix": {"region": "west"}}]),
+                true,
+            ),
+            (json!([{"exact": {"missing": "x"}}]), false),
+            (json!([{"not": {"exact": {"missing": "x"}}}]), true),
+            (
+                json!([{"any": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]),
+                true,
+            ),
+            (
+                json!([{"all": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]),
+                false,
+            ),
+        ];
+        for (filters, expected) in rows {
+            let parsed = Filter::parse_list(&filters).unwrap();
+            assert_eq!(
+                parsed.iter().all(|filter| filter.matches(&event())),
+                expected,
+                "{filters}"
+            );
+            let written: Value = parsed.iter().map(Filter::to_json).collect();
+            assert_eq!(written, filters);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_filter_is_refused_with_its_place() {
+        let rows = [
+            (json!({}), "filters"),
+            (json!([1]), "filters[0]"),
+            (json!([{}]), "filters[0]"),
+            (json!([{"exact": {}, "prefix": {}}]), "filters[0]"),
+            (json!([{"exact": {}}]), "filters[0].exact"),
+            (json!([{"exact": {"type": ""}}]), "filters[0].exact"),
+            (json!([{"exact": {"type": 1}}]), "filters[0].exact"),
+            (json!([{"any": []}]), "filters[0].any"),
+            (json!([{"not": {"some": 1}}]), "filters[0].not.some"),
+            (
+                json!([{"all": [{"exact": {"a": "b"}}, {"fuzzy": {}}]}]),
+                "filters[0].all[1].fuzzy",
+            ),
+        ];
+        for (filters, place) in rows {
+            assert_eq!(
+                Filter::parse_list(&filters).unwrap_err().field,
+                place,
+                "{filters}"
+            );
+        }
+        let mut deep = json!({"exact": {"a": "b"}});
+        for _ in 0..40 {
+            deep = json!({"not": deep});
+        }
+        assert!(Filter::parse_list(&json!([deep])).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! The ports through which every protocol hands over events.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::receipt::Receipt;
+use crate::refusal::Refusal;
+use crate::submission::{Handshake, Submission};
+
+/// The answers to a list of submissions, in their order, once each is durable or refused.
+pub type Ingested = BoxFuture<'static, Vec<Result<Receipt, Refusal>>>;
+
+/// The way in. Each event of a list stands alone: one may be stored and the next refused.
+pub trait Ingest: Send + Sync {
+    /// Takes the submissions in their order. They are on their way to the disk when this returns;
+    /// the future only waits for what became of them, so that a client that leaves meanwhile has
+    /// still handed over its events.
+    fn ingest(&self, submissions: Vec<Submission>) -> Ingested;
+
+    /// Completes when there is room again after a [`Refusal::Busy`], or at once when there is.
+    fn room(&self) -> BoxFuture<'static, ()>;
+}
+
+/// The exchanges under which events are taken exactly once (MQTT 5.0 section 4.3.3, QoS 2). One
+/// opens when a [`Submission`] that carries it is committed, in the same commit, and stays open
+/// over restarts: the same event sent again meanwhile is answered with the first one's receipt.
+pub trait Handshakes: Send + Sync {
+    /// Closes the exchange. Once the future completes that is durable, and the same packet
+    /// identifier stands for a new event.
+    fn release(&self, handshake: Handshake) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// Closes all exchanges of a session that has ended.
+    fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// The packet identifiers of the open exchanges of a session, in order.
+    fn open_in_session(&self, client_id: &str) -> Vec<u16>;
+}

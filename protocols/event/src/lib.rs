@@ -1,0 +1,32 @@
+//! The words that every part of the gateway speaks: what an event is, who sent it, what became of
+//! it. Nothing in this crate reads or writes anything outside its arguments.
+
+pub mod attribute;
+pub mod clock;
+pub mod data;
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod header;
+pub mod ingest;
+pub mod json;
+pub mod principal;
+pub mod receipt;
+pub mod refusal;
+pub mod submission;
+pub mod subscription;
+pub mod trace;
+
+pub use attribute::{AttributeName, AttributeValue, InvalidAttribute};
+pub use clock::{Clock, Timestamp};
+pub use data::Data;
+pub use delivery::{Delivery, Outcome, Sink};
+pub use event::{CloudEvent, EventBuilder};
+pub use filter::Filter;
+pub use ingest::{Handshakes, Ingest, Ingested};
+pub use principal::Principal;
+pub use receipt::{Receipt, Sequence, Status};
+pub use refusal::{InvalidInput, Refusal};
+pub use submission::{Binding, Handshake, Origin, Protocol, StoredEvent, Submission};
+pub use subscription::Subscription;
+pub use trace::TraceContext;

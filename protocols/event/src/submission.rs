@@ -1,0 +1,147 @@
+//! An event on its way in, with everything known about how it came; and the same event once stored.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::event::CloudEvent;
+use crate::principal::{Method, Principal};
+use crate::receipt::Sequence;
+use crate::trace::TraceContext;
+
+/// Over what an event came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP/1.1 or HTTP/2.
+    Http,
+    /// MQTT 3.1.1.
+    Mqtt311,
+    /// MQTT 5.0.
+    Mqtt5,
+    /// The gateway itself: requeue, lifecycle and audit events.
+    Internal,
+}
+
+impl Protocol {
+    /// The word for metrics and journeys.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Mqtt311 => "mqtt-3.1.1",
+            Self::Mqtt5 => "mqtt-5",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// How an event was normalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Binding {
+    /// Attributes beside the payload (HTTP headers, MQTT 5 user properties).
+    Binary,
+    /// One JSON object.
+    Structured,
+    /// One of a JSON array.
+    Batch,
+    /// Kyma's `/v1/events` body.
+    KymaV1,
+    /// Kyma's `/v2/events` body.
+    KymaV2,
+    /// A payload without attributes, turned into an event by the topic mapping.
+    Mapped,
+}
+
+impl Binding {
+    /// The word for journeys.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Structured => "structured",
+            Self::Batch => "batch",
+            Self::KymaV1 => "kyma-v1",
+            Self::KymaV2 => "kyma-v2",
+            Self::Mapped => "mapped",
+        }
+    }
+}
+
+/// Where an event came from, as far as the connection tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Over what.
+    pub protocol: Protocol,
+    /// How it was normalized.
+    pub binding: Binding,
+    /// The peer's address; `None` for events of the gateway itself.
+    pub remote: Option<SocketAddr>,
+    /// What the sender addressed: the request path, or the MQTT topic.
+    pub address: Box<str>,
+    /// The MQTT client identifier.
+    pub client_id: Option<Arc<str>>,
+}
+
+/// The MQTT exchange under which an event counts once however often it is sent: a session and a
+/// packet identifier (MQTT 5.0 section 4.3.3, QoS 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handshake {
+    /// The session's client identifier.
+    pub client_id: Arc<str>,
+    /// The packet identifier of the PUBLISH.
+    pub packet_id: u16,
+}
+
+/// An event handed over by a protocol.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The event.
+    pub event: CloudEvent,
+    /// Who hands it over.
+    pub principal: Arc<Principal>,
+    /// How it came.
+    pub origin: Origin,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+    /// Set when the sender asks for exactly once (QoS 2).
+    pub handshake: Option<Handshake>,
+    /// The identifier was made by the gateway for this very event, so that no other can have it.
+    pub id_assigned: bool,
+}
+
+/// An event in the journal, with where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the journal.
+    pub sequence: Sequence,
+    /// When the gateway took it.
+    pub received_at: Timestamp,
+    /// The event.
+    pub event: CloudEvent,
+    /// The name of the principal who sent it, and how they were recognized.
+    pub sender: Sender,
+    /// How it came.
+    pub origin: Origin,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+}
+
+/// The sender of a stored event, for journeys and the `authcontext` extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The principal's name.
+    pub name: Arc<str>,
+    /// How they were recognized.
+    pub method: Method,
+}
+
+impl From<&Principal> for Sender {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            name: principal.shared_name(),
+            method: principal.method(),
+        }
+    }
+}
