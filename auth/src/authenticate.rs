@@ -64,21 +64,13 @@ impl Authenticator {
     /// Takes anyone on this machine as `anonymous`: development mode.
     #[must_use]
     pub fn anonymous_on_loopback() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "auth is where a principal is made"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "auth is where a principal is made")]
         let principal = Principal::vouch_for("anonymous", Method::Anonymous, None);
-        Self {
-            anonymous: Some(Arc::new(principal)),
-        }
+        Self { anonymous: Some(Arc::new(principal)) }
     }
 
     /// Says who presents `credential` from `remote`.
-    #[expect(
-        clippy::unused_async,
-        reason = "token introspection and key fetching will wait here"
-    )]
+    #[expect(clippy::unused_async, reason = "token introspection and key fetching will wait here")]
     pub async fn authenticate(
         &self,
         credential: &Credential,

@@ -66,11 +66,7 @@ impl Timestamp {
         if text.get(17..19) == Some("60") {
             plain.replace_range(17..19, "59");
         }
-        let fraction = plain
-            .bytes()
-            .skip(20)
-            .take_while(u8::is_ascii_digit)
-            .count();
+        let fraction = plain.bytes().skip(20).take_while(u8::is_ascii_digit).count();
         if plain.as_bytes().get(19) == Some(&b'.') && fraction > 9 {
             plain.replace_range(29..20 + fraction, "");
         }
@@ -147,10 +143,7 @@ impl Clock {
         if let Some(hand) = &self.0 {
             return Timestamp(hand.load(Ordering::Acquire));
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the clock that others take"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the clock that others take")]
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp::default().after(since_epoch.unwrap_or_default())
     }

@@ -81,9 +81,7 @@ pub fn essence(media_type: &str) -> &str {
 fn charset(media_type: &str) -> Option<&str> {
     media_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("charset")
-            .then(|| value.trim().trim_matches('"'))
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -100,32 +98,14 @@ mod tests {
     fn a_body_is_what_it_declares_or_bytes() {
         let of =
             |ty: &str, body: &'static [u8]| Data::from_body(Some(ty), Bytes::from_static(body));
-        assert!(matches!(
-            of("application/json", b"{\"a\":1.10}"),
-            Data::Json(_)
-        ));
-        assert!(matches!(
-            of("Application/Vnd.X+JSON; v=1", b" 1 "),
-            Data::Json(_)
-        ));
-        assert!(matches!(
-            of("application/json", b"{broken"),
-            Data::Binary(_)
-        ));
-        assert!(matches!(
-            of("application/json", b"\"\xff\""),
-            Data::Binary(_)
-        ));
+        assert!(matches!(of("application/json", b"{\"a\":1.10}"), Data::Json(_)));
+        assert!(matches!(of("Application/Vnd.X+JSON; v=1", b" 1 "), Data::Json(_)));
+        assert!(matches!(of("application/json", b"{broken"), Data::Binary(_)));
+        assert!(matches!(of("application/json", b"\"\xff\""), Data::Binary(_)));
         assert!(matches!(of("text/plain", b"hi"), Data::Text(_)));
-        assert!(matches!(
-            of("text/plain; charset=latin1", b"hi"),
-            Data::Binary(_)
-        ));
+        assert!(matches!(of("text/plain; charset=latin1", b"hi"), Data::Binary(_)));
         assert!(matches!(of("text/plain", b"\xff"), Data::Binary(_)));
         assert!(matches!(of("image/png", b"hi"), Data::Binary(_)));
-        assert!(matches!(
-            Data::from_body(None, Bytes::from_static(b"{}")),
-            Data::Binary(_)
-        ));
+        assert!(matches!(Data::from_body(None, Bytes::from_static(b"{}")), Data::Binary(_)));
     }
 }

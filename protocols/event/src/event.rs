@@ -103,9 +103,7 @@ impl CloudEvent {
     #[must_use]
     pub fn extension(&self, name: &str) -> Option<&AttributeValue> {
         let extensions = &self.attributes.extensions;
-        let at = extensions
-            .binary_search_by(|(known, _)| known.as_str().cmp(name))
-            .ok()?;
+        let at = extensions.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
         Some(&extensions[at].1)
     }
 
@@ -138,25 +136,17 @@ impl CloudEvent {
             ("time", own.time.as_deref()),
             ("dataschema", own.dataschema.as_deref()),
         ];
-        [
-            ("id", &*own.id),
-            ("source", &*own.source),
-            ("type", &*own.ty),
-        ]
-        .into_iter()
-        .chain(
-            optional
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
-        .map(|(name, value)| (name, Cow::Borrowed(value)))
-        .chain(own.extensions.iter().map(|(name, value)| {
-            let text = match value {
-                AttributeValue::String(text) => Cow::Borrowed(&**text),
-                other => Cow::Owned(other.to_string()),
-            };
-            (name.as_str(), text)
-        }))
+        [("id", &*own.id), ("source", &*own.source), ("type", &*own.ty)]
+            .into_iter()
+            .chain(optional.into_iter().filter_map(|(name, value)| Some((name, value?))))
+            .map(|(name, value)| (name, Cow::Borrowed(value)))
+            .chain(own.extensions.iter().map(|(name, value)| {
+                let text = match value {
+                    AttributeValue::String(text) => Cow::Borrowed(&**text),
+                    other => Cow::Owned(other.to_string()),
+                };
+                (name.as_str(), text)
+            }))
     }
 }
 
@@ -247,10 +237,7 @@ impl EventBuilder {
             ty: self.ty.ok_or_else(|| missing("type"))?,
             ..self.rest
         };
-        Ok(CloudEvent {
-            attributes,
-            data: self.data,
-        })
+        Ok(CloudEvent { attributes, data: self.data })
     }
 }
 
@@ -296,12 +283,7 @@ mod tests {
 
     fn minimal() -> EventBuilder {
         let mut builder = CloudEvent::builder();
-        for (name, text) in [
-            ("specversion", "1.0"),
-            ("id", "1"),
-            ("source", "/s"),
-            ("type", "t"),
-        ] {
+        for (name, text) in [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t")] {
             builder.attribute(name, text).unwrap();
         }
         builder
@@ -311,12 +293,9 @@ mod tests {
     fn every_required_attribute_is_asked_for_by_name() {
         for left_out in ["specversion", "id", "source", "type"] {
             let mut builder = CloudEvent::builder();
-            for (name, text) in [
-                ("specversion", "1.0"),
-                ("id", "1"),
-                ("source", "/s"),
-                ("type", "t"),
-            ] {
+            for (name, text) in
+                [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t")]
+            {
                 if name != left_out {
                     builder.attribute(name, text).unwrap();
                 }
@@ -354,9 +333,7 @@ mod tests {
     fn extensions_are_found_by_name_whatever_their_order() {
         let mut builder = minimal();
         builder.attribute("zeta", "z").unwrap();
-        builder
-            .extension("alpha", AttributeValue::Integer(7))
-            .unwrap();
+        builder.extension("alpha", AttributeValue::Integer(7)).unwrap();
         let event = builder.build().unwrap();
         assert_eq!(event.extension("alpha"), Some(&AttributeValue::Integer(7)));
         assert_eq!(event.extension("beta"), None);

@@ -66,10 +66,7 @@ impl Filter {
             ));
         }
         let Some((dialect, body)) = value.as_object().and_then(single) else {
-            return Err(InvalidInput::new(
-                path,
-                "expected an object with one member, the dialect",
-            ));
+            return Err(InvalidInput::new(path, "expected an object with one member, the dialect"));
         };
         let path = format!("{path}.{dialect}");
         let mut nested = |body: &Value| -> Result<Vec<Self>, InvalidInput> {
@@ -87,12 +84,7 @@ impl Filter {
             "suffix" => Ok(Self::Suffix(comparisons(body, &path)?)),
             "all" => Ok(Self::All(nested(body)?)),
             "any" => Ok(Self::Any(nested(body)?)),
-            "not" => Ok(Self::Not(Box::new(Self::parse_at(
-                body,
-                &path,
-                depth + 1,
-                nodes,
-            )?))),
+            "not" => Ok(Self::Not(Box::new(Self::parse_at(body, &path, depth + 1, nodes)?))),
             _ => Err(InvalidInput::new(
                 path,
                 "expected one of the dialects exact, prefix, suffix, all, any, not, sql",
@@ -104,15 +96,13 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, event: &CloudEvent) -> bool {
         match self {
-            Self::Exact(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found == text)),
-            Self::Prefix(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found.starts_with(text))),
-            Self::Suffix(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found.ends_with(text))),
+            Self::Exact(list) => list.iter().all(|c| c.holds(event, |found, text| found == text)),
+            Self::Prefix(list) => {
+                list.iter().all(|c| c.holds(event, |found, text| found.starts_with(text)))
+            }
+            Self::Suffix(list) => {
+                list.iter().all(|c| c.holds(event, |found, text| found.ends_with(text)))
+            }
             Self::All(filters) => filters.iter().all(|filter| filter.matches(event)),
             Self::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
             Self::Not(filter) => !filter.matches(event),
@@ -123,9 +113,7 @@ impl Filter {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let compared = |list: &[Comparison]| -> Value {
-            list.iter()
-                .map(|c| (c.attribute.clone(), Value::from(&*c.text)))
-                .collect()
+            list.iter().map(|c| (c.attribute.clone(), Value::from(&*c.text))).collect()
         };
         let nested = |filters: &[Self]| -> Value { filters.iter().map(Self::to_json).collect() };
         let (dialect, body) = match self {
@@ -174,25 +162,12 @@ fn single(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
 }
 
 fn comparisons(body: &Value, path: &str) -> Result<Vec<Comparison>, InvalidInput> {
-    let expected = || {
-        InvalidInput::new(
-            path,
-            "expected an object of attribute names and non-empty texts",
-        )
-    };
-    let object = body
-        .as_object()
-        .filter(|object| !object.is_empty())
-        .ok_or_else(expected)?;
+    let expected =
+        || InvalidInput::new(path, "expected an object of attribute names and non-empty texts");
+    let object = body.as_object().filter(|object| !object.is_empty()).ok_or_else(expected)?;
     let read = |(attribute, text): (&String, &Value)| {
-        let text = text
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .ok_or_else(expected)?;
-        Ok(Comparison {
-            attribute: attribute.clone(),
-            text: text.to_owned(),
-        })
+        let text = text.as_str().filter(|text| !text.is_empty()).ok_or_else(expected)?;
+        Ok(Comparison { attribute: attribute.clone(), text: text.to_owned() })
     };
     object.iter().map(read).collect()
 }
@@ -234,32 +209,16 @@ mod tests {
         let rows = [
             (json!([]), true),
             (json!([{"exact": {"type": "order.created"}}]), true),
-            (
-                json!([{"exact": {"type": "order.created", "region": "us"}}]),
-                false,
-            ),
-            (
-                json!([{"prefix": {"source": "/shop"}}, {"suffix": {"region": "west"}}]),
-                true,
-            ),
+            (json!([{"exact": {"type": "order.created", "region": "us"}}]), false),
+            (json!([{"prefix": {"source": "/shop"}}, {"suffix": {"region": "west"}}]), true),
             (json!([{"exact": {"missing": "x"}}]), false),
             (json!([{"not": {"exact": {"missing": "x"}}}]), true),
-            (
-                json!([{"any": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]),
-                true,
-            ),
-            (
-                json!([{"all": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]),
-                false,
-            ),
+            (json!([{"any": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]), true),
+            (json!([{"all": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]), false),
         ];
         for (filters, expected) in rows {
             let parsed = Filter::parse_list(&filters).unwrap();
-            assert_eq!(
-                parsed.iter().all(|filter| filter.matches(&event())),
-                expected,
-                "{filters}"
-            );
+            assert_eq!(parsed.iter().all(|filter| filter.matches(&event())), expected, "{filters}");
             let written: Value = parsed.iter().map(Filter::to_json).collect();
             assert_eq!(written, filters);
         }
@@ -277,17 +236,10 @@ mod tests {
             (json!([{"exact": {"type": 1}}]), "filters[0].exact"),
             (json!([{"any": []}]), "filters[0].any"),
             (json!([{"not": {"some": 1}}]), "filters[0].not.some"),
-            (
-                json!([{"all": [{"exact": {"a": "b"}}, {"fuzzy": {}}]}]),
-                "filters[0].all[1].fuzzy",
-            ),
+            (json!([{"all": [{"exact": {"a": "b"}}, {"fuzzy": {}}]}]), "filters[0].all[1].fuzzy"),
         ];
         for (filters, place) in rows {
-            assert_eq!(
-                Filter::parse_list(&filters).unwrap_err().field,
-                place,
-                "{filters}"
-            );
+            assert_eq!(Filter::parse_list(&filters).unwrap_err().field, place, "{filters}");
         }
         let mut deep = json!({"exact": {"a": "b"}});
         for _ in 0..40 {

@@ -30,12 +30,12 @@ pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, InvalidHeader> {
     };
     if !unquoted.contains(&b'%') {
         return match unquoted {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-                .map(Cow::Borrowed)
-                .map_err(|_| InvalidHeader::NotUtf8),
-            Cow::Owned(bytes) => String::from_utf8(bytes)
-                .map(Cow::Owned)
-                .map_err(|_| InvalidHeader::NotUtf8),
+            Cow::Borrowed(bytes) => {
+                std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| InvalidHeader::NotUtf8)
+            }
+            Cow::Owned(bytes) => {
+                String::from_utf8(bytes).map(Cow::Owned).map_err(|_| InvalidHeader::NotUtf8)
+            }
         };
     }
     let mut decoded = Vec::with_capacity(unquoted.len());
@@ -51,9 +51,7 @@ pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, InvalidHeader> {
             rest = tail;
         }
     }
-    String::from_utf8(decoded)
-        .map(Cow::Owned)
-        .map_err(|_| InvalidHeader::NotUtf8)
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| InvalidHeader::NotUtf8)
 }
 
 fn unquote(after_quote: &[u8]) -> Result<Vec<u8>, InvalidHeader> {
@@ -70,9 +68,7 @@ fn unquote(after_quote: &[u8]) -> Result<Vec<u8>, InvalidHeader> {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Writes a header value: space, `"`, `%` and everything outside U+0021 to U+007E becomes
@@ -125,10 +121,7 @@ mod tests {
 
     #[test]
     fn encoding_is_strict() {
-        assert_eq!(
-            encode("Euro \u{20ac} \u{1f600}"),
-            "Euro%20%E2%82%AC%20%F0%9F%98%80"
-        );
+        assert_eq!(encode("Euro \u{20ac} \u{1f600}"), "Euro%20%E2%82%AC%20%F0%9F%98%80");
         assert_eq!(encode("a\"b%c"), "a%22b%25c");
         assert!(matches!(encode("~!@#$&*()"), Cow::Borrowed(_)));
     }

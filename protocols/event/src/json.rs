@@ -43,10 +43,7 @@ pub fn decode_batch(
 ) -> Result<Vec<Result<CloudEvent, InvalidInput>>, InvalidInput> {
     let values = elements(text)?;
     if values.len() > events_max {
-        return Err(InvalidInput::new(
-            "body",
-            format!("expected at most {events_max} events"),
-        ));
+        return Err(InvalidInput::new("body", format!("expected at most {events_max} events")));
     }
     let decode_one = |value: &RawValue| {
         let one = text.slice_ref(value.get().as_bytes());
@@ -96,17 +93,10 @@ fn json_data(text: &Bytes, value: &RawValue, content_type: Option<&str>) -> Data
 
 /// Reads the value of a `data_base64` member.
 pub fn from_base64(value: &RawValue) -> Result<Bytes, InvalidInput> {
-    let expected = || {
-        InvalidInput::new(
-            "data_base64",
-            "expected a string in base64 (RFC 4648 section 4)",
-        )
-    };
+    let expected =
+        || InvalidInput::new("data_base64", "expected a string in base64 (RFC 4648 section 4)");
     let encoded: Cow<'_, str> = string(value).ok_or_else(expected)?;
-    BASE64
-        .decode(&*encoded)
-        .map(Bytes::from)
-        .map_err(|_| expected())
+    BASE64.decode(&*encoded).map(Bytes::from).map_err(|_| expected())
 }
 
 fn add_attribute(
@@ -166,9 +156,7 @@ pub fn members(text: &[u8]) -> Result<Vec<Member<'_>>, InvalidInput> {
         }
     }
     let mut parser = serde_json::Deserializer::from_slice(text);
-    let members = parser
-        .deserialize_map(Members)
-        .map_err(|error| syntax(&error))?;
+    let members = parser.deserialize_map(Members).map_err(|error| syntax(&error))?;
     parser.end().map_err(|error| syntax(&error))?;
     Ok(members)
 }
@@ -189,9 +177,7 @@ fn elements(text: &[u8]) -> Result<Vec<&RawValue>, InvalidInput> {
         }
     }
     let mut parser = serde_json::Deserializer::from_slice(text);
-    let values = parser
-        .deserialize_seq(Elements)
-        .map_err(|error| syntax(&error))?;
+    let values = parser.deserialize_seq(Elements).map_err(|error| syntax(&error))?;
     parser.end().map_err(|error| syntax(&error))?;
     Ok(values)
 }
@@ -216,18 +202,11 @@ pub fn encode(event: &CloudEvent, out: &mut Vec<u8>) {
         ("datacontenttype", content_type(event)),
         ("dataschema", own.dataschema.as_deref()),
     ];
-    for (name, text) in [
-        ("id", &*own.id),
-        ("source", &*own.source),
-        ("type", &*own.ty),
-    ] {
+    for (name, text) in [("id", &*own.id), ("source", &*own.source), ("type", &*own.ty)] {
         write_member(out, name);
         write_string(out, text);
     }
-    for (name, text) in optional
-        .into_iter()
-        .filter_map(|(name, text)| Some((name, text?)))
-    {
+    for (name, text) in optional.into_iter().filter_map(|(name, text)| Some((name, text?))) {
         write_member(out, name);
         write_string(out, text);
     }
@@ -304,25 +283,17 @@ mod tests {
             "{\"k\":1,\"k\":2}",
         ] {
             let event = read(&with(&format!(r#","data":{payload}"#))).unwrap();
-            assert_eq!(
-                event.data().unwrap().bytes(),
-                payload.trim_start().as_bytes()
-            );
+            assert_eq!(event.data().unwrap().bytes(), payload.trim_start().as_bytes());
             let again = rewritten(&with(&format!(r#","data":{payload}"#)));
-            assert!(
-                again.ends_with(&format!("\"data\":{}}}", payload.trim_start())),
-                "{again}"
-            );
+            assert!(again.ends_with(&format!("\"data\":{}}}", payload.trim_start())), "{again}");
             assert!(again.contains(r#""datacontenttype":"application/json""#));
         }
     }
 
     #[test]
     fn data_has_the_form_that_its_type_says() {
-        let text = read(&with(
-            r#","datacontenttype":"text/xml","data":"<a b=\"\u00e9\"/>""#,
-        ))
-        .unwrap();
+        let text =
+            read(&with(r#","datacontenttype":"text/xml","data":"<a b=\"\u00e9\"/>""#)).unwrap();
         assert_eq!(text.data(), Some(&Data::Text("<a b=\"\u{e9}\"/>".into())));
         let binary = read(&with(r#","data_base64":"eyJ4IjoxfQ==""#)).unwrap();
         assert_eq!(binary.data(), Some(&Data::Binary("{\"x\":1}".into())));
@@ -333,10 +304,7 @@ mod tests {
 
     #[test]
     fn extensions_keep_their_type_and_null_is_absent() {
-        let event = read(&with(
-            r#","n":-5,"b":true,"s":"x","gone":null,"subject":null"#,
-        ))
-        .unwrap();
+        let event = read(&with(r#","n":-5,"b":true,"s":"x","gone":null,"subject":null"#)).unwrap();
         assert_eq!(event.extension("n"), Some(&AttributeValue::Integer(-5)));
         assert_eq!(event.extension("b"), Some(&AttributeValue::Boolean(true)));
         assert_eq!(event.extension("gone"), None);
@@ -383,10 +351,7 @@ mod tests {
         assert!(batch[0].is_ok() && batch[1].is_err() && batch[2].is_ok());
         assert!(decode_batch(&Bytes::from_static(b"[{},{}]"), 1).is_err());
         assert!(decode_batch(&Bytes::from_static(b"{}"), 1).is_err());
-        assert_eq!(
-            decode_batch(&Bytes::from_static(b"[]"), 1).unwrap().len(),
-            0
-        );
+        assert_eq!(decode_batch(&Bytes::from_static(b"[]"), 1).unwrap().len(), 0);
     }
 
     proptest! {

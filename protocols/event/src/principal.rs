@@ -54,11 +54,7 @@ impl Principal {
     /// keeps it to that.
     #[must_use]
     pub fn vouch_for(name: &str, method: Method, expires_at: Option<Timestamp>) -> Self {
-        Self {
-            name: name.into(),
-            method,
-            expires_at,
-        }
+        Self { name: name.into(), method, expires_at }
     }
 
     /// The name that policies, journeys and logs use.

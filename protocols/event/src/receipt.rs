@@ -80,10 +80,6 @@ impl Receipt {
     /// `published` when a subscription matched, else `ignored`.
     #[must_use]
     pub fn status(&self) -> Status {
-        if self.subscriptions > 0 {
-            Status::Published
-        } else {
-            Status::Ignored
-        }
+        if self.subscriptions > 0 { Status::Published } else { Status::Ignored }
     }
 }

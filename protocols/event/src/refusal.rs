@@ -54,10 +54,7 @@ impl InvalidInput {
     /// Says what is wrong with `field`.
     #[must_use]
     pub fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            detail: detail.into(),
-        }
+        Self { field: field.into(), detail: detail.into() }
     }
 }
 

@@ -139,9 +139,6 @@ pub struct Sender {
 
 impl From<&Principal> for Sender {
     fn from(principal: &Principal) -> Self {
-        Self {
-            name: principal.shared_name(),
-            method: principal.method(),
-        }
+        Self { name: principal.shared_name(), method: principal.method() }
     }
 }

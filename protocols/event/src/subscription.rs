@@ -109,11 +109,9 @@ impl SigningSecret {
     /// Takes a secret of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64.
     pub fn parse(text: &str) -> Result<Self, InvalidInput> {
         use base64::Engine as _;
-        let key = text.strip_prefix("whsec_").and_then(|encoded| {
-            base64::engine::general_purpose::STANDARD
-                .decode(encoded)
-                .ok()
-        });
+        let key = text
+            .strip_prefix("whsec_")
+            .and_then(|encoded| base64::engine::general_purpose::STANDARD.decode(encoded).ok());
         match key {
             Some(key) if (24..=64).contains(&key.len()) => Ok(Self(text.to_owned())),
             _ => Err(InvalidInput::new(
@@ -128,9 +126,7 @@ impl SigningSecret {
     pub fn key(&self) -> Vec<u8> {
         use base64::Engine as _;
         let encoded = self.0.strip_prefix("whsec_").unwrap_or_default();
-        base64::engine::general_purpose::STANDARD
-            .decode(encoded)
-            .unwrap_or_default()
+        base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default()
     }
 }
 
@@ -170,30 +166,16 @@ impl Subscription {
         if let Some(source) = &self.source {
             crate::attribute::check_uri_reference("source", source)?;
         }
-        for (field, value) in [
-            ("eventType", &self.event_type),
-            ("eventTypeVersion", &self.event_type_version),
-        ] {
+        for (field, value) in
+            [("eventType", &self.event_type), ("eventTypeVersion", &self.event_type_version)]
+        {
             if let Some(value) = value {
                 crate::attribute::check_non_empty(field, value)?;
             }
         }
-        in_range(
-            "maxInFlight",
-            self.max_in_flight.into(),
-            1,
-            IN_FLIGHT_MAX.into(),
-        )?;
-        let timeout_max_ms = REQUEST_TIMEOUT_MAX
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX);
-        in_range(
-            "pushRequestTimeoutMs",
-            self.request_timeout_ms.into(),
-            1,
-            timeout_max_ms,
-        )?;
+        in_range("maxInFlight", self.max_in_flight.into(), 1, IN_FLIGHT_MAX.into())?;
+        let timeout_max_ms = REQUEST_TIMEOUT_MAX.as_millis().try_into().unwrap_or(u64::MAX);
+        in_range("pushRequestTimeoutMs", self.request_timeout_ms.into(), 1, timeout_max_ms)?;
         if let Some(key) = &self.ordering_key {
             let known = ["id", "source", "type", "subject", "time", "dataschema"];
             if !known.contains(&key.as_str()) {
@@ -215,19 +197,9 @@ impl Subscription {
 impl RetryPolicy {
     fn check(&self) -> Result<(), InvalidInput> {
         const WEEK_MS: u64 = 7 * 86_400_000;
-        in_range(
-            "retry.initialDelayMs",
-            self.initial_delay_ms.into(),
-            1,
-            WEEK_MS,
-        )?;
+        in_range("retry.initialDelayMs", self.initial_delay_ms.into(), 1, WEEK_MS)?;
         let initial = self.initial_delay_ms.into();
-        in_range(
-            "retry.maxDelayMs",
-            self.max_delay_ms.into(),
-            initial,
-            WEEK_MS,
-        )?;
+        in_range("retry.maxDelayMs", self.max_delay_ms.into(), initial, WEEK_MS)?;
         in_range("retry.maxAttempts", self.max_attempts.into(), 1, 10_000)?;
         in_range("retry.maxAgeSeconds", self.max_age_s.into(), 1, 30 * 86_400)
     }
@@ -237,18 +209,12 @@ fn in_range(field: &str, value: u64, low: u64, high: u64) -> Result<(), InvalidI
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    Err(InvalidInput::new(
-        field,
-        format!("expected a number from {low} to {high}, found {value}"),
-    ))
+    Err(InvalidInput::new(field, format!("expected a number from {low} to {high}, found {value}")))
 }
 
 fn check_name(name: &str) -> Result<(), InvalidInput> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let starts_well = name
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphanumeric());
+    let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if starts_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed) {
         return Ok(());
     }
@@ -317,12 +283,7 @@ mod tests {
         let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         assert_eq!(secret.key().len(), 24);
         assert!(!format!("{secret:?}").contains("Mf"));
-        for bad in [
-            "",
-            "whsec_",
-            "whsec_c2hvcnQ=",
-            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        ] {
+        for bad in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
             assert!(SigningSecret::parse(bad).is_err(), "{bad}");
         }
     }

@@ -30,10 +30,7 @@ impl TraceContext {
         if !printable || value.is_empty() || value.len() > VALUE_BYTES_MAX {
             return;
         }
-        let known = HEADERS
-            .iter()
-            .zip(0u8..)
-            .find(|(header, _)| **header == name);
+        let known = HEADERS.iter().zip(0u8..).find(|(header, _)| **header == name);
         if let Some((_, index)) = known
             && !self.0.iter().any(|(present, _)| *present == index)
         {
@@ -43,16 +40,13 @@ impl TraceContext {
 
     /// The headers by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0
-            .iter()
-            .map(|(index, value)| (HEADERS[usize::from(*index)], &**value))
+        self.0.iter().map(|(index, value)| (HEADERS[usize::from(*index)], &**value))
     }
 
     /// The value of the header `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find_map(|(known, value)| (known == name).then_some(value))
+        self.iter().find_map(|(known, value)| (known == name).then_some(value))
     }
 
     /// Whether nothing is carried.
@@ -69,10 +63,7 @@ mod tests {
     #[test]
     fn only_trace_headers_are_carried_and_each_once() {
         let mut trace = TraceContext::default();
-        trace.add(
-            "traceparent",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        );
+        trace.add("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         trace.add("x-b3-traceid", "463ac35c9f6413ad");
         trace.add("x-b3-traceid", "second");
         trace.add("cookie", "secret");

@@ -1,0 +1,122 @@
+//! The latest events in memory, so that delivering what has just come in reads no disk.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use eg_event::{Sequence, StoredEvent};
+use tokio::sync::watch;
+
+/// What an event costs beside its payload, in bytes, roughly.
+const EVENT_BYTES: usize = 640;
+
+/// The latest committed events, bounded in bytes, and the end of the journal.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    events: RwLock<Ring>,
+    bytes_max: usize,
+    end: watch::Sender<Sequence>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<Arc<StoredEvent>>,
+    bytes: usize,
+}
+
+impl Fresh {
+    /// Nothing in memory yet; the next event will be `next`.
+    pub(crate) fn new(bytes_max: usize, next: Sequence) -> Self {
+        Self { events: RwLock::default(), bytes_max, end: watch::Sender::new(next) }
+    }
+
+    /// Takes over what a commit made durable, and tells whoever waits for it.
+    pub(crate) fn push(&self, committed: Vec<Arc<StoredEvent>>) {
+        let Some(last) = committed.last() else { return };
+        let end = last.sequence.next();
+        let mut ring = self.events.write().unwrap_or_else(PoisonError::into_inner);
+        // After a failed commit the journal may go on elsewhere than where the ring ends.
+        let continues =
+            ring.events.back().is_none_or(|back| back.sequence.next() == committed[0].sequence);
+        if !continues {
+            *ring = Ring::default();
+        }
+        for event in committed {
+            ring.bytes += event_bytes(&event);
+            ring.events.push_back(event);
+        }
+        while ring.bytes > self.bytes_max && ring.events.len() > 1 {
+            if let Some(oldest) = ring.events.pop_front() {
+                ring.bytes -= event_bytes(&oldest);
+            }
+        }
+        drop(ring);
+        self.end.send_replace(end);
+    }
+
+    /// The event at `sequence`, if it is in memory.
+    pub(crate) fn get(&self, sequence: Sequence) -> Option<Arc<StoredEvent>> {
+        let ring = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        ring.events.get(ring.index_of(sequence)?).map(Arc::clone)
+    }
+
+    /// The events from `from` on, at most `events_max`, if `from` is in memory.
+    pub(crate) fn from(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        let ring = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        let begin = ring.index_of(from)?;
+        let end = ring.events.len().min(begin.saturating_add(events_max));
+        Some(ring.events.range(begin..end).map(Arc::clone).collect())
+    }
+
+    /// The end of the journal: the sequence that the next event will have.
+    pub(crate) fn end(&self) -> Sequence {
+        *self.end.borrow()
+    }
+
+    /// Follows the end of the journal.
+    pub(crate) fn follow_end(&self) -> watch::Receiver<Sequence> {
+        self.end.subscribe()
+    }
+}
+
+impl Ring {
+    fn index_of(&self, sequence: Sequence) -> Option<usize> {
+        let first = self.events.front()?.sequence;
+        let index = usize::try_from(sequence.0.checked_sub(first.0)?).ok()?;
+        (index < self.events.len()).then_some(index)
+    }
+}
+
+fn event_bytes(event: &StoredEvent) -> usize {
+    EVENT_BYTES + event.event.data().map_or(0, eg_event::Data::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::full;
+
+    fn events(range: std::ops::Range<u64>) -> Vec<Arc<StoredEvent>> {
+        range.map(|sequence| Arc::new(full(sequence))).collect()
+    }
+
+    #[test]
+    fn the_ring_keeps_the_latest_within_its_bytes() {
+        let fresh = Fresh::new(3 * (EVENT_BYTES + 11), Sequence(1));
+        fresh.push(events(1..3));
+        fresh.push(events(3..6));
+        assert_eq!(fresh.end(), Sequence(6));
+        assert!(fresh.get(Sequence(2)).is_none());
+        assert_eq!(fresh.get(Sequence(3)).unwrap().sequence, Sequence(3));
+        assert_eq!(fresh.from(Sequence(4), 10).unwrap().len(), 2);
+        assert!(fresh.from(Sequence(6), 10).is_none());
+    }
+
+    #[test]
+    fn a_gap_empties_the_ring() {
+        let fresh = Fresh::new(1 << 20, Sequence(1));
+        fresh.push(events(1..3));
+        fresh.push(events(7..8));
+        assert!(fresh.get(Sequence(2)).is_none());
+        assert!(fresh.get(Sequence(7)).is_some());
+    }
+}

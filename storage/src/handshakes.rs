@@ -1,0 +1,75 @@
+//! The exchanges under which events are taken exactly once, in memory; the journal's newest file
+//! holds the same, and is where they are read from at start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eg_event::{Handshake, Sequence};
+
+/// Which exchanges are open, and which event each stands for.
+#[derive(Debug, Default)]
+pub(crate) struct OpenHandshakes {
+    sessions: Mutex<HashMap<Arc<str>, BTreeMap<u16, Sequence>>>,
+}
+
+impl OpenHandshakes {
+    /// Starts over from what the journal holds.
+    pub(crate) fn reset(&self, open: Vec<(Handshake, Sequence)>) {
+        let mut sessions: HashMap<Arc<str>, BTreeMap<u16, Sequence>> = HashMap::new();
+        for (handshake, sequence) in open {
+            sessions.entry(handshake.client_id).or_default().insert(handshake.packet_id, sequence);
+        }
+        *self.lock() = sessions;
+    }
+
+    pub(crate) fn get(&self, handshake: &Handshake) -> Option<Sequence> {
+        self.lock().get(&handshake.client_id)?.get(&handshake.packet_id).copied()
+    }
+
+    pub(crate) fn open(&self, handshake: Handshake, sequence: Sequence) {
+        self.lock().entry(handshake.client_id).or_default().insert(handshake.packet_id, sequence);
+    }
+
+    /// Whether it was open.
+    pub(crate) fn close(&self, handshake: &Handshake) -> bool {
+        let mut sessions = self.lock();
+        let Some(session) = sessions.get_mut(&handshake.client_id) else {
+            return false;
+        };
+        let was_open = session.remove(&handshake.packet_id).is_some();
+        if session.is_empty() {
+            sessions.remove(&handshake.client_id);
+        }
+        was_open
+    }
+
+    /// Closes all exchanges of a session and says which they were.
+    pub(crate) fn close_session(&self, client_id: &Arc<str>) -> Vec<Handshake> {
+        let session = self.lock().remove(client_id).unwrap_or_default();
+        let handshake = |packet_id| Handshake { client_id: Arc::clone(client_id), packet_id };
+        session.into_keys().map(handshake).collect()
+    }
+
+    pub(crate) fn of_session(&self, client_id: &str) -> Vec<u16> {
+        self.lock()
+            .get(client_id)
+            .map(|session| session.keys().copied().collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn all(&self) -> Vec<(Handshake, Sequence)> {
+        let sessions = self.lock();
+        let of_session = |(client_id, session): (&Arc<str>, &BTreeMap<u16, Sequence>)| {
+            let client_id = Arc::clone(client_id);
+            let handshake = move |(&packet_id, &sequence): (&u16, &Sequence)| {
+                (Handshake { client_id: Arc::clone(&client_id), packet_id }, sequence)
+            };
+            session.iter().map(handshake).collect::<Vec<_>>()
+        };
+        sessions.iter().flat_map(of_session).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, BTreeMap<u16, Sequence>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

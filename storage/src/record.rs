@@ -1,0 +1,325 @@
+//! One stored event as bytes: written once on the way in, read on the way out with the payload as
+//! a slice of what was read.
+//!
+//! The layout is in `DESIGN.md`, chapter "Record".
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eg_event::event::Attributes;
+use eg_event::principal::Method;
+use eg_event::submission::Sender;
+use eg_event::{
+    AttributeName, AttributeValue, Binding, CloudEvent, Data, Origin, Protocol, Sequence,
+    StoredEvent, Timestamp, TraceContext,
+};
+
+use crate::varint::{Damaged, Reader, put, put_text};
+
+const SUBJECT: u16 = 1;
+const TIME: u16 = 1 << 1;
+const CONTENT_TYPE: u16 = 1 << 2;
+const DATA_SCHEMA: u16 = 1 << 3;
+const CLIENT_ID: u16 = 1 << 4;
+const REMOTE_V4: u16 = 1 << 5;
+const REMOTE_V6: u16 = 1 << 6;
+const TRACE: u16 = 1 << 7;
+const EXTENSIONS: u16 = 1 << 8;
+const DATA_SHIFT: u16 = 9;
+const DATA_MASK: u16 = 0b11;
+
+/// The parts of an event that a record holds; its place in the journal is the block's to know.
+pub(crate) struct Parts<'a> {
+    pub(crate) received_at: Timestamp,
+    pub(crate) event: &'a CloudEvent,
+    pub(crate) sender: &'a Sender,
+    pub(crate) origin: &'a Origin,
+    pub(crate) trace: &'a TraceContext,
+}
+
+/// Writes a record at the end of `out`.
+pub(crate) fn encode(parts: &Parts<'_>, out: &mut Vec<u8>) {
+    let Parts { event, origin, .. } = parts;
+    let own = event.attributes();
+    out.extend_from_slice(&parts.received_at.as_micros().to_le_bytes());
+    out.extend_from_slice(&flags(parts).to_le_bytes());
+    out.push(protocol_code(origin.protocol));
+    out.push(binding_code(origin.binding));
+    out.push(method_code(parts.sender.method));
+    for text in [&own.id, &own.source, &own.ty] {
+        put_text(out, text);
+    }
+    let optional = [&own.subject, &own.time, &own.datacontenttype, &own.dataschema];
+    for text in optional.into_iter().flatten() {
+        put_text(out, text);
+    }
+    put_text(out, &parts.sender.name);
+    put_text(out, &origin.address);
+    if let Some(client_id) = &origin.client_id {
+        put_text(out, client_id);
+    }
+    if let Some(remote) = origin.remote {
+        match remote.ip() {
+            IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+        }
+        out.extend_from_slice(&remote.port().to_le_bytes());
+    }
+    if !parts.trace.is_empty() {
+        put(out, parts.trace.iter().count() as u64);
+        for (name, value) in parts.trace.iter() {
+            put_text(out, name);
+            put_text(out, value);
+        }
+    }
+    encode_extensions(event.extensions(), out);
+    if let Some(data) = event.data() {
+        out.extend_from_slice(data.bytes());
+    }
+}
+
+fn encode_extensions(extensions: &[(AttributeName, AttributeValue)], out: &mut Vec<u8>) {
+    if extensions.is_empty() {
+        return;
+    }
+    put(out, extensions.len() as u64);
+    for (name, value) in extensions {
+        put_text(out, name.as_str());
+        match value {
+            AttributeValue::Boolean(value) => out.extend_from_slice(&[0, u8::from(*value)]),
+            AttributeValue::Integer(value) => {
+                out.push(1);
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+            AttributeValue::String(text) => {
+                out.push(2);
+                put_text(out, text);
+            }
+        }
+    }
+}
+
+fn flags(parts: &Parts<'_>) -> u16 {
+    let own = parts.event.attributes();
+    let present = [
+        (SUBJECT, own.subject.is_some()),
+        (TIME, own.time.is_some()),
+        (CONTENT_TYPE, own.datacontenttype.is_some()),
+        (DATA_SCHEMA, own.dataschema.is_some()),
+        (CLIENT_ID, parts.origin.client_id.is_some()),
+        (REMOTE_V4, parts.origin.remote.is_some_and(|remote| remote.is_ipv4())),
+        (REMOTE_V6, parts.origin.remote.is_some_and(|remote| remote.is_ipv6())),
+        (TRACE, !parts.trace.is_empty()),
+        (EXTENSIONS, !own.extensions.is_empty()),
+    ];
+    let data = match parts.event.data() {
+        None => 0,
+        Some(Data::Json(_)) => 1,
+        Some(Data::Text(_)) => 2,
+        Some(Data::Binary(_)) => 3,
+    };
+    present.iter().filter(|(_, is)| *is).fold(data << DATA_SHIFT, |flags, (bit, _)| flags | bit)
+}
+
+/// Reads the record of the event at `sequence`.
+pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, Damaged> {
+    let mut reader = Reader::new(record);
+    let received_at = Timestamp::from_micros(reader.u64()?);
+    let flags = reader.u16()?;
+    let has = |bit: u16| flags & bit != 0;
+    let protocol = protocol_of(reader.u8()?)?;
+    let binding = binding_of(reader.u8()?)?;
+    let method = method_of(reader.u8()?)?;
+    let (id, source, ty) = (reader.text()?, reader.text()?, reader.text()?);
+    let mut optional = |bit| has(bit).then(|| reader.text()).transpose();
+    let subject = optional(SUBJECT)?;
+    let time = optional(TIME)?;
+    let datacontenttype = optional(CONTENT_TYPE)?;
+    let dataschema = optional(DATA_SCHEMA)?;
+    let sender = Sender { name: Arc::from(reader.text()?), method };
+    let address = reader.text()?;
+    let client_id = has(CLIENT_ID).then(|| reader.text().map(Arc::from)).transpose()?;
+    let remote = decode_remote(&mut reader, has(REMOTE_V4), has(REMOTE_V6))?;
+    let trace = if has(TRACE) { decode_trace(&mut reader)? } else { TraceContext::default() };
+    let extensions = if has(EXTENSIONS) { decode_extensions(&mut reader)? } else { Vec::new() };
+    let data = match flags >> DATA_SHIFT & DATA_MASK {
+        1 => Some(Data::Json(reader.rest())),
+        2 => Some(Data::Text(reader.rest())),
+        3 => Some(Data::Binary(reader.rest())),
+        _ => None,
+    };
+    let attributes =
+        Attributes { id, source, ty, subject, time, datacontenttype, dataschema, extensions };
+    Ok(StoredEvent {
+        sequence,
+        received_at,
+        event: CloudEvent::from_checked(attributes, data),
+        sender,
+        origin: Origin { protocol, binding, remote, address, client_id },
+        trace,
+    })
+}
+
+/// Reads no more of a record than its `id` and `source`.
+pub(crate) fn decode_identity(record: Bytes) -> Result<(Box<str>, Box<str>), Damaged> {
+    let mut reader = Reader::new(record);
+    reader.bytes(8 + 2 + 3)?;
+    Ok((reader.text()?, reader.text()?))
+}
+
+/// Reads no more of a record than when it was received.
+pub(crate) fn decode_received_at(record: Bytes) -> Result<Timestamp, Damaged> {
+    Reader::new(record).u64().map(Timestamp::from_micros)
+}
+
+fn decode_remote(reader: &mut Reader, v4: bool, v6: bool) -> Result<Option<SocketAddr>, Damaged> {
+    let ip = if v4 {
+        IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?))
+    } else if v6 {
+        IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?))
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(SocketAddr::new(ip, reader.u16()?)))
+}
+
+fn decode_trace(reader: &mut Reader) -> Result<TraceContext, Damaged> {
+    let mut trace = TraceContext::default();
+    for _ in 0..reader.varint()? {
+        let (name, value) = (reader.text()?, reader.text()?);
+        trace.add(&name, &value);
+    }
+    Ok(trace)
+}
+
+fn decode_extensions(reader: &mut Reader) -> Result<Vec<(AttributeName, AttributeValue)>, Damaged> {
+    let mut extensions = Vec::new();
+    for _ in 0..reader.varint()? {
+        let name = AttributeName::parse(&reader.text()?)
+            .map_err(|_| Damaged("an attribute name breaks the naming rule"))?;
+        let value = match reader.u8()? {
+            0 => AttributeValue::Boolean(reader.u8()? != 0),
+            1 => AttributeValue::Integer(i32::from_le_bytes(reader.array()?)),
+            2 => AttributeValue::String(reader.text()?),
+            _ => return Err(Damaged("an attribute has an unknown type")),
+        };
+        extensions.push((name, value));
+    }
+    Ok(extensions)
+}
+
+/// What a code on disk stands for, and back: one list for both directions.
+macro_rules! codes {
+    ($to:ident, $of:ident, $type:ty, $unknown:literal, { $($variant:ident = $code:literal),+ $(,)? }) => {
+        fn $to(value: $type) -> u8 {
+            match value {
+                $(<$type>::$variant => $code,)+
+                _ => u8::MAX,
+            }
+        }
+
+        fn $of(code: u8) -> Result<$type, Damaged> {
+            match code {
+                $($code => Ok(<$type>::$variant),)+
+                _ => Err(Damaged($unknown)),
+            }
+        }
+    };
+}
+
+codes!(protocol_code, protocol_of, Protocol, "an unknown protocol", {
+    Http = 0, Mqtt311 = 1, Mqtt5 = 2, Internal = 3,
+});
+codes!(binding_code, binding_of, Binding, "an unknown binding", {
+    Binary = 0, Structured = 1, Batch = 2, KymaV1 = 3, KymaV2 = 4, Mapped = 5,
+});
+codes!(method_code, method_of, Method, "an unknown method of authentication", {
+    Anonymous = 0, Bearer = 1, Certificate = 2, Basic = 3, ApiKey = 4,
+});
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An event with everything that a record can hold.
+    pub(crate) fn full(sequence: u64) -> StoredEvent {
+        let mut builder = CloudEvent::builder();
+        for (name, text) in [
+            ("specversion", "1.0"),
+            ("id", "id-1"),
+            ("source", "/shop"),
+            ("type", "order.created"),
+            ("subject", "order/7"),
+            ("time", "2018-04-05T17:31:00.5+02:00"),
+            ("datacontenttype", "application/json"),
+            ("dataschema", "https://x.test/s"),
+            ("region", "eu"),
+        ] {
+            builder.attribute(name, text).unwrap();
+        }
+        builder.extension("count", AttributeValue::Integer(-7)).unwrap();
+        builder.extension("urgent", AttributeValue::Boolean(true)).unwrap();
+        builder.data(Data::Json(Bytes::from_static(b"{\"n\": 1.10}")));
+        let mut trace = TraceContext::default();
+        trace.add("x-request-id", "r-1");
+        StoredEvent {
+            sequence: Sequence(sequence),
+            received_at: Timestamp::from_micros(1_700_000_000_000_000),
+            event: builder.build().unwrap(),
+            sender: Sender { name: "shop".into(), method: Method::Bearer },
+            origin: Origin {
+                protocol: Protocol::Mqtt5,
+                binding: Binding::Mapped,
+                remote: Some("[2001:db8::1]:40000".parse().unwrap()),
+                address: "shop/orders".into(),
+                client_id: Some("till-3".into()),
+            },
+            trace,
+        }
+    }
+
+    fn encoded(stored: &StoredEvent) -> Vec<u8> {
+        let mut out = Vec::new();
+        let StoredEvent { received_at, event, sender, origin, trace, .. } = stored;
+        encode(&Parts { received_at: *received_at, event, sender, origin, trace }, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was() {
+        let stored = full(9);
+        let record = Bytes::from(encoded(&stored));
+        assert_eq!(decode(Sequence(9), record.clone()), Ok(stored));
+        assert_eq!(decode_identity(record.clone()), Ok(("id-1".into(), "/shop".into())));
+        assert_eq!(decode_received_at(record).unwrap().as_secs(), 1_700_000_000);
+    }
+
+    #[test]
+    fn an_event_with_nothing_optional_reads_back() {
+        let mut stored = full(1);
+        let attributes = Attributes {
+            id: "1".into(),
+            source: "/s".into(),
+            ty: "t".into(),
+            ..Attributes::default()
+        };
+        stored.event = CloudEvent::from_checked(attributes, None);
+        stored.origin.remote = Some("127.0.0.1:9".parse().unwrap());
+        stored.origin.client_id = None;
+        stored.trace = TraceContext::default();
+        assert_eq!(decode(Sequence(1), encoded(&stored).into()), Ok(stored));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_record_is_an_error_and_no_panic(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let mut record = encoded(&full(1));
+            let index = at.index(record.len());
+            record[index] = byte;
+            record.truncate(cut.index(record.len()) + 1);
+            drop(decode(Sequence(1), record.into()));
+        }
+    }
+}

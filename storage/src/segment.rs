@@ -1,0 +1,338 @@
+//! One file of the journal: events in the order of their sequences, their fingerprints, and the
+//! handshakes that were open when the file was begun or have been opened since.
+//!
+//! The layout is in `DESIGN.md`, chapter "Journal file".
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eg_event::{Handshake, Sequence, Timestamp};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
+};
+
+use crate::block::Block;
+use crate::error::{OpenError, StoreError};
+use crate::volume::{Volume, open_database};
+
+/// The version of the file layout that this code writes, and the only one it reads.
+pub(crate) const VERSION: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+const FINGERPRINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("fingerprints");
+const HANDSHAKES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("handshakes");
+
+/// What a journal file is called: the first sequence that it holds, and when it was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentName {
+    pub(crate) first: Sequence,
+    pub(crate) created_at: Timestamp,
+}
+
+impl SegmentName {
+    /// Reads a file name; `None` when it is not a journal file's.
+    pub(crate) fn parse(file: &str) -> Option<Self> {
+        let middle = file.strip_prefix("journal-")?.strip_suffix(".redb")?;
+        let (first, micros) = middle.split_once('-')?;
+        let created_at = Timestamp::from_micros(micros.parse().ok()?);
+        Some(Self { first: Sequence(first.parse().ok()?), created_at })
+    }
+
+    pub(crate) fn file(&self) -> String {
+        format!("journal-{:020}-{:020}.redb", self.first.0, self.created_at.as_micros())
+    }
+}
+
+/// An open journal file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: SegmentName,
+    file: String,
+    database: Database,
+    fingerprint_key: u64,
+}
+
+impl Segment {
+    /// Begins a file with the handshakes that are open, in one commit: a crash leaves all of it or
+    /// nothing. `fingerprint_key` keys the fingerprints of every file of a journal alike.
+    pub(crate) fn create(
+        volume: &dyn Volume,
+        name: SegmentName,
+        cache_bytes: usize,
+        (fingerprint_key, open): (u64, &[(Handshake, Sequence)]),
+    ) -> Result<Self, OpenError> {
+        let file = name.file();
+        let database = open_database(volume, &file, cache_bytes, |database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut meta = transaction.open_table(META)?;
+                meta.insert("version", VERSION)?;
+                meta.insert("fingerprint_key", fingerprint_key)?;
+                transaction.open_table(EVENTS)?;
+                transaction.open_table(FINGERPRINTS)?;
+                let mut handshakes = transaction.open_table(HANDSHAKES)?;
+                for (handshake, sequence) in open {
+                    handshakes.insert(&*handshake_key(handshake), sequence.0)?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })?;
+        Ok(Self { name, file, database, fingerprint_key })
+    }
+
+    /// Opens an existing file.
+    pub(crate) fn open(
+        volume: &dyn Volume,
+        name: SegmentName,
+        cache_bytes: usize,
+    ) -> Result<Self, OpenError> {
+        let file = name.file();
+        let database = open_database(volume, &file, cache_bytes, |_| Ok(()))?;
+        let read = || -> Result<(u64, u64), redb::Error> {
+            let meta = database.begin_read()?.open_table(META)?;
+            let get = |key: &str| -> Result<u64, redb::Error> {
+                Ok(meta.get(key)?.map_or(0, |value| value.value()))
+            };
+            Ok((get("version")?, get("fingerprint_key")?))
+        };
+        let (version, fingerprint_key) = read().map_err(|cause| StoreError::file(&file, cause))?;
+        if version != VERSION {
+            return Err(OpenError::UnknownVersion {
+                file,
+                found: u32::try_from(version).unwrap_or(u32::MAX),
+                known: u32::try_from(VERSION).unwrap_or(u32::MAX),
+            });
+        }
+        Ok(Self { name, file, database, fingerprint_key })
+    }
+
+    pub(crate) fn fingerprint_key(&self) -> u64 {
+        self.fingerprint_key
+    }
+
+    /// Begins a commit; it is durable when [`Commit::finish`] returns.
+    pub(crate) fn begin(&self) -> Result<Commit<'_>, StoreError> {
+        let transaction = self.database.begin_write().map_err(|cause| self.failed(cause))?;
+        Ok(Commit { segment: self, transaction })
+    }
+
+    /// Leaves the file such that it opens at once next time, also after a crash.
+    pub(crate) fn seal(&self) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin_write().map_err(|cause| self.failed(cause))?;
+        transaction.set_quick_repair(true);
+        transaction.commit().map_err(|cause| self.failed(cause))
+    }
+
+    /// The sequence after the last event; the first sequence of the file when it has none.
+    pub(crate) fn next(&self) -> Result<Sequence, StoreError> {
+        let last = self.reading(|events| {
+            Ok(events
+                .last()?
+                .map(|(key, value)| (key.value(), Bytes::copy_from_slice(value.value()))))
+        })?;
+        match last {
+            None => Ok(self.name.first),
+            Some((first, value)) => {
+                let block = self.block(Sequence(first), value)?;
+                Ok(Sequence(first + block.len() as u64))
+            }
+        }
+    }
+
+    /// The blocks that hold `from` and what follows, up to about `bytes_max` bytes but at least
+    /// one block; each with the sequence of its first record.
+    pub(crate) fn blocks(
+        &self,
+        from: Sequence,
+        bytes_max: usize,
+    ) -> Result<Vec<(Sequence, Block)>, StoreError> {
+        let rows = self.reading(|events| {
+            let holding = events.range(..=from.0)?.next_back().transpose()?;
+            let begin = holding.map_or(from.0, |(key, _)| key.value());
+            let mut rows = Vec::new();
+            let mut bytes = 0;
+            for row in events.range(begin..)? {
+                let (key, value) = row?;
+                bytes += value.value().len();
+                rows.push((key.value(), Bytes::copy_from_slice(value.value())));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(rows)
+        })?;
+        let parse = |(first, value)| Ok((Sequence(first), self.block(Sequence(first), value)?));
+        rows.into_iter().map(parse).collect()
+    }
+
+    /// Every fingerprint of the file, in order, with the sequence of the first of each row.
+    pub(crate) fn fingerprints(
+        &self,
+        mut each: impl FnMut(Sequence, &[u8]),
+    ) -> Result<(), StoreError> {
+        let mut read = || -> Result<(), redb::Error> {
+            let table = self.database.begin_read()?.open_table(FINGERPRINTS)?;
+            for row in table.iter()? {
+                let (key, value) = row?;
+                each(Sequence(key.value()), value.value());
+            }
+            Ok(())
+        };
+        read().map_err(|cause| self.failed(cause))
+    }
+
+    /// The open handshakes and the event that each stands for.
+    pub(crate) fn handshakes(&self) -> Result<Vec<(Handshake, Sequence)>, StoreError> {
+        let read = || -> Result<Vec<(Handshake, Sequence)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(HANDSHAKES)?;
+            let mut open = Vec::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                open.extend(
+                    handshake_of(key.value()).map(|known| (known, Sequence(value.value()))),
+                );
+            }
+            Ok(open)
+        };
+        read().map_err(|cause| self.failed(cause))
+    }
+
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let open =
+            || -> Result<T, redb::Error> { read(&self.database.begin_read()?.open_table(EVENTS)?) };
+        open().map_err(|cause| self.failed(cause))
+    }
+
+    fn block(&self, at: Sequence, value: Bytes) -> Result<Block, StoreError> {
+        Block::parse(value).map_err(|cause| StoreError::damaged(&self.file, at, cause))
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn failed(&self, cause: impl Into<redb::Error>) -> StoreError {
+        StoreError::file(&self.file, cause)
+    }
+}
+
+/// One commit on its way: everything in it becomes durable together, or none of it.
+pub(crate) struct Commit<'a> {
+    segment: &'a Segment,
+    transaction: WriteTransaction,
+}
+
+impl Commit<'_> {
+    /// Hands out the tables to write to.
+    pub(crate) fn write(
+        &self,
+        write: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
+    ) -> Result<(), StoreError> {
+        let open = || -> Result<(), redb::Error> {
+            let mut tables = Tables {
+                events: self.transaction.open_table(EVENTS)?,
+                fingerprints: self.transaction.open_table(FINGERPRINTS)?,
+                handshakes: self.transaction.open_table(HANDSHAKES)?,
+            };
+            write(&mut tables)?;
+            Ok(())
+        };
+        open().map_err(|cause| self.segment.failed(cause))
+    }
+
+    /// Makes it durable.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        self.transaction.commit().map_err(|cause| self.segment.failed(cause))
+    }
+}
+
+/// The tables of a file within a commit.
+pub(crate) struct Tables<'txn> {
+    events: Table<'txn, u64, &'static [u8]>,
+    fingerprints: Table<'txn, u64, &'static [u8]>,
+    handshakes: Table<'txn, &'static [u8], u64>,
+}
+
+impl Tables<'_> {
+    pub(crate) fn put_block(
+        &mut self,
+        first: Sequence,
+        row: &[u8],
+    ) -> Result<(), redb::StorageError> {
+        self.events.insert(first.0, row).map(drop)
+    }
+
+    pub(crate) fn put_fingerprints(
+        &mut self,
+        first: Sequence,
+        row: &[u8],
+    ) -> Result<(), redb::StorageError> {
+        self.fingerprints.insert(first.0, row).map(drop)
+    }
+
+    pub(crate) fn open_handshake(
+        &mut self,
+        handshake: &Handshake,
+        sequence: Sequence,
+    ) -> Result<(), redb::StorageError> {
+        self.handshakes.insert(&*handshake_key(handshake), sequence.0).map(drop)
+    }
+
+    pub(crate) fn close_handshake(
+        &mut self,
+        handshake: &Handshake,
+    ) -> Result<(), redb::StorageError> {
+        self.handshakes.remove(&*handshake_key(handshake)).map(drop)
+    }
+}
+
+/// The client identifier, a zero byte (which MQTT excludes from it), and the packet identifier.
+fn handshake_key(handshake: &Handshake) -> Vec<u8> {
+    let mut key = Vec::with_capacity(handshake.client_id.len() + 3);
+    key.extend_from_slice(handshake.client_id.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&handshake.packet_id.to_be_bytes());
+    key
+}
+
+fn handshake_of(key: &[u8]) -> Option<Handshake> {
+    let (client_id, tail) = key.split_at_checked(key.len().checked_sub(3)?)?;
+    let [0, high, low] = *tail else { return None };
+    let client_id = Arc::from(std::str::from_utf8(client_id).ok()?);
+    Some(Handshake { client_id, packet_id: u16::from_be_bytes([high, low]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn handshake_keys_read_back_and_sessions_do_not_mix(client in "[^\u{0}]{0,20}", packet_id: u16) {
+            let handshake = Handshake { client_id: client.into(), packet_id };
+            prop_assert_eq!(handshake_of(&handshake_key(&handshake)), Some(handshake));
+        }
+
+        #[test]
+        fn damaged_keys_are_none_and_no_panic(key: Vec<u8>) {
+            drop(handshake_of(&key));
+        }
+    }
+
+    #[test]
+    fn file_names_sort_like_their_sequences() {
+        let name = |first, micros| SegmentName {
+            first: Sequence(first),
+            created_at: Timestamp::from_micros(micros),
+        };
+        assert!(name(9, 5).file() < name(10, 4).file());
+        assert_eq!(SegmentName::parse(&name(10, 4).file()), Some(name(10, 4)));
+        assert_eq!(SegmentName::parse("store.redb"), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! The files of the journal in their order, opened when somebody reads them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use eg_event::{Handshake, Sequence};
+
+use crate::error::{OpenError, StoreError};
+use crate::segment::{Segment, SegmentName};
+use crate::volume::{UNFINISHED, Volume};
+
+/// How many files stay open for reading besides the one that is written.
+const OPEN_FILES_MAX: usize = 4;
+
+/// The files of the journal.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    volume: Arc<dyn Volume>,
+    cache_bytes: usize,
+    slots: RwLock<Vec<Arc<Slot>>>,
+    recently_read: Mutex<VecDeque<Arc<Segment>>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    name: SegmentName,
+    /// Whoever has the file open; opened once however many read it.
+    open: Mutex<Weak<Segment>>,
+}
+
+impl Segments {
+    /// Takes stock of the files that there are.
+    pub(crate) fn list(volume: Arc<dyn Volume>, cache_bytes: usize) -> Result<Self, StoreError> {
+        let names = volume.names();
+        let names = names.map_err(|cause| StoreError::file("journal", redb::Error::Io(cause)))?;
+        // What a crash left unfinished holds nothing that anyone was told of.
+        for file in names.iter().filter(|file| file.ends_with(UNFINISHED)) {
+            let removed = volume.remove(file);
+            removed.map_err(|cause| StoreError::file(file, redb::Error::Io(cause)))?;
+        }
+        let mut names: Vec<_> = names.iter().filter_map(|file| SegmentName::parse(file)).collect();
+        names.sort_by_key(|name| (name.first, name.created_at));
+        let slots = names.into_iter().map(Slot::closed).collect();
+        let slots = RwLock::new(slots);
+        Ok(Self { volume, cache_bytes, slots, recently_read: Mutex::default() })
+    }
+
+    pub(crate) fn volume(&self) -> &dyn Volume {
+        &*self.volume
+    }
+
+    /// The names of the files, oldest first.
+    pub(crate) fn names(&self) -> Vec<SegmentName> {
+        self.read_slots().iter().map(|slot| slot.name.clone()).collect()
+    }
+
+    /// Begins a file and lists it as the newest.
+    pub(crate) fn begin(
+        &self,
+        name: SegmentName,
+        fingerprint_key: u64,
+        open: &[(Handshake, Sequence)],
+    ) -> Result<Arc<Segment>, OpenError> {
+        let content = (fingerprint_key, open);
+        let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, content)?;
+        let segment = Arc::new(segment);
+        let slot = Slot { name, open: Mutex::new(Arc::downgrade(&segment)) };
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(slot));
+        Ok(segment)
+    }
+
+    /// Opens the newest file.
+    pub(crate) fn open_newest(&self) -> Result<Option<Arc<Segment>>, OpenError> {
+        let newest = self.read_slots().last().map(Arc::clone);
+        newest.map(|slot| self.open(&slot)).transpose()
+    }
+
+    /// The file that holds `sequence`, or, when that has been let go, the first one after it.
+    pub(crate) fn holding(&self, sequence: Sequence) -> Result<Option<Arc<Segment>>, OpenError> {
+        let slot = {
+            let slots = self.read_slots();
+            let after = slots.partition_point(|slot| slot.name.first <= sequence);
+            slots.get(after.saturating_sub(1)).map(Arc::clone)
+        };
+        slot.map(|slot| self.open(&slot)).transpose()
+    }
+
+    /// Opens the file called `name`; `None` when it is not there (any more).
+    pub(crate) fn by_name(&self, name: &SegmentName) -> Result<Option<Arc<Segment>>, OpenError> {
+        let slot = self.read_slots().iter().find(|slot| slot.name == *name).map(Arc::clone);
+        slot.map(|slot| self.open(&slot)).transpose()
+    }
+
+    /// The first sequence of the file after the one that holds `sequence`.
+    pub(crate) fn first_after(&self, sequence: Sequence) -> Option<Sequence> {
+        let slots = self.read_slots();
+        let after = slots.partition_point(|slot| slot.name.first <= sequence);
+        slots.get(after).map(|slot| slot.name.first)
+    }
+
+    /// Removes a file; who is reading it reads on.
+    pub(crate) fn remove(&self, name: &SegmentName) -> Result<(), StoreError> {
+        let file = name.file();
+        let failed = |cause| StoreError::file(&file, redb::Error::Io(cause));
+        self.forget_open(name);
+        self.slots
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|slot| slot.name != *name);
+        self.volume.remove(&file).map_err(failed)?;
+        self.volume.sync_names().map_err(failed)
+    }
+
+    /// Lets go of an open file, so that the next reader opens it anew.
+    pub(crate) fn forget_open(&self, name: &SegmentName) {
+        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|segment| segment.name != *name);
+        for slot in self.read_slots().iter().filter(|slot| slot.name == *name) {
+            *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+        }
+    }
+
+    fn open(&self, slot: &Slot) -> Result<Arc<Segment>, OpenError> {
+        let mut open = slot.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let segment = if let Some(segment) = open.upgrade() {
+            segment
+        } else {
+            let opened = Segment::open(self.volume(), slot.name.clone(), self.cache_bytes)?;
+            let segment = Arc::new(opened);
+            *open = Arc::downgrade(&segment);
+            segment
+        };
+        drop(open);
+        self.keep_open(&segment);
+        Ok(segment)
+    }
+
+    /// Keeps the latest read files open, so that reading on does not open them again.
+    fn keep_open(&self, segment: &Arc<Segment>) {
+        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.back().is_some_and(|latest| Arc::ptr_eq(latest, segment)) {
+            return;
+        }
+        recent.retain(|known| !Arc::ptr_eq(known, segment));
+        recent.push_back(Arc::clone(segment));
+        if recent.len() > OPEN_FILES_MAX {
+            recent.pop_front();
+        }
+    }
+
+    fn read_slots(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Slot>>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn closed(name: SegmentName) -> Arc<Self> {
+        Arc::new(Self { name, open: Mutex::default() })
+    }
+}

@@ -1,0 +1,406 @@
+//! The one thread that writes the journal: it commits whatever has arrived while the last fsync
+//! ran, and answers every sender after the commit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_event::{Clock, Receipt, Refusal, Sequence, StoredEvent, Timestamp};
+use tokio::sync::{oneshot, watch};
+
+use crate::block::BlockBuilder;
+use crate::config::StorageConfig;
+use crate::error::{OpenError, StoreError};
+use crate::fresh::Fresh;
+use crate::handshakes::OpenHandshakes;
+use crate::intake::{Answers, Batch, Entry, Intake, RETRY_AFTER, Work, total};
+use crate::read::Reader;
+use crate::segment::{Segment, SegmentName, Tables};
+use crate::segments::Segments;
+use crate::window::Window;
+
+/// How often the free space of the disk is looked at, and a failed store is tried again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether events are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// They are.
+    Writable,
+    /// They are refused, for this reason; it is looked at again every second.
+    Refusing(String),
+}
+
+/// What the writer shares with those who read.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) fresh: Arc<Fresh>,
+    pub(crate) handshakes: Arc<OpenHandshakes>,
+    pub(crate) health: Arc<watch::Sender<Health>>,
+}
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    pub(crate) config: StorageConfig,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Shared,
+    /// The file that is written; none after a failure, until it has been opened again.
+    pub(crate) active: Option<Arc<Segment>>,
+    pub(crate) active_bytes: u64,
+    pub(crate) fingerprint_key: u64,
+    pub(crate) next: Sequence,
+    pub(crate) window: Window,
+    /// When the window's events came, a mark a minute: where each minute began.
+    pub(crate) window_marks: VecDeque<(Timestamp, Sequence)>,
+    pub(crate) looked_at: Option<Timestamp>,
+    pub(crate) block: BlockBuilder,
+}
+
+/// What a commit has in hand before it is durable.
+#[derive(Default)]
+struct Pending {
+    events: Vec<Arc<StoredEvent>>,
+    fingerprints: Vec<u8>,
+    answers: Vec<Answered>,
+}
+
+/// An answer that is sent once the commit is durable.
+enum Answered {
+    Append(oneshot::Sender<Answers>, Answers),
+    Unit(oneshot::Sender<Result<(), Refusal>>),
+}
+
+impl Writer {
+    /// Works until the intake is closed and empty, then leaves the file ready for a quick start.
+    pub(crate) fn run(mut self) {
+        let events_max = usize::try_from(self.config.commit_events_max).unwrap_or(usize::MAX);
+        while let Some(work) = self.shared.intake.take(events_max) {
+            let size = total(&work);
+            self.commit(work);
+            self.shared.intake.finished(size);
+        }
+        if let Some(active) = &self.active
+            && let Err(error) = active.seal()
+        {
+            tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
+        }
+    }
+
+    fn commit(&mut self, work: Vec<Work>) {
+        let active = match self.writable() {
+            Ok(active) => active,
+            Err(refusal) => return refuse(work, &refusal),
+        };
+        match self.write(&active, work) {
+            Ok(pending) => self.publish(pending),
+            // The answers are dropped, which tells every sender that nothing is certain.
+            Err(error) => self.fail(&active, &error),
+        }
+        self.roll_if_due();
+    }
+
+    /// The file to write to, or why nothing can be written now.
+    fn writable(&mut self) -> Result<Arc<Segment>, Refusal> {
+        let now = self.clock.now();
+        let due = self.looked_at.is_none_or(|last| now.since(last) >= LOOK_INTERVAL);
+        if due {
+            self.looked_at = Some(now);
+            self.look();
+        }
+        match (&self.active, &*self.shared.health.borrow()) {
+            (Some(active), Health::Writable) => Ok(Arc::clone(active)),
+            (_, Health::Refusing(reason)) => Err(unavailable(reason)),
+            (None, Health::Writable) => Err(unavailable("the store failed to write")),
+        }
+    }
+
+    /// Looks at the disk, and opens the journal again after a failure.
+    fn look(&mut self) {
+        let found = match self.shared.segments.volume().free_bytes() {
+            Ok(free) if free < self.config.disk_free_bytes_min => {
+                Health::Refusing("the disk is full".to_owned())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the free space of the disk cannot be read");
+                Health::Refusing("the disk cannot be read".to_owned())
+            }
+            Ok(_) if self.active.is_none() => match self.reopen() {
+                Ok(()) => Health::Writable,
+                Err(error) => {
+                    tracing::error!(%error, "the journal cannot be opened again yet");
+                    Health::Refusing("the store failed to write".to_owned())
+                }
+            },
+            Ok(_) => Health::Writable,
+        };
+        self.shared.health.send_if_modified(|health| {
+            let changed = *health != found;
+            if changed {
+                tracing::warn!(health = ?found, "the store's health changed");
+                *health = found;
+            }
+            changed
+        });
+    }
+
+    /// Writes one commit. On an error nothing may be believed about the file: whether the commit
+    /// is in it is found out by opening it again.
+    fn write(&mut self, active: &Segment, work: Vec<Work>) -> Result<Pending, StoreError> {
+        let first = self.next;
+        let mut pending = Pending::default();
+        let commit = active.begin()?;
+        commit.write(|tables| {
+            for work in work {
+                self.write_one(tables, work, &mut pending)?;
+            }
+            self.flush_block(tables)?;
+            if !pending.fingerprints.is_empty() {
+                tables.put_fingerprints(first, &pending.fingerprints)?;
+            }
+            Ok(())
+        })?;
+        commit.finish()?;
+        Ok(pending)
+    }
+
+    fn write_one(
+        &mut self,
+        tables: &mut Tables<'_>,
+        work: Work,
+        pending: &mut Pending,
+    ) -> Result<(), redb::StorageError> {
+        match work {
+            Work::Append(batch) => self.append(tables, batch, pending),
+            Work::Release(handshake, answer) => {
+                pending.answers.push(Answered::Unit(answer));
+                if self.shared.handshakes.close(&handshake) {
+                    tables.close_handshake(&handshake)?;
+                }
+                Ok(())
+            }
+            Work::ForgetSession(client_id, answer) => {
+                pending.answers.push(Answered::Unit(answer));
+                for handshake in self.shared.handshakes.close_session(&client_id) {
+                    tables.close_handshake(&handshake)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        tables: &mut Tables<'_>,
+        batch: Batch,
+        pending: &mut Pending,
+    ) -> Result<(), redb::StorageError> {
+        let Batch { entries, records, answer } = batch;
+        let mut answers = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(sequence) = self.duplicate_of(&entry, &pending.events) {
+                answers.push(Ok(receipt(&entry, sequence, true)));
+                continue;
+            }
+            let record = records.get(entry.record.clone()).unwrap_or_default();
+            answers.push(Ok(receipt(&entry, self.next, false)));
+            self.append_one(tables, entry, record, pending)?;
+        }
+        pending.answers.push(Answered::Append(answer, answers));
+        Ok(())
+    }
+
+    fn append_one(
+        &mut self,
+        tables: &mut Tables<'_>,
+        entry: Entry,
+        record: &[u8],
+        pending: &mut Pending,
+    ) -> Result<(), redb::StorageError> {
+        let sequence = self.next;
+        self.next = sequence.next();
+        self.block.push(record);
+        if self.block.is_full() {
+            self.flush_block(tables)?;
+        }
+        pending.fingerprints.extend_from_slice(&entry.fingerprint.to_le_bytes());
+        self.window.push((!entry.id_assigned).then_some(entry.fingerprint));
+        if let Some(handshake) = entry.handshake {
+            tables.open_handshake(&handshake, sequence)?;
+            self.shared.handshakes.open(handshake, sequence);
+        }
+        pending.events.push(Arc::new(StoredEvent {
+            sequence,
+            received_at: entry.received_at,
+            event: entry.event,
+            sender: entry.sender,
+            origin: entry.origin,
+            trace: entry.trace,
+        }));
+        Ok(())
+    }
+
+    fn flush_block(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::StorageError> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let first = Sequence(self.next.0 - self.block.len() as u64);
+        let mut row = Vec::new();
+        self.block.finish(&mut row);
+        tables.put_block(first, &row)
+    }
+
+    /// The event that `entry` is a second copy of: the same handshake, or the same source and id
+    /// within the window.
+    fn duplicate_of(&self, entry: &Entry, pending: &[Arc<StoredEvent>]) -> Option<Sequence> {
+        let by_handshake =
+            entry.handshake.as_ref().and_then(|known| self.shared.handshakes.get(known));
+        if by_handshake.is_some() || entry.id_assigned {
+            return by_handshake;
+        }
+        let is_same =
+            |source: &str, id: &str| source == entry.event.source() && id == entry.event.id();
+        self.window.candidates(entry.fingerprint).find(|&sequence| {
+            let index = pending.first().and_then(|first| sequence.0.checked_sub(first.sequence.0));
+            let in_hand = index.and_then(|index| pending.get(usize::try_from(index).ok()?));
+            if let Some(known) = in_hand {
+                return is_same(known.event.source(), known.event.id());
+            }
+            // A stored event that cannot be read cannot be compared: then both are kept.
+            let stored = Reader::new(&self.shared.segments, &self.shared.fresh).identity(sequence);
+            matches!(stored, Ok(Some((id, source))) if is_same(&source, &id))
+        })
+    }
+
+    /// Shows what is durable to those who read, then answers those who sent it.
+    fn publish(&mut self, pending: Pending) {
+        let records = pending.events.len() as u64 * 512;
+        let payload = |event: &Arc<StoredEvent>| event.event.data().map_or(0, eg_event::Data::len);
+        self.active_bytes += records + pending.events.iter().map(payload).sum::<usize>() as u64;
+        self.shared.fresh.push(pending.events);
+        answer_all(pending.answers);
+        self.age_window();
+    }
+
+    /// Forgets the identities of events that are older than the window.
+    fn age_window(&mut self) {
+        const MARK: Duration = Duration::from_mins(1);
+        let now = self.clock.now();
+        if self.window_marks.back().is_none_or(|(at, _)| now.since(*at) >= MARK) {
+            self.window_marks.push_back((now, self.next));
+        }
+        let age = Duration::from_mins(self.config.dedupe_minutes.into());
+        while let [(_, _), (second_at, begins), ..] = *self.window_marks.make_contiguous()
+            && now.since(second_at) >= age
+        {
+            self.window.forget_before(begins);
+            self.window_marks.pop_front();
+        }
+    }
+
+    /// Stops using a file that could not be written.
+    fn fail(&mut self, active: &Arc<Segment>, error: &StoreError) {
+        tracing::error!(%error, "a commit failed; its events were refused");
+        self.active = None;
+        self.looked_at = Some(self.clock.now());
+        let mut nothing = Vec::new();
+        self.block.finish(&mut nothing);
+        self.shared.segments.forget_open(&active.name);
+        self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
+    }
+
+    /// Finds out what the file really holds, and goes on in a new one: after a failed fsync the
+    /// system may believe pages to be on the disk that are not, and nothing more is built on them.
+    fn reopen(&mut self) -> Result<(), OpenError> {
+        let newest = self.shared.segments.open_newest()?;
+        let next = newest.as_ref().map_or(Ok(self.next), |newest| newest.next())?;
+        let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
+        self.shared.handshakes.reset(open);
+        self.window.take_back(self.shared.fresh.end());
+        // The failed commit may be in the file after all: then its events are events like others.
+        let reader = Reader::new(&self.shared.segments, &self.shared.fresh);
+        let mut found = Vec::new();
+        let mut from = self.shared.fresh.end();
+        while from < next {
+            let events = reader.scan(from, usize::MAX, 1 << 20)?;
+            let Some(last) = events.last() else { break };
+            from = last.sequence.next();
+            found.extend(events);
+        }
+        for event in &found {
+            let (source, id) = (event.event.source(), event.event.id());
+            self.window.push(Some(crate::window::fingerprint(self.fingerprint_key, source, id)));
+        }
+        self.next = next;
+        self.shared.fresh.push(found);
+        self.begin_segment()
+    }
+
+    fn roll_if_due(&mut self) {
+        let Some(active) = &self.active else { return };
+        let age = self.clock.now().since(active.name.created_at);
+        let old = age >= Duration::from_hours(self.config.segment_hours.into());
+        let is_empty = active.name.first == self.next;
+        if is_empty || (!old && self.active_bytes < self.config.segment_bytes) {
+            return;
+        }
+        let full = Arc::clone(active);
+        // A full file is still a good file: without a new one, it is written on.
+        if let Err(error) = self.begin_segment() {
+            tracing::error!(%error, "a new journal file could not be begun");
+            return;
+        }
+        if let Err(error) = full.seal() {
+            tracing::warn!(%error, "a journal file could not be sealed");
+        }
+    }
+
+    /// Begins a file, with the handshakes that are open.
+    fn begin_segment(&mut self) -> Result<(), OpenError> {
+        let name = SegmentName { first: self.next, created_at: self.clock.now() };
+        let open = self.shared.handshakes.all();
+        let segment = self.shared.segments.begin(name, self.fingerprint_key, &open)?;
+        self.active = Some(segment);
+        self.active_bytes = 0;
+        Ok(())
+    }
+}
+
+fn receipt(entry: &Entry, sequence: Sequence, duplicate: bool) -> Receipt {
+    Receipt {
+        id: entry.event.id().into(),
+        source: entry.event.source().into(),
+        sequence,
+        subscriptions: entry.subscriptions,
+        duplicate,
+    }
+}
+
+fn unavailable(reason: &str) -> Refusal {
+    Refusal::Unavailable { reason: reason.to_owned().into(), retry_after: RETRY_AFTER }
+}
+
+fn refuse(work: Vec<Work>, refusal: &Refusal) {
+    for work in work {
+        match work {
+            Work::Append(batch) => {
+                let refused = batch.entries.iter().map(|_| Err(refusal.clone())).collect();
+                drop(batch.answer.send(refused));
+            }
+            Work::Release(_, answer) | Work::ForgetSession(_, answer) => {
+                drop(answer.send(Err(refusal.clone())));
+            }
+        }
+    }
+}
+
+/// Sends the answers. Who no longer waits has left, and their events are stored all the same.
+fn answer_all(answers: Vec<Answered>) {
+    for answered in answers {
+        match answered {
+            Answered::Append(answer, answers) => drop(answer.send(answers)),
+            Answered::Unit(answer) => drop(answer.send(Ok(()))),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Random work, a crash at a random moment, and a look at what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use eg_event::{Clock, Handshake, Principal, Sequence};
+use eg_storage::Store;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::crash_volume::CrashVolume;
+use crate::events::{anyone, once, payload, small, submission};
+
+/// What senders have been told.
+#[derive(Default)]
+struct Told {
+    /// The place of each event that was acknowledged, and its size.
+    acked: BTreeMap<String, (Sequence, usize)>,
+    /// Handshakes whose event was acknowledged and whose release was not asked for.
+    open: BTreeMap<u16, Sequence>,
+    /// Handshakes whose release was acknowledged.
+    released: BTreeSet<u16>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acked_event_survives_a_crash_at_any_moment() {
+    for seed in 0..60 {
+        let mut volume = CrashVolume::default();
+        let mut told = Told::default();
+        // Several lives in a row: what one leaves behind, the next one must get right.
+        for life in 0..4u64 {
+            let mut rng = StdRng::seed_from_u64(seed * 100 + life);
+            volume.crash_after(rng.random_range(0..400));
+            live(&volume, &mut told, &mut rng, life).await;
+            volume.crash();
+            volume = volume.after_crash(seed * 1000 + life);
+            verify(&volume, &told, seed, life);
+        }
+    }
+}
+
+/// Opens the store and works until the power goes.
+async fn live(volume: &CrashVolume, told: &mut Told, rng: &mut StdRng, life: u64) {
+    let Ok(store) = Store::open_on(Arc::new(volume.clone()), &small(), &Clock::system()) else {
+        return;
+    };
+    let principal = anyone().await;
+    for round in 0..40 {
+        if volume.is_dead() {
+            break;
+        }
+        let name = format!("{life}-{round}");
+        match rng.random_range(0..10) {
+            0 => release(&store, told).await,
+            1..3 => exactly_once(&store, &principal, told, round).await,
+            _ => append(&store, &principal, told, rng, &name).await,
+        }
+    }
+    drop(store.close());
+}
+
+/// Several batches at once, so that commits hold more than one.
+async fn append(
+    store: &Store,
+    principal: &Arc<Principal>,
+    told: &mut Told,
+    rng: &mut StdRng,
+    name: &str,
+) {
+    let mut waiting = Vec::new();
+    for batch in 0..rng.random_range(1..4) {
+        let size = rng.random_range(0..3000);
+        let ids: Vec<_> =
+            (0..rng.random_range(1..30)).map(|n| format!("{name}-{batch}-{n}")).collect();
+        let submissions = ids.iter().map(|id| (submission(principal, id, size), 0)).collect();
+        waiting.push((ids, size, store.journal().append(submissions)));
+    }
+    for (ids, size, answers) in waiting {
+        for (id, answer) in ids.into_iter().zip(answers.await) {
+            if let Ok(receipt) = answer {
+                told.acked.insert(id, (receipt.sequence, size));
+            }
+        }
+    }
+}
+
+async fn exactly_once(store: &Store, principal: &Arc<Principal>, told: &mut Told, round: u16) {
+    let packet_id = round + 1;
+    if told.open.contains_key(&packet_id) || told.released.contains(&packet_id) {
+        return;
+    }
+    let id = format!("once-{packet_id}");
+    let submitted = once(submission(principal, &id, 10), "client", packet_id);
+    if let [Ok(receipt)] = &store.journal().append(vec![(submitted, 0)]).await[..] {
+        told.acked.insert(id, (receipt.sequence, 10));
+        told.open.insert(packet_id, receipt.sequence);
+    }
+}
+
+async fn release(store: &Store, told: &mut Told) {
+    let Some((packet_id, _)) = told.open.pop_first() else {
+        return;
+    };
+    let handshake = Handshake { client_id: "client".into(), packet_id };
+    if store.journal().release(handshake).await.is_ok() {
+        told.released.insert(packet_id);
+    }
+}
+
+fn verify(volume: &CrashVolume, told: &Told, seed: u64, life: u64) {
+    // On a copy: looking must not heal what the next life has to cope with.
+    let copy = volume.after_crash(0);
+    let store = Store::open_on(Arc::new(copy), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    let mut from = Sequence::FIRST;
+    let mut found = BTreeMap::new();
+    while from < journal.end() {
+        let events = journal.scan(from, 100, 1 << 16).unwrap();
+        assert!(!events.is_empty(), "seed {seed}.{life}: nothing at {from} of {}", journal.end());
+        for event in events {
+            assert_eq!(event.sequence, from, "seed {seed}.{life}: the sequences have no gap");
+            from = from.next();
+            let twice = found.insert(event.event.id().to_owned(), event);
+            assert!(twice.is_none(), "seed {seed}.{life}: {twice:?} is there once");
+        }
+    }
+    for (id, (sequence, size)) in &told.acked {
+        let stored = found.get(id);
+        assert!(stored.is_some(), "seed {seed}.{life}: {id} is lost");
+        let stored = stored.unwrap();
+        assert_eq!(
+            stored.sequence, *sequence,
+            "seed {seed}.{life}: {id} is where the receipt says"
+        );
+        assert_eq!(stored.event.data().unwrap().bytes(), &payload(id, *size)[..]);
+    }
+    let open = journal.open_in_session("client");
+    for packet_id in told.open.keys() {
+        assert!(open.contains(packet_id), "seed {seed}.{life}: handshake {packet_id} is lost");
+    }
+    for packet_id in &told.released {
+        assert!(!open.contains(packet_id), "seed {seed}.{life}: handshake {packet_id} came back");
+    }
+    store.close().unwrap();
+}

@@ -1,0 +1,61 @@
+//! Events to put into a journal.
+
+use std::sync::Arc;
+
+use eg_auth::{Authenticator, Credential};
+use eg_event::{
+    Binding, CloudEvent, Data, Handshake, Origin, Principal, Protocol, Submission, TraceContext,
+};
+use eg_storage::StorageConfig;
+
+/// Somebody who may publish.
+pub(crate) async fn anyone() -> Arc<Principal> {
+    let here = "127.0.0.1:1".parse().unwrap();
+    let authenticator = Authenticator::anonymous_on_loopback();
+    authenticator.authenticate(&Credential::None, here).await.unwrap()
+}
+
+/// An event with a payload of `size` bytes that follows from its id.
+pub(crate) fn submission(principal: &Arc<Principal>, id: &str, size: usize) -> Submission {
+    let mut builder = CloudEvent::builder();
+    for (name, text) in [("specversion", "1.0"), ("id", id), ("source", "/test"), ("type", "t")] {
+        builder.attribute(name, text).unwrap();
+    }
+    builder.data(Data::Binary(payload(id, size).into()));
+    Submission {
+        event: builder.build().unwrap(),
+        principal: Arc::clone(principal),
+        origin: Origin {
+            protocol: Protocol::Internal,
+            binding: Binding::Binary,
+            remote: None,
+            address: "".into(),
+            client_id: None,
+        },
+        trace: TraceContext::default(),
+        handshake: None,
+        id_assigned: false,
+    }
+}
+
+/// The same under a handshake.
+pub(crate) fn once(mut submission: Submission, client: &str, packet_id: u16) -> Submission {
+    submission.handshake = Some(Handshake { client_id: client.into(), packet_id });
+    submission
+}
+
+/// The payload of the event `id`.
+pub(crate) fn payload(id: &str, size: usize) -> Vec<u8> {
+    id.bytes().cycle().take(size).collect()
+}
+
+/// Limits small enough for a test to reach them.
+pub(crate) fn small() -> StorageConfig {
+    StorageConfig {
+        segment_bytes: 1 << 17,
+        cache_bytes: 1 << 20,
+        fresh_bytes_max: 1 << 16,
+        disk_free_bytes_min: 1 << 20,
+        ..StorageConfig::default()
+    }
+}

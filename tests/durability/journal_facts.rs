@@ -1,0 +1,186 @@
+//! The journal on a real directory: order, duplicates, files, retention, locks.
+
+use std::time::Duration;
+
+use eg_event::{Clock, Handshake, Sequence, Timestamp};
+use eg_storage::{OpenError, StorageConfig, Store};
+
+use crate::events::{anyone, once, small, submission};
+
+#[tokio::test]
+async fn events_are_numbered_from_one_in_the_order_of_acceptance_and_stay_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    for life in 0..3u64 {
+        let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+        let ids: Vec<_> = (0..500).map(|n| format!("{life}-{n}")).collect();
+        let submissions = ids.iter().map(|id| (submission(&principal, id, 300), 7)).collect();
+        let receipts = store.journal().append(submissions).await;
+        for (receipt, place) in receipts.into_iter().zip(1 + life * 500..) {
+            let receipt = receipt.unwrap();
+            assert_eq!((receipt.sequence, receipt.subscriptions), (Sequence(place), 7));
+        }
+        assert_eq!(store.journal().end(), Sequence(1 + (life + 1) * 500));
+        store.close().unwrap();
+    }
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    assert!(journal.usage().unwrap().files > 1, "small files were rolled");
+    assert_eq!(journal.get(Sequence(777)).unwrap().unwrap().event.id(), "1-276");
+    assert_eq!(journal.find("/test", "2-499").unwrap(), Some(Sequence(1500)));
+    assert_eq!(journal.find("/test", "nobody").unwrap(), None);
+    let wanted = [3, 4, 499, 500, 501, 1500, 9999].map(Sequence);
+    let found: Vec<_> = journal.get_many(&wanted).unwrap().iter().map(|e| e.sequence.0).collect();
+    assert_eq!(found, [3, 4, 499, 500, 501, 1500]);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_second_event_with_the_same_source_and_id_gets_the_first_ones_receipt() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let one =
+        || vec![(submission(&principal, "one", 10), 0), (submission(&principal, "one", 10), 0)];
+    for life in 0..2 {
+        let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+        let receipts = store.journal().append(one()).await;
+        let duplicates: Vec<_> = receipts.iter().map(|r| r.as_ref().unwrap().duplicate).collect();
+        assert_eq!(duplicates, [life > 0, true]);
+        assert!(receipts.iter().all(|r| r.as_ref().unwrap().sequence == Sequence::FIRST));
+        assert_eq!(store.journal().end(), Sequence(2));
+        store.close().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_dedupe_window_ends_by_count_and_by_age() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let clock = Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000));
+    let config = StorageConfig { dedupe_events: 10, dedupe_minutes: 5, ..small() };
+    let store = Store::open(directory.path(), &config, &clock).unwrap();
+    let append = async |id: &str| {
+        let receipts = store.journal().append(vec![(submission(&principal, id, 10), 0)]).await;
+        receipts[0].as_ref().unwrap().duplicate
+    };
+    assert!(!append("a").await && append("a").await);
+    for n in 0..10 {
+        append(&n.to_string()).await;
+    }
+    assert!(!append("a").await, "ten others have come since");
+    for _ in 0..7 {
+        clock.advance(Duration::from_mins(1));
+        append("tick").await;
+    }
+    assert!(!append("a").await, "seven minutes have passed");
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_makes_an_event_count_once_until_it_is_released() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let sent = |id: &str| vec![(once(submission(&principal, id, 10), "client", 7), 0)];
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    assert_eq!(store.journal().append(sent("first")).await[0].as_ref().unwrap().sequence.0, 1);
+    store.close().unwrap();
+
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    assert_eq!(journal.open_in_session("client"), [7]);
+    let again = journal.append(sent("other id, same exchange")).await;
+    assert_eq!(again[0].as_ref().unwrap().sequence.0, 1);
+    let handshake = Handshake { client_id: "client".into(), packet_id: 7 };
+    journal.release(handshake).await.unwrap();
+    assert_eq!(journal.append(sent("second")).await[0].as_ref().unwrap().sequence.0, 2);
+    journal.forget_session("client".into()).await.unwrap();
+    store.close().unwrap();
+
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    assert!(store.journal().open_in_session("client").is_empty());
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn open_handshakes_move_along_when_a_file_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let held = once(submission(&principal, "held", 10), "client", 9);
+    store.journal().append(vec![(held, 0)]).await[0].as_ref().unwrap();
+    for n in 0..40 {
+        let id = n.to_string();
+        store.journal().append(vec![(submission(&principal, &id, 20_000), 0)]).await;
+    }
+    assert!(store.journal().usage().unwrap().files > 2);
+    store.close().unwrap();
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    assert_eq!(store.journal().open_in_session("client"), [9]);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let clock = Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000));
+    let store = Store::open(directory.path(), &small(), &clock).unwrap();
+    let journal = store.journal();
+    for n in 0..60 {
+        let id = n.to_string();
+        journal.append(vec![(submission(&principal, &id, 20_000), 0)]).await[0].as_ref().unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(journal.expired(None).unwrap(), None);
+    clock.advance(Duration::from_hours(168));
+    assert_eq!(journal.expired(Some(Sequence::FIRST)).unwrap(), None, "held back");
+    let keep_from = journal.expired(None).unwrap().unwrap();
+    journal.drop_before(keep_from).unwrap();
+    let usage = journal.usage().unwrap();
+    assert_eq!((usage.first, usage.files), (keep_from, 1));
+    assert_eq!(journal.scan(Sequence::FIRST, 1, 1).unwrap()[0].sequence, keep_from);
+    assert!(journal.get(Sequence::FIRST).unwrap().is_none());
+    assert_eq!(journal.find("/test", "0").unwrap(), None);
+    let end = journal.end();
+    store.close().unwrap();
+    let store = Store::open(directory.path(), &small(), &clock).unwrap();
+    assert_eq!(store.journal().end(), end);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn events_are_found_by_the_time_they_came() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let clock = Clock::by_hand(Timestamp::from_micros(1_000_000));
+    let store = Store::open(directory.path(), &small(), &clock).unwrap();
+    for n in 0..50 {
+        let id = n.to_string();
+        store.journal().append(vec![(submission(&principal, &id, 5000), 0)]).await;
+        clock.advance(Duration::from_secs(1));
+    }
+    let since = |secs: u64| store.journal().first_since(Timestamp::from_micros(secs * 1_000_000));
+    assert_eq!(since(0).unwrap(), Sequence(1));
+    assert_eq!(since(10).unwrap(), Sequence(10));
+    assert_eq!(since(1000).unwrap(), Sequence(51));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_second_process_is_told_that_the_store_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let second = Store::open(directory.path(), &small(), &Clock::system());
+    let Err(error @ OpenError::InUse { .. }) = second else { panic!("{second:?}") };
+    assert!(error.to_string().contains("another process uses this data directory"), "{error}");
+    first.close().unwrap();
+    Store::open(directory.path(), &small(), &Clock::system()).unwrap().close().unwrap();
+}
+
+#[test]
+fn limits_that_make_no_sense_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = StorageConfig { segment_bytes: 1, ..StorageConfig::default() };
+    let error = Store::open(directory.path(), &config, &Clock::system()).unwrap_err();
+    assert!(error.to_string().starts_with("storage.segment_bytes: expected at least"), "{error}");
+}
