@@ -52,6 +52,17 @@ impl Changes {
             && self.attempts.is_empty()
     }
 
+    /// Adds the changes of `later` after these.
+    pub fn append(&mut self, mut later: Self) {
+        self.numbers.append(&mut later.numbers);
+        self.documents.append(&mut later.documents);
+        for subscription in later.removed_subscriptions {
+            self.remove_subscription(subscription);
+        }
+        self.rows.append(&mut later.rows);
+        self.attempts.append(&mut later.attempts);
+    }
+
     /// Stores a document under its kind and name.
     pub fn put_document(&mut self, kind: &str, name: &str, value: Vec<u8>) {
         self.documents.push((kind.to_owned(), name.to_owned(), Some(value)));

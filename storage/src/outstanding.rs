@@ -24,6 +24,10 @@ pub struct Cursor {
     pub lost: u64,
     /// How many events were delivered.
     pub delivered: u64,
+    /// Where the journal is being read again for this subscription.
+    pub rescan: Option<Sequence>,
+    /// Where that reading ends.
+    pub rescan_until: Sequence,
 }
 
 /// An event that was taken up and is not settled.
@@ -63,7 +67,10 @@ pub struct DeadLetter {
 impl Cursor {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        for value in [self.handed.0, self.routed.0, self.lost, self.delivered] {
+        // No event has the number 0, so that it can stand for none.
+        let rescan = self.rescan.map_or(0, |next| next.0);
+        let until = self.rescan_until.0;
+        for value in [self.handed.0, self.routed.0, self.lost, self.delivered, rescan, until] {
             put(&mut out, value);
         }
         out
@@ -76,6 +83,8 @@ impl Cursor {
             routed: Sequence(reader.varint()?),
             lost: reader.varint()?,
             delivered: reader.varint()?,
+            rescan: Some(Sequence(reader.varint()?)).filter(|next| *next != Sequence(0)),
+            rescan_until: Sequence(reader.varint()?),
         })
     }
 }
@@ -155,7 +164,14 @@ mod tests {
 
     #[test]
     fn values_read_back() {
-        let cursor = Cursor { handed: Sequence(7), routed: Sequence(9), lost: 1, delivered: 3 };
+        let cursor = Cursor {
+            handed: Sequence(7),
+            routed: Sequence(9),
+            lost: 1,
+            delivered: 3,
+            rescan: Some(Sequence(5)),
+            rescan_until: Sequence(9),
+        };
         assert_eq!(Cursor::decode(cursor.encode().into()), Ok(cursor));
         let exception = Exception {
             attempts: 4,

@@ -27,7 +27,13 @@ async fn what_a_subscription_has_outstanding_is_found_again() {
     let principal = anyone().await;
     store.journal().append(vec![(submission(&principal, "dead", 10), 1)]).await;
     let event = (*store.journal().get(Sequence(1)).unwrap().unwrap()).clone();
-    let cursor = Cursor { handed: Sequence(5), routed: Sequence(9), lost: 0, delivered: 2 };
+    let cursor = Cursor {
+        handed: Sequence(5),
+        routed: Sequence(9),
+        lost: 0,
+        delivered: 2,
+        ..Cursor::default()
+    };
     let exception = Exception { attempts: 2, ..Exception::default() };
     let letter = DeadLetter {
         event,

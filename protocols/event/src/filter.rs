@@ -109,6 +109,12 @@ impl Filter {
         }
     }
 
+    /// Why `event` does not pass, in words; `None` when it does.
+    #[must_use]
+    pub fn explain(&self, event: &CloudEvent) -> Option<String> {
+        (!self.matches(event)).then(|| format!("{} does not hold", self.to_json()))
+    }
+
     /// The filter in the form of the Subscriptions API.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -1,0 +1,202 @@
+//! The whole way out: what the journal holds is routed to the subscriptions that it concerns,
+//! attempted, and settled.
+//!
+//! [`tail`] reads each event once and hands references to lanes; [`deliver`] drives one lane;
+//! [`settle`] decides what an outcome means; [`checkpoint`] writes down where everything stands.
+
+pub mod backlog;
+pub mod backoff;
+pub mod checkpoint;
+pub mod deliver;
+pub mod lane;
+pub mod registry;
+pub mod release;
+pub mod settle;
+pub mod tail;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use eg_event::{Clock, CloudEvent, Sequence, Sink, Subscription, Timestamp};
+use eg_storage::{Changes, Journal, Ledger, StoreError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::checkpoint::AttemptLog;
+use self::lane::Lane;
+use crate::matching::MatchIndex;
+
+/// How many subscriptions may read old parts of the journal at once.
+const RESCANS_MAX: usize = 2;
+
+/// What the way out works with.
+#[derive(Clone)]
+pub struct Outlets {
+    /// Where events are.
+    pub journal: Journal,
+    /// Where it is written down who has what.
+    pub ledger: Ledger,
+    /// How events leave.
+    pub sink: Arc<dyn Sink>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// The way out. Shared by the tasks that deliver and the management API.
+pub struct Dispatch {
+    outlets: Outlets,
+    /// The subscriptions by name.
+    registered: RwLock<BTreeMap<String, Arc<Registered>>>,
+    index: ArcSwap<MatchIndex<Arc<Registered>>>,
+    /// The next event to route. Held while a batch is routed, so that whoever changes the
+    /// subscriptions knows which events the change concerns.
+    routing: tokio::sync::Mutex<Sequence>,
+    log: AttemptLog,
+    /// What could not be written down yet, ahead of what is written next.
+    unsaved: tokio::sync::Mutex<Changes>,
+    rescans: Semaphore,
+    tasks: TaskTracker,
+    /// No more attempts are begun.
+    stop: CancellationToken,
+    /// Attempts that are under way are given up.
+    abort: CancellationToken,
+}
+
+/// A subscription, and where it stands.
+pub struct Registered {
+    definition: RwLock<Arc<Definition>>,
+    lane: Mutex<Lane>,
+    wake: Notify,
+    removed: CancellationToken,
+}
+
+/// What is kept of a subscription in the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Definition {
+    /// A number that no other subscription ever has.
+    pub number: u64,
+    /// What was asked for.
+    pub subscription: Arc<Subscription>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+    /// The first event that it covers.
+    pub begins: Sequence,
+    /// Why no attempts are made, if so.
+    pub paused: Option<String>,
+}
+
+impl Registered {
+    fn new(definition: Definition, lane: Lane) -> Arc<Self> {
+        Arc::new(Self {
+            definition: RwLock::new(Arc::new(definition)),
+            lane: Mutex::new(lane),
+            wake: Notify::new(),
+            removed: CancellationToken::new(),
+        })
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn definition(&self) -> Arc<Definition> {
+        Arc::clone(&self.definition.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn define(&self, definition: Definition) {
+        let mut slot = self.definition.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(definition);
+    }
+
+    /// Where it stands.
+    pub fn lane(&self) -> MutexGuard<'_, Lane> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dispatch {
+    /// Reads the subscriptions and where they stand from the ledger.
+    pub fn recover(outlets: Outlets) -> Result<Arc<Self>, StoreError> {
+        let registered = registry::load(&outlets.ledger)?;
+        let routed = outlets.ledger.routed()?;
+        let dispatch = Self {
+            outlets,
+            registered: RwLock::new(registered),
+            index: ArcSwap::default(),
+            routing: tokio::sync::Mutex::new(routed),
+            log: AttemptLog::default(),
+            unsaved: tokio::sync::Mutex::default(),
+            rescans: Semaphore::new(RESCANS_MAX),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        };
+        dispatch.reindex();
+        Ok(Arc::new(dispatch))
+    }
+
+    /// Starts to deliver.
+    pub fn start(self: &Arc<Self>) {
+        for registered in self.all() {
+            self.start_lane(registered);
+        }
+        self.tasks.spawn(tail::run(Arc::clone(self)));
+        self.tasks.spawn(checkpoint::run(Arc::clone(self)));
+        self.tasks.spawn(release::run(Arc::clone(self)));
+    }
+
+    fn start_lane(self: &Arc<Self>, registered: Arc<Registered>) {
+        self.tasks.spawn(deliver::run(Arc::clone(self), registered));
+    }
+
+    /// Begins no more attempts, waits for those under way until `deadline` completes, and writes
+    /// down where everything stands.
+    pub async fn stop(&self, deadline: impl Future<Output = ()>) -> Result<(), StoreError> {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = deadline => {
+                self.abort.cancel();
+                self.tasks.wait().await;
+            }
+        }
+        self.checkpoint().await
+    }
+
+    /// How many subscriptions let `event` pass now.
+    #[must_use]
+    pub fn count_matching(&self, event: &CloudEvent) -> u32 {
+        u32::try_from(self.index.load().matching(event).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Everything before this has been routed.
+    pub async fn routed(&self) -> Sequence {
+        *self.routing.lock().await
+    }
+
+    /// The subscriptions in the order of their names.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Registered>> {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        registered.values().map(Arc::clone).collect()
+    }
+
+    /// The subscription called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        registered.get(name).map(Arc::clone)
+    }
+
+    fn reindex(&self) {
+        let entries = self
+            .all()
+            .into_iter()
+            .map(|registered| ((*registered.definition().subscription).clone(), registered));
+        self.index.store(Arc::new(MatchIndex::new(entries.collect())));
+    }
+}

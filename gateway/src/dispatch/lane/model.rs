@@ -1,0 +1,205 @@
+//! The lane against a model: random receivers, random crashes, and what must hold of every run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use eg_event::subscription::Ordering;
+use eg_event::{Clock, Sequence, Timestamp};
+use eg_storage::{Changes, Ledger, StorageConfig, Store};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::{Lane, Next, Settled, Taken};
+
+const MAX_IN_FLIGHT: usize = 4;
+
+/// A receiver that fails now and then, and what it has seen.
+struct Run {
+    lane: Lane,
+    ordering: Ordering,
+    now: Timestamp,
+    pushed: u64,
+    in_flight: BTreeMap<Sequence, Box<str>>,
+    delivered: BTreeSet<Sequence>,
+    /// The events of each key in the order in which they were delivered.
+    by_key: BTreeMap<Box<str>, Vec<Sequence>>,
+    rng: StdRng,
+    /// Some keys fail more often than they succeed.
+    failing: bool,
+}
+
+/// Events share five keys.
+fn key(sequence: Sequence) -> Box<str> {
+    (sequence.0 % 5).to_string().into()
+}
+
+impl Run {
+    fn step(&mut self, ledger: &Ledger) {
+        match self.rng.random_range(0..10) {
+            0..2 => self.push(),
+            2..6 => self.begin(ledger),
+            6..9 => self.end(),
+            _ => self.now = self.now.after(Duration::from_millis(self.rng.random_range(0..50))),
+        }
+    }
+
+    fn push(&mut self) {
+        let first = self.pushed + 1;
+        self.pushed += self.rng.random_range(1..20u64);
+        let sequences: Vec<_> = (first..=self.pushed).map(Sequence).collect();
+        self.lane.push(&sequences);
+    }
+
+    /// Begins what can begin now.
+    fn begin(&mut self, ledger: &Ledger) {
+        loop {
+            let next = self.lane.next(self.now, MAX_IN_FLIGHT);
+            let (sequence, taken) = match next {
+                Next::Wait(_) => return,
+                Next::Load(first) => {
+                    self.lane.loaded(first, ledger.references(1, first).unwrap());
+                    continue;
+                }
+                Next::Rescan(rescan) => {
+                    let found = (rescan.next.0..rescan.until.0).map(Sequence).collect();
+                    self.lane.rescanned(rescan.next, rescan.until, found);
+                    continue;
+                }
+                Next::New(sequence) => {
+                    let key = self.key(sequence);
+                    (sequence, Some(self.lane.take(sequence, key, self.now)))
+                }
+                Next::Retry(sequence) => {
+                    let key = self.key(sequence);
+                    (sequence, self.lane.retake(sequence, key, self.now))
+                }
+            };
+            if let Some(Taken::Attempt(_)) = taken {
+                let key = key(sequence);
+                let busy =
+                    self.ordering == Ordering::Key && self.in_flight.values().any(|k| *k == key);
+                assert!(!busy, "two events of key {key} are under way");
+                assert!(!self.in_flight.contains_key(&sequence), "{sequence} is under way twice");
+                self.in_flight.insert(sequence, key);
+                assert!(self.in_flight.len() <= MAX_IN_FLIGHT);
+            }
+        }
+    }
+
+    fn key(&self, sequence: Sequence) -> Option<Box<str>> {
+        (self.ordering == Ordering::Key).then(|| key(sequence))
+    }
+
+    /// Ends an attempt at random.
+    fn end(&mut self) {
+        let count = self.in_flight.len();
+        if count == 0 {
+            return;
+        }
+        let chosen = self.rng.random_range(0..count);
+        let Some((sequence, key)) = self.in_flight.iter().nth(chosen).map(|(s, k)| (*s, k.clone()))
+        else {
+            return;
+        };
+        self.in_flight.remove(&sequence);
+        let fails = self.failing && self.rng.random_bool(0.4);
+        let settled = if fails {
+            let due = self.now.after(Duration::from_millis(self.rng.random_range(0..30)));
+            Settled::Again { due, status: Some(500), reason: "answered 500".to_owned() }
+        } else {
+            if self.delivered.insert(sequence) {
+                self.by_key.entry(key).or_default().push(sequence);
+            }
+            Settled::Done { delivered: true }
+        };
+        self.lane.settle(sequence, settled, self.now);
+    }
+
+    fn save(&mut self, ledger: &Ledger) {
+        let mut changes = Changes::default();
+        self.lane.save(&mut changes);
+        ledger.apply(&changes).unwrap();
+    }
+
+    /// Starts over from what was saved last; the tailer routes again from `routed` on.
+    fn crash(&mut self, ledger: &Ledger, routed: Sequence) {
+        let found = ledger.outstanding(1).unwrap();
+        let in_order = self.ordering == Ordering::Key;
+        self.lane = Lane::recovered(1, found, BTreeSet::new(), in_order);
+        self.in_flight.clear();
+        let again: Vec<_> = (routed.0..=self.pushed).map(Sequence).collect();
+        self.lane.push(&again);
+    }
+
+    fn finish(&mut self, ledger: &Ledger) {
+        self.failing = false;
+        for _ in 0..100_000 {
+            self.begin(ledger);
+            if self.in_flight.is_empty() && self.delivered.len() as u64 == self.pushed {
+                return;
+            }
+            self.end();
+            self.now = self.now.after(Duration::from_millis(20));
+        }
+        panic!(
+            "{} of {} were delivered: {:?}",
+            self.delivered.len(),
+            self.pushed,
+            self.lane.view()
+        );
+    }
+}
+
+fn check(seed: u64, ordering: Ordering) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), &StorageConfig::default(), &Clock::system()).unwrap();
+    let ledger = store.ledger();
+    let mut run = Run {
+        lane: Lane::starting(1, Sequence::FIRST, Sequence::FIRST),
+        ordering,
+        now: Timestamp::from_micros(1_000_000),
+        pushed: 0,
+        in_flight: BTreeMap::new(),
+        delivered: BTreeSet::new(),
+        by_key: BTreeMap::new(),
+        rng: StdRng::seed_from_u64(seed),
+        failing: true,
+    };
+    run.save(ledger);
+    let mut routed = Sequence::FIRST;
+    for _ in 0..300 {
+        run.step(ledger);
+        match run.rng.random_range(0..40) {
+            0..3 => {
+                routed = Sequence(run.pushed + 1);
+                run.save(ledger);
+            }
+            3 => run.crash(ledger, routed),
+            _ => {}
+        }
+    }
+    run.finish(ledger);
+    if ordering == Ordering::Key {
+        for (key, order) in &run.by_key {
+            assert!(order.is_sorted(), "key {key} was delivered as {order:?}");
+        }
+    }
+    run.save(ledger);
+    let left = ledger.outstanding(1).unwrap();
+    assert!(left.exceptions.is_empty(), "{:?}", left.exceptions);
+    store.close().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn every_event_arrives_whatever_fails_and_crashes(seed: u64) {
+        check(seed, Ordering::None);
+    }
+
+    #[test]
+    fn events_of_a_key_arrive_in_order_whatever_fails_and_crashes(seed: u64) {
+        check(seed, Ordering::Key);
+    }
+}

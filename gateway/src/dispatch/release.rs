@@ -1,0 +1,52 @@
+//! Lets go of what retention no longer keeps, and counts what a subscription still needed of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_event::Sequence;
+use eg_storage::StoreError;
+
+use super::Dispatch;
+
+/// How often that is looked at.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Looks after retention until the gateway stops.
+pub async fn run(dispatch: Arc<Dispatch>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = dispatch.stop.cancelled() => return,
+        }
+        if let Err(error) = dispatch.release().await {
+            tracing::error!(%error, "retention could not let go of old events");
+        }
+    }
+}
+
+impl Dispatch {
+    /// Lets go of what retention no longer keeps; says before which event everything is gone.
+    pub async fn release(&self) -> Result<Option<Sequence>, StoreError> {
+        let all = self.all();
+        let holding = all.iter().filter(|one| one.definition().subscription.hold_retention);
+        let hold = holding.filter_map(|one| one.lane().oldest_needed()).min();
+        let journal = self.outlets.journal.clone();
+        let expired = tokio::task::spawn_blocking(move || journal.expired(hold)).await;
+        let Some(before) = expired.unwrap_or(Err(StoreError::Closed))? else { return Ok(None) };
+        for registered in all {
+            let lost = registered.lane().forget_before(before);
+            if lost > 0 {
+                let name = &registered.definition().subscription.name;
+                tracing::warn!(
+                    subscription = name,
+                    lost,
+                    "retention let go of events that a subscription needed"
+                );
+            }
+        }
+        let journal = self.outlets.journal.clone();
+        let dropped = tokio::task::spawn_blocking(move || journal.drop_before(before)).await;
+        dropped.unwrap_or(Err(StoreError::Closed))?;
+        Ok(Some(before))
+    }
+}

@@ -1,0 +1,77 @@
+//! Reads each committed event once and hands references to the lanes that it concerns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_event::{Sequence, StoredEvent};
+
+use super::{Dispatch, Registered};
+
+/// How many events are routed at once.
+const BATCH_EVENTS: usize = 1024;
+/// How many bytes of the journal are read at once when the events are no longer in memory.
+const BATCH_BYTES: usize = 1 << 20;
+/// How long the tailer waits after the journal could not be read.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the journal until the gateway stops.
+pub async fn run(dispatch: Arc<Dispatch>) {
+    let mut end = dispatch.outlets.journal.follow_end();
+    loop {
+        let position = dispatch.routed().await;
+        let events = read(&dispatch, position).await;
+        if events.is_empty() {
+            tokio::select! {
+                moved = end.wait_for(|end| *end > position) => if moved.is_err() { return },
+                () = dispatch.stop.cancelled() => return,
+            }
+            continue;
+        }
+        route(&dispatch, &events).await;
+        if dispatch.stop.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn read(dispatch: &Dispatch, from: Sequence) -> Vec<Arc<StoredEvent>> {
+    let journal = &dispatch.outlets.journal;
+    if from >= journal.end() {
+        return Vec::new();
+    }
+    if let Some(events) = journal.scan_fresh(from, BATCH_EVENTS) {
+        return events;
+    }
+    let journal = journal.clone();
+    let scan = move || journal.scan(from, BATCH_EVENTS, BATCH_BYTES);
+    match tokio::task::spawn_blocking(scan).await {
+        Ok(Ok(events)) => events,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the journal cannot be read");
+            tokio::time::sleep(READ_RETRY).await;
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Routes a batch. Nobody changes the subscriptions meanwhile.
+async fn route(dispatch: &Dispatch, events: &[Arc<StoredEvent>]) {
+    let Some(last) = events.last() else { return };
+    let mut position = dispatch.routing.lock().await;
+    let index = dispatch.index.load_full();
+    let mut concerned: HashMap<*const Registered, (&Arc<Registered>, Vec<Sequence>)> =
+        HashMap::new();
+    for event in events {
+        for registered in index.matching(&event.event) {
+            let entry = concerned.entry(Arc::as_ptr(registered));
+            entry.or_insert_with(|| (registered, Vec::new())).1.push(event.sequence);
+        }
+    }
+    for (registered, sequences) in concerned.into_values() {
+        registered.lane().push(&sequences);
+        registered.wake.notify_one();
+    }
+    *position = last.sequence.next();
+}

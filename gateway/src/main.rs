@@ -1,0 +1,2 @@
+//! The program `event-gateway`.
+fn main() {}
