@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod checkpoint;
 pub mod deliver;
 pub mod lane;
+pub mod probe;
 pub mod registry;
 pub mod release;
 pub mod settle;
@@ -176,6 +177,12 @@ impl Dispatch {
     /// Everything before this has been routed.
     pub async fn routed(&self) -> Sequence {
         *self.routing.lock().await
+    }
+
+    /// How many attempts could not be logged.
+    #[must_use]
+    pub fn unlogged(&self) -> u64 {
+        self.log.left_out()
     }
 
     /// The subscriptions in the order of their names.

@@ -238,6 +238,15 @@ impl Dispatch {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
+    /// Delivers one event of the journal (again), whether it matches or not.
+    pub async fn replay(&self, name: &str, sequence: Sequence) -> Result<(), RegistryError> {
+        let registered = self.expect(name)?;
+        registered.lane().replay(sequence, self.outlets.clock.now());
+        self.checkpoint().await?;
+        registered.wake.notify_one();
+        Ok(())
+    }
+
     async fn read_letters(
         &self,
         number: u64,

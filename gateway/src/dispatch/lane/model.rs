@@ -8,7 +8,7 @@ use eg_event::{Clock, Sequence, Timestamp};
 use eg_storage::{Changes, Ledger, StorageConfig, Store};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt, SeedableRng as _};
 
 use super::{Lane, Next, Settled, Taken};
 

@@ -69,6 +69,21 @@ impl Lane {
         true
     }
 
+    /// Puts any event into delivery at once, unless it is there already.
+    pub fn replay(&mut self, sequence: Sequence, now: Timestamp) {
+        let waits = self.backlog.holds(sequence) == Some(true);
+        if waits || self.unsettled.contains_key(&sequence) || self.dead_letters.contains(&sequence)
+        {
+            return;
+        }
+        let exception = Exception { due: now, ..Exception::default() };
+        let unsettled = Unsettled { phase: Phase::Retrying, exception, key: None, requeued: false };
+        self.unsettled.insert(sequence, unsettled);
+        self.retries.insert((now, sequence));
+        self.changed.insert(sequence);
+        self.dirty = true;
+    }
+
     /// Removes a dead letter for good; says whether it was one.
     pub fn purge(&mut self, sequence: Sequence) -> bool {
         let idle = !self.unsettled.contains_key(&sequence);

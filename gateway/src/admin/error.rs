@@ -1,0 +1,59 @@
+//! What management clients are told when something is wrong: words, and a code that Compass's
+//! clients know, in `extensions`.
+
+use async_graphql::{Error, ErrorExtensions as _};
+use eg_event::InvalidInput;
+use eg_storage::StoreError;
+
+use crate::dispatch::registry::RegistryError;
+
+/// The kinds of errors, with the numbers that Compass's director gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Something is wrong with the gateway.
+    InternalError = 10,
+    /// There is no such thing.
+    NotFound = 20,
+    /// There is one already.
+    NotUnique = 21,
+    /// The input breaks a rule.
+    InvalidData = 22,
+    /// This cannot be done now.
+    InvalidOperation = 27,
+}
+
+/// An error with its code.
+#[must_use]
+pub fn coded(code: Code, message: &str) -> Error {
+    Error::new(message).extend_with(|_, extensions| {
+        extensions.set("error", format!("{code:?}"));
+        extensions.set("error_code", code as i32);
+    })
+}
+
+/// Something is wrong with the input.
+#[must_use]
+pub fn invalid(invalid: &InvalidInput) -> Error {
+    let error = coded(Code::InvalidData, &invalid.to_string());
+    error.extend_with(|_, extensions| extensions.set("field", invalid.field.clone()))
+}
+
+/// The store failed: the log has the details, the client is told that much.
+#[must_use]
+pub fn store(error: &StoreError) -> Error {
+    tracing::error!(%error, "the store failed while answering");
+    coded(Code::InternalError, "the store failed; the log says more")
+}
+
+/// A subscription could not be changed.
+#[must_use]
+pub fn registry(error: RegistryError) -> Error {
+    match error {
+        RegistryError::Invalid(input) => invalid(&input),
+        RegistryError::NotUnique(_) => coded(Code::NotUnique, &error.to_string()),
+        RegistryError::NotFound(_) => coded(Code::NotFound, &error.to_string()),
+        RegistryError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
+        RegistryError::Store(error) => store(&error),
+        RegistryError::Encode(_) => coded(Code::InternalError, &error.to_string()),
+    }
+}

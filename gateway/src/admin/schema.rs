@@ -1,0 +1,264 @@
+//! The GraphQL schema: what can be asked and what can be changed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_graphql::{EmptySubscription, ID, Object, Result, SchemaBuilder};
+use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
+use eg_storage::{Journal, Ledger, StoreError};
+
+use super::dead_letter::{DeadLetter, DeadLetterPage};
+use super::error::{Code, coded, invalid, registry, store};
+use super::event::{Event, EventJourney, EventPage};
+use super::page;
+use super::subscription::{Subscription, SubscriptionInput, SubscriptionPage, TestResult};
+use crate::dispatch::Dispatch;
+use crate::dispatch::registry::Position;
+use crate::journey;
+
+/// The deepest nesting of a request.
+const DEPTH_MAX: usize = 12;
+/// The most fields of a request.
+const COMPLEXITY_MAX: usize = 1000;
+/// The most identifiers that one mutation takes.
+const IDS_MAX: usize = 10_000;
+
+/// The schema over one gateway.
+pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+/// What the schema works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The subscriptions.
+    pub dispatch: Arc<Dispatch>,
+    /// The events.
+    pub journal: Journal,
+    /// Where it is written down who has what.
+    pub ledger: Ledger,
+    /// Whether an endpoint may be sent to, before anything is.
+    pub check_endpoint: EndpointCheck,
+}
+
+/// Says what is wrong with an endpoint, if anything is.
+pub type EndpointCheck = Arc<dyn Fn(&str) -> std::result::Result<(), InvalidInput> + Send + Sync>;
+
+/// Makes the schema.
+#[must_use]
+pub fn schema(parts: Parts) -> Schema {
+    let builder: SchemaBuilder<_, _, _> =
+        Schema::build(Query(parts.clone()), Mutation(parts), EmptySubscription);
+    builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX).finish()
+}
+
+/// What can be asked.
+pub struct Query(Parts);
+
+#[Object]
+#[expect(clippy::unused_async, reason = "a resolver is asynchronous")]
+impl Query {
+    /// One subscription.
+    async fn subscription(&self, name: String) -> Option<Subscription> {
+        self.0.dispatch.get(&name).map(|registered| Subscription::from(&registered))
+    }
+
+    /// All subscriptions, in the order of their names.
+    async fn subscriptions(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<SubscriptionPage> {
+        let size = page::size(first)?;
+        let all = self.0.dispatch.all();
+        let total_count = all.len();
+        let after = after.unwrap_or_default();
+        let later = all.iter().filter(|one| one.definition().subscription.name > after);
+        let entries = later.take(size + 1).map(Subscription::from).collect();
+        let (data, page_info) = page::cut(entries, size, |one| one.name.clone());
+        Ok(SubscriptionPage { data, page_info, total_count })
+    }
+
+    /// The way of the latest event with this source and id.
+    async fn event(&self, source: String, id: String) -> Result<Option<EventJourney>> {
+        let Parts { dispatch, journal, ledger, .. } = &self.0;
+        let journey = journey::follow(dispatch, journal, ledger, (source, id)).await;
+        Ok(journey.map_err(|error| store(&error))?.as_ref().map(EventJourney::from))
+    }
+
+    /// The journal after the given sequence, or from the first event that is still there.
+    async fn events(&self, first: Option<i32>, after: Option<String>) -> Result<EventPage> {
+        let size = page::size(first)?;
+        let from = after.map(|after| sequence("after", &after)).transpose()?;
+        let from = from.map_or(Sequence::FIRST, Sequence::next);
+        let found = journey::scan(&self.0.journal, from, size + 1).await;
+        let found = found.map_err(|error| store(&error))?;
+        let entries = found.iter().map(|event| Event::from(&**event)).collect();
+        let (data, page_info) =
+            page::cut(entries, size, |event: &Event| event.sequence.to_string());
+        Ok(EventPage { data, page_info })
+    }
+
+    /// The sequence that the next event will have.
+    async fn next_sequence(&self) -> u64 {
+        self.0.journal.end().0
+    }
+
+    /// What a subscription could not deliver.
+    async fn dead_letters(
+        &self,
+        subscription: String,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<DeadLetterPage> {
+        let size = page::size(first)?;
+        let after = after.map(|after| sequence("after", &after)).transpose()?;
+        let registered = self.0.dispatch.get(&subscription);
+        let registered = registered.ok_or_else(|| not_found(&subscription))?;
+        self.0.dispatch.checkpoint().await.map_err(|error| store(&error))?;
+        let (ledger, number) = (self.0.ledger.clone(), registered.definition().number);
+        let read = move || ledger.dead_letters(number, after.unwrap_or(Sequence(0)), size + 1);
+        let letters = tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::Closed));
+        let letters = letters.map_err(|error| store(&error))?;
+        let entries = letters.iter().map(DeadLetter::from).collect();
+        let (data, page_info) =
+            page::cut(entries, size, |letter: &DeadLetter| letter.id.to_string());
+        let total_count = registered.lane().view().dead_letters;
+        Ok(DeadLetterPage { data, page_info, total_count })
+    }
+}
+
+/// What can be changed.
+pub struct Mutation(Parts);
+
+#[Object]
+impl Mutation {
+    /// Makes a subscription.
+    async fn create_subscription(&self, r#in: SubscriptionInput) -> Result<Subscription> {
+        let start = r#in.start();
+        let subscription = r#in.into_subscription(None).map_err(|error| invalid(&error))?;
+        (self.0.check_endpoint)(&subscription.endpoint).map_err(|error| invalid(&error))?;
+        let created = self.0.dispatch.create(subscription, start).await.map_err(registry)?;
+        Ok(Subscription::from(&created))
+    }
+
+    /// Changes a subscription without losing an event: what was routed to it before is still
+    /// delivered, and new filters hold from the next event on.
+    async fn update_subscription(
+        &self,
+        name: String,
+        r#in: SubscriptionInput,
+    ) -> Result<Subscription> {
+        let old = self.0.dispatch.get(&name).ok_or_else(|| not_found(&name))?;
+        let old = Arc::clone(&old.definition().subscription);
+        let subscription = r#in.into_subscription(Some(&old)).map_err(|error| invalid(&error))?;
+        if subscription.name != name {
+            let error = InvalidInput::new(
+                "in.name",
+                format!("expected {name:?}: a subscription keeps its name"),
+            );
+            return Err(invalid(&error));
+        }
+        (self.0.check_endpoint)(&subscription.endpoint).map_err(|error| invalid(&error))?;
+        let updated = self.0.dispatch.update(subscription).await.map_err(registry)?;
+        Ok(Subscription::from(&updated))
+    }
+
+    /// Removes a subscription with everything that it has outstanding.
+    async fn delete_subscription(&self, name: String) -> Result<Subscription> {
+        let deleted = self.0.dispatch.delete(&name).await.map_err(registry)?;
+        Ok(Subscription::from(&deleted))
+    }
+
+    /// Makes no more attempts; events wait.
+    async fn pause_subscription(&self, name: String) -> Result<Subscription> {
+        let paused =
+            self.0.dispatch.pause(&name, "paused by an operator").await.map_err(registry)?;
+        Ok(Subscription::from(&paused))
+    }
+
+    /// Goes on, at once.
+    async fn resume_subscription(&self, name: String) -> Result<Subscription> {
+        let resumed = self.0.dispatch.resume(&name).await.map_err(registry)?;
+        Ok(Subscription::from(&resumed))
+    }
+
+    /// Delivers every matching event (again) from a sequence, or from an instant (RFC 3339), on.
+    async fn rewind_subscription(
+        &self,
+        name: String,
+        to_sequence: Option<u64>,
+        to_time: Option<String>,
+    ) -> Result<Subscription> {
+        let position = match (to_sequence, to_time) {
+            (Some(sequence), None) => Position::Sequence(Sequence(sequence)),
+            (None, Some(text)) => Position::Time(instant("toTime", &text)?),
+            _ => {
+                let expected = "expected one of toSequence and toTime";
+                return Err(invalid(&InvalidInput::new("toSequence", expected)));
+            }
+        };
+        let moved = self.0.dispatch.rewind(&name, position).await.map_err(registry)?;
+        Ok(Subscription::from(&moved))
+    }
+
+    /// Puts dead letters back into delivery; says how many there were.
+    async fn requeue_dead_letters(&self, subscription: String, ids: Vec<ID>) -> Result<u32> {
+        let ids = sequences(&ids)?;
+        self.0.dispatch.requeue(&subscription, &ids).await.map_err(registry)
+    }
+
+    /// Removes dead letters for good; says how many there were.
+    async fn purge_dead_letters(&self, subscription: String, ids: Vec<ID>) -> Result<u32> {
+        let ids = sequences(&ids)?;
+        self.0.dispatch.purge(&subscription, &ids).await.map_err(registry)
+    }
+
+    /// Delivers one stored event to a subscription (again), whether it matches or not.
+    async fn replay_event(&self, subscription: String, source: String, id: String) -> Result<u64> {
+        let journal = self.0.journal.clone();
+        let find = move || journal.find(&source, &id);
+        let found = tokio::task::spawn_blocking(find).await.unwrap_or(Err(StoreError::Closed));
+        let found = found.map_err(|error| store(&error))?;
+        let sequence =
+            found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
+        self.0.dispatch.replay(&subscription, sequence).await.map_err(registry)?;
+        Ok(sequence.0)
+    }
+
+    /// Sends a test event to the receiver of a subscription, past the journal.
+    async fn test_subscription(&self, name: String) -> Result<TestResult> {
+        let started = Instant::now();
+        let outcome = self.0.dispatch.test(&name).await.map_err(registry)?;
+        let latency_ms = started.elapsed().as_secs_f64() * 1000.0;
+        let (status, reason) = match outcome {
+            Outcome::Delivered { status } => (status, None),
+            Outcome::Gone { status } => {
+                (status, Some("the receiver answered that it is gone".to_owned()))
+            }
+            Outcome::Failed { status, reason, .. } => (status, Some(reason)),
+        };
+        Ok(TestResult { delivered: reason.is_none(), status, reason, latency_ms })
+    }
+}
+
+fn not_found(name: &str) -> async_graphql::Error {
+    coded(Code::NotFound, &format!("there is no subscription called {name:?}"))
+}
+
+fn sequence(field: &str, text: &str) -> Result<Sequence> {
+    text.parse().map(Sequence).map_err(|_| {
+        invalid(&InvalidInput::new(field, format!("expected a sequence, found {text:?}")))
+    })
+}
+
+fn instant(field: &str, text: &str) -> Result<Timestamp> {
+    let expected = "expected a timestamp such as 2018-04-05T17:31:00Z (RFC 3339)";
+    Timestamp::parse_rfc3339(text).ok_or_else(|| invalid(&InvalidInput::new(field, expected)))
+}
+
+fn sequences(ids: &[ID]) -> Result<Vec<Sequence>> {
+    if ids.len() > IDS_MAX {
+        let expected = format!("expected at most {IDS_MAX} identifiers");
+        return Err(invalid(&InvalidInput::new("ids", expected)));
+    }
+    ids.iter().map(|id| sequence("ids", id)).collect()
+}

@@ -1,0 +1,108 @@
+//! The configuration: one TOML file, every key documented where its section is, each key
+//! overridable from the environment. The only place that reads the environment.
+
+mod load;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use eg_event::InvalidInput;
+use eg_storage::StorageConfig;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, load};
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the store is.
+    pub data_directory: PathBuf,
+    /// Development: anyone on this machine may do everything, and nobody else can connect.
+    pub dev: bool,
+    /// How long a shutdown may take, in seconds, before attempts under way are given up.
+    pub shutdown_seconds_max: u32,
+    /// Where the gateway listens.
+    pub listen: ListenConfig,
+    /// The store.
+    pub storage: StorageConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// Where the gateway listens: loopback by default; port 0 takes any that is free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// HTTP, and MQTT over WebSocket.
+    pub http: SocketAddr,
+    /// MQTT.
+    pub mqtt: SocketAddr,
+    /// Management: GraphQL, health, metrics.
+    pub admin: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { http: loopback(8080), mqtt: loopback(1883), admin: loopback(8081) }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Which messages: a level, or directives such as `info,eg_mqtt=debug`.
+    pub filter: String,
+    /// `text` for people, `json` for machines.
+    pub format: LogFormat,
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_directory: PathBuf::from("event-gateway-data"),
+            dev: false,
+            shutdown_seconds_max: 20,
+            listen: ListenConfig::default(),
+            storage: StorageConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Names the first setting that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidInput> {
+        let listeners = [
+            ("listen.http", self.listen.http),
+            ("listen.mqtt", self.listen.mqtt),
+            ("listen.admin", self.listen.admin),
+        ];
+        for (key, address) in listeners {
+            if self.dev && !address.ip().to_canonical().is_loopback() {
+                let detail =
+                    format!("expected a loopback address in development mode, found {address}");
+                return Err(InvalidInput::new(key, detail));
+            }
+        }
+        self.storage.check()
+    }
+}

@@ -1,0 +1,126 @@
+//! Where an event is, and why it did or did not arrive: put together from the journal, the
+//! subscriptions, and the log of attempts.
+
+use std::sync::Arc;
+
+use eg_event::{Sequence, StoredEvent};
+use eg_storage::{Attempt, Journal, Ledger, StoreError, Verdict};
+
+use crate::dispatch::lane::Place;
+use crate::dispatch::{Definition, Dispatch};
+use crate::matching;
+
+/// The way of one event through the gateway.
+#[derive(Clone, Debug)]
+pub struct Journey {
+    /// The event, with who sent it, when, over what, and how it was normalized.
+    pub event: Arc<StoredEvent>,
+    /// What every subscription made of it, in the order of their names.
+    pub considered: Vec<Considered>,
+}
+
+/// What one subscription made of an event.
+#[derive(Clone, Debug)]
+pub struct Considered {
+    /// The subscription.
+    pub definition: Arc<Definition>,
+    /// Why it does not concern the subscription; `None` when it does.
+    pub mismatch: Option<String>,
+    /// Where the event stands for it.
+    pub place: Place,
+    /// Every attempt that is still logged, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Considered {
+    /// Whether the event concerns the subscription.
+    #[must_use]
+    pub fn matched(&self) -> bool {
+        self.mismatch.is_none()
+    }
+
+    /// Where the event rests now, in words.
+    #[must_use]
+    pub fn rests(&self) -> String {
+        if let Some(why) = &self.mismatch {
+            return format!("not matched: {why}");
+        }
+        let count = self.attempts.len();
+        match &self.place {
+            Place::Waiting => match &self.definition.paused {
+                Some(reason) => format!("waits: the subscription is paused ({reason})"),
+                None => "waits for its first attempt".to_owned(),
+            },
+            Place::InFlight => format!("attempt {} is under way", count + 1),
+            Place::Parked => "waits for an earlier event with the same key".to_owned(),
+            Place::Retrying { due, attempts, reason } if reason.is_empty() => {
+                format!("attempt {} is due at {due}", attempts + 1)
+            }
+            Place::Retrying { due, attempts, reason } => {
+                format!("failed {attempts} times ({reason}), next attempt at {due}")
+            }
+            Place::Dead => "dead letter".to_owned(),
+            Place::Before => {
+                format!("not covered: the subscription begins at event {}", self.definition.begins)
+            }
+            Place::Settled => match self.attempts.last().map(|last| last.verdict) {
+                Some(Verdict::Delivered) => format!("delivered at attempt {count}"),
+                Some(Verdict::Expired) => "expired before it was delivered".to_owned(),
+                Some(Verdict::Failed | Verdict::Dead) => "given up and purged".to_owned(),
+                None => "settled; its attempts are no longer logged".to_owned(),
+            },
+        }
+    }
+}
+
+/// Follows the latest event with this source and id; `None` when the journal has none. May wait
+/// for the disk.
+pub async fn follow(
+    dispatch: &Arc<Dispatch>,
+    journal: &Journal,
+    ledger: &Ledger,
+    (source, id): (String, String),
+) -> Result<Option<Journey>, StoreError> {
+    let found = {
+        let journal = journal.clone();
+        blocking(move || match journal.find(&source, &id)? {
+            Some(sequence) => journal.get(sequence),
+            None => Ok(None),
+        })
+    };
+    let Some(event) = found.await? else { return Ok(None) };
+    // What has been attempted is in the log, and where it stands is settled, before it is read.
+    dispatch.checkpoint().await?;
+    let attempts = {
+        let (ledger, sequence) = (ledger.clone(), event.sequence);
+        blocking(move || ledger.attempts(sequence)).await?
+    };
+    let all = dispatch.all();
+    let considered = all.iter().map(|registered| {
+        let definition = registered.definition();
+        let of_this = |attempt: &&Attempt| attempt.subscription == definition.number;
+        Considered {
+            mismatch: matching::explain(&definition.subscription, &event.event),
+            place: registered.lane().place(event.sequence, definition.begins),
+            attempts: attempts.iter().filter(of_this).cloned().collect(),
+            definition,
+        }
+    });
+    Ok(Some(Journey { considered: considered.collect(), event }))
+}
+
+/// Reads events from `from` on.
+pub async fn scan(
+    journal: &Journal,
+    from: Sequence,
+    events_max: usize,
+) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+    let journal = journal.clone();
+    blocking(move || journal.scan(from, events_max, 1 << 20)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::Closed))
+}

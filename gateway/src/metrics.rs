@@ -1,0 +1,206 @@
+//! What is counted and measured, in the names and units of Prometheus.
+
+use std::sync::Arc;
+
+use eg_event::{Protocol, Receipt, Refusal};
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder as _, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use crate::dispatch::Dispatch;
+use crate::dispatch::lane::View;
+
+/// Of whom the metrics are, for the recorder.
+const METADATA: Metadata<'static> =
+    Metadata::new("event_gateway", Level::INFO, Some(module_path!()));
+
+/// What can become of an event on the way in.
+const RESULTS: [&str; 9] = [
+    "published",
+    "ignored",
+    "duplicate",
+    "unauthenticated",
+    "forbidden",
+    "invalid",
+    "too_large",
+    "busy",
+    "unavailable",
+];
+/// Over what events come.
+const PROTOCOLS: [Protocol; 4] =
+    [Protocol::Http, Protocol::Mqtt311, Protocol::Mqtt5, Protocol::Internal];
+
+/// The metrics of one gateway.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    /// By protocol and result.
+    received: Vec<[Counter; 9]>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        describe(&recorder);
+        let received = PROTOCOLS.map(|protocol| {
+            RESULTS.map(|result| {
+                let labels = [("protocol", protocol.as_str()), ("result", result)];
+                counter(&recorder, "event_gateway_events_received_total", &labels)
+            })
+        });
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        gauge(&recorder, "event_gateway_build_info", &version).set(1.0);
+        Self { recorder, received: received.into() }
+    }
+}
+
+impl Metrics {
+    /// Counts what became of events that came in together.
+    pub fn received(&self, protocol: Protocol, answers: &[Result<Receipt, Refusal>]) {
+        let row = PROTOCOLS.iter().position(|known| *known == protocol).unwrap_or(0);
+        let mut counts = [0u64; RESULTS.len()];
+        for answer in answers {
+            counts[result_index(answer)] += 1;
+        }
+        for (counter, count) in self.received[row].iter().zip(counts) {
+            if count > 0 {
+                counter.increment(count);
+            }
+        }
+    }
+
+    /// A counter that somebody else keeps, set to what it stands at.
+    pub fn set_counter(&self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
+        counter(&self.recorder, name, labels).absolute(value);
+    }
+
+    /// A gauge, set to what it stands at.
+    pub fn set_gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        gauge(&self.recorder, name, labels).set(value);
+    }
+
+    /// Everything in the text format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.recorder.handle().render()
+    }
+
+    /// Takes the numbers of all subscriptions.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub fn subscriptions(&self, dispatch: &Arc<Dispatch>) {
+        let all = dispatch.all();
+        self.set_gauge("event_gateway_subscriptions", &[], all.len() as f64);
+        for registered in all {
+            let view: View = registered.lane().view();
+            let definition = registered.definition();
+            let labels = [("subscription", definition.subscription.name.as_str())];
+            let gauges = [
+                ("event_gateway_subscription_waiting_events", view.waiting),
+                ("event_gateway_subscription_in_flight_events", view.in_flight),
+                ("event_gateway_subscription_retrying_events", view.retrying),
+                ("event_gateway_subscription_parked_events", view.parked),
+                ("event_gateway_subscription_dead_letters", view.dead_letters),
+                ("event_gateway_subscription_paused", u64::from(view.paused.is_some())),
+            ];
+            for (name, value) in gauges {
+                self.set_gauge(name, &labels, value as f64);
+            }
+            let counters = [
+                ("event_gateway_subscription_delivered_total", view.delivered),
+                ("event_gateway_subscription_lost_total", view.lost),
+            ];
+            for (name, value) in counters {
+                self.set_counter(name, &labels, value);
+            }
+        }
+    }
+}
+
+fn result_index(answer: &Result<Receipt, Refusal>) -> usize {
+    match answer {
+        Ok(receipt) if receipt.duplicate => 2,
+        Ok(receipt) if receipt.subscriptions > 0 => 0,
+        Ok(_) => 1,
+        Err(Refusal::Unauthenticated(_)) => 3,
+        Err(Refusal::Forbidden(_)) => 4,
+        Err(Refusal::Invalid(_)) => 5,
+        Err(Refusal::TooLarge { .. }) => 6,
+        Err(Refusal::Busy { .. }) => 7,
+        Err(Refusal::Unavailable { .. }) => 8,
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let label = |(name, value): &(&'static str, &str)| Label::new(*name, (*value).to_owned());
+    Key::from_parts(name, labels.iter().map(label).collect::<Vec<_>>())
+}
+
+fn counter(
+    recorder: &PrometheusRecorder,
+    name: &'static str,
+    labels: &[(&'static str, &str)],
+) -> Counter {
+    recorder.register_counter(&key(name, labels), &METADATA)
+}
+
+fn gauge(
+    recorder: &PrometheusRecorder,
+    name: &'static str,
+    labels: &[(&'static str, &str)],
+) -> Gauge {
+    recorder.register_gauge(&key(name, labels), &METADATA)
+}
+
+/// Every metric with its meaning.
+fn describe(recorder: &PrometheusRecorder) {
+    let counters = [
+        ("event_gateway_events_received_total", "Events that came in, by protocol and result."),
+        ("event_gateway_subscription_delivered_total", "Events delivered to the subscription."),
+        (
+            "event_gateway_subscription_lost_total",
+            "Events that retention let go before they were delivered.",
+        ),
+        ("event_gateway_attempts_unlogged_total", "Delivery attempts left out of the log."),
+        ("event_gateway_connections_refused_total", "Connections refused at a limit, by protocol."),
+    ];
+    for (name, text) in counters {
+        recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
+    }
+    let gauges = [
+        ("event_gateway_build_info", None, "The version of the program."),
+        ("event_gateway_connections", None, "Open connections, by protocol."),
+        ("event_gateway_journal_first_sequence", None, "The oldest event in the journal."),
+        ("event_gateway_journal_next_sequence", None, "The sequence of the next event."),
+        ("event_gateway_journal_bytes", Some(Unit::Bytes), "The size of the journal."),
+        ("event_gateway_journal_files", None, "The files of the journal."),
+        ("event_gateway_intake_events", None, "Events that wait for the disk."),
+        ("event_gateway_routed_sequence", None, "Everything before this has been routed."),
+        ("event_gateway_writable", None, "1 when events are taken, 0 when the store refuses them."),
+        ("event_gateway_subscriptions", None, "How many subscriptions there are."),
+        (
+            "event_gateway_subscription_waiting_events",
+            None,
+            "Events that wait for their first attempt.",
+        ),
+        ("event_gateway_subscription_in_flight_events", None, "Attempts under way."),
+        (
+            "event_gateway_subscription_retrying_events",
+            None,
+            "Events that wait for another attempt.",
+        ),
+        (
+            "event_gateway_subscription_parked_events",
+            None,
+            "Events that wait for one of the same key.",
+        ),
+        ("event_gateway_subscription_dead_letters", None, "Events that were given up."),
+        ("event_gateway_subscription_paused", None, "1 when the subscription is paused."),
+    ];
+    for (name, unit, text) in gauges {
+        recorder.describe_gauge(KeyName::from_const_str(name), unit, text.into());
+    }
+}
