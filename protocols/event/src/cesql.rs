@@ -28,6 +28,7 @@ mod value;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use error::shortened;
 pub use error::{EvaluationError, SyntaxError};
 pub use value::{Kind, Value};
 

@@ -1,11 +1,14 @@
 //! Which events a subscription lets pass: the filter dialects of the CloudEvents Subscriptions
 //! API (3.2.4): `exact`, `prefix`, `suffix`, `all`, `any`, `not`, `sql`.
 
+mod explain;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
+use crate::cesql::Expression;
 use crate::event::CloudEvent;
 use crate::refusal::InvalidInput;
 
@@ -29,6 +32,8 @@ pub enum Filter {
     Any(Vec<Self>),
     /// This one does not.
     Not(Box<Self>),
+    /// The expression is true as a Boolean, and nothing went wrong on the way there.
+    Sql(Expression),
 }
 
 /// An attribute and the text that it is held against.
@@ -93,6 +98,7 @@ impl Filter {
                 depth + 1,
                 nodes,
             )?))),
+            "sql" => Ok(Self::Sql(expression(body, &path)?)),
             _ => Err(InvalidInput::new(
                 path,
                 "expected one of the dialects exact, prefix, suffix, all, any, not, sql",
@@ -104,18 +110,13 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, event: &CloudEvent) -> bool {
         match self {
-            Self::Exact(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found == text)),
-            Self::Prefix(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found.starts_with(text))),
-            Self::Suffix(list) => list
-                .iter()
-                .all(|c| c.holds(event, |found, text| found.ends_with(text))),
+            Self::Exact(list) => list.iter().all(|c| c.holds(event, equals)),
+            Self::Prefix(list) => list.iter().all(|c| c.holds(event, begins)),
+            Self::Suffix(list) => list.iter().all(|c| c.holds(event, ends)),
             Self::All(filters) => filters.iter().all(|filter| filter.matches(event)),
             Self::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
             Self::Not(filter) => !filter.matches(event),
+            Self::Sql(expression) => expression.lets_pass(event),
         }
     }
 
@@ -135,6 +136,7 @@ impl Filter {
             Self::All(filters) => ("all", nested(filters)),
             Self::Any(filters) => ("any", nested(filters)),
             Self::Not(filter) => ("not", filter.to_json()),
+            Self::Sql(expression) => ("sql", Value::from(expression.source())),
         };
         Value::Object([(dialect.to_owned(), body)].into_iter().collect())
     }
@@ -144,6 +146,18 @@ impl Comparison {
     fn holds(&self, event: &CloudEvent, test: fn(&str, &str) -> bool) -> bool {
         attribute_text(event, &self.attribute).is_some_and(|found| test(&found, &self.text))
     }
+}
+
+fn equals(found: &str, text: &str) -> bool {
+    found == text
+}
+
+fn begins(found: &str, text: &str) -> bool {
+    found.starts_with(text)
+}
+
+fn ends(found: &str, text: &str) -> bool {
+    found.ends_with(text)
 }
 
 /// The canonical text of the attribute `name`; `None` when the event does not have it.
@@ -195,6 +209,17 @@ fn comparisons(body: &Value, path: &str) -> Result<Vec<Comparison>, InvalidInput
         })
     };
     object.iter().map(read).collect()
+}
+
+/// An expression that could let something pass: one that calls a function which does not exist is
+/// refused like one that is not of the language (Subscriptions API, 3.2.4.1.2).
+fn expression(body: &Value, path: &str) -> Result<Expression, InvalidInput> {
+    let source = body
+        .as_str()
+        .ok_or_else(|| InvalidInput::new(path, "expected a CESQL expression as a string"))?;
+    Expression::parse(source)
+        .and_then(|expression| expression.check_functions().map(|()| expression))
+        .map_err(|error| InvalidInput::new(path, error.to_string()))
 }
 
 impl Serialize for Filter {
@@ -252,6 +277,22 @@ mod tests {
                 json!([{"all": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]),
                 false,
             ),
+            (
+                json!([{"sql": "type LIKE 'order.%' AND region = 'eu-west'"}]),
+                true,
+            ),
+            (json!([{"sql": "NOT (region LIKE 'eu-%')"}]), false),
+            (json!([{"sql": "missing = 'x'"}]), false),
+            (json!([{"sql": "NOT (missing = 'x')"}]), false),
+            (json!([{"not": {"sql": "missing = 'x'"}}]), true),
+            (json!([{"sql": "2 - 1"}]), true),
+            (json!([{"sql": "1 - 1"}]), false),
+            (json!([{"sql": "'True'"}]), true),
+            (json!([{"sql": "type"}]), false),
+            (
+                json!([{"any": [{"exact": {"type": "x"}}, {"sql": "EXISTS region"}]}]),
+                true,
+            ),
         ];
         for (filters, expected) in rows {
             let parsed = Filter::parse_list(&filters).unwrap();
@@ -262,6 +303,8 @@ mod tests {
             );
             let written: Value = parsed.iter().map(Filter::to_json).collect();
             assert_eq!(written, filters);
+            let read: Vec<Filter> = serde_json::from_value(filters).unwrap();
+            assert_eq!(read, parsed);
         }
     }
 
@@ -277,6 +320,14 @@ mod tests {
             (json!([{"exact": {"type": 1}}]), "filters[0].exact"),
             (json!([{"any": []}]), "filters[0].any"),
             (json!([{"not": {"some": 1}}]), "filters[0].not.some"),
+            (json!([{"sql": 1}]), "filters[0].sql"),
+            (json!([{"sql": ""}]), "filters[0].sql"),
+            (json!([{"sql": "type = "}]), "filters[0].sql"),
+            (json!([{"sql": "FOO(type)"}]), "filters[0].sql"),
+            (
+                json!([{"exact": {"a": "b"}}, {"any": [{"sql": "("}]}]),
+                "filters[1].any[0].sql",
+            ),
             (
                 json!([{"all": [{"exact": {"a": "b"}}, {"fuzzy": {}}]}]),
                 "filters[0].all[1].fuzzy",
@@ -289,6 +340,19 @@ mod tests {
                 "{filters}"
             );
         }
+        let detail = |sql: &str| {
+            Filter::parse_list(&json!([{ "sql": sql }]))
+                .unwrap_err()
+                .detail
+        };
+        assert_eq!(
+            detail("type == 'a'"),
+            "column 7: expected an expression, found \"=\""
+        );
+        assert_eq!(
+            detail("TRUE OR LENGTH(type, 1) = 2"),
+            "column 9: expected a function of CESQL 1.0 that takes 2 arguments, found \"LENGTH\""
+        );
         let mut deep = json!({"exact": {"a": "b"}});
         for _ in 0..40 {
             deep = json!({"not": deep});

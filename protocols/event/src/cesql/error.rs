@@ -31,7 +31,7 @@ impl SyntaxError {
         let found = if found.is_empty() {
             "the end".to_owned()
         } else {
-            format!("{:?}", shortened(found))
+            format!("{:?}", shortened(found, SHOWN_CHARS_MAX))
         };
         Self {
             column: before.chars().count() + 1,
@@ -86,18 +86,18 @@ pub enum EvaluationError {
 
 impl EvaluationError {
     /// Says that `value` cannot be cast to `to`.
-    pub(super) fn cast(value: &Value<'_>, to: Kind) -> Self {
+    pub(crate) fn cast(value: &Value<'_>, to: Kind) -> Self {
         let value = match value {
-            Value::String(text) => format!("{:?}", shortened(text)),
+            Value::String(text) => format!("{:?}", shortened(text, SHOWN_CHARS_MAX)),
             other => other.to_string(),
         };
         Self::Cast { value, to }
     }
 }
 
-/// The first characters of `text`, with an ellipsis when there are more.
-pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+/// The first characters of `text`, with an ellipsis when there are more than `chars_max`.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
         Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
         None => Cow::Borrowed(text),
     }

@@ -104,7 +104,8 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn to_integer(&mut self, value: &Value<'a>) -> Option<i32> {
+    /// `value` as an Integer; `None` after an error.
+    fn integer(&mut self, value: &Value<'a>) -> Option<i32> {
         let number = value.to_integer();
         if number.is_none() {
             self.note(|| EvaluationError::cast(value, Kind::Integer));
@@ -112,6 +113,7 @@ impl<'a> Evaluator<'a> {
         number
     }
 
+    /// `value` as one of the type `kind`; `None` after an error.
     fn cast(&mut self, value: Value<'a>, kind: Kind) -> Option<Value<'a>> {
         match value.cast(kind) {
             Ok(value) => Some(value),
@@ -143,7 +145,7 @@ impl<'a> Evaluator<'a> {
 
     fn negate(&mut self, operand: &'a Node) -> Evaluated<'a> {
         let number = self.evaluate(operand).ok();
-        let Some(number) = number.and_then(|value| self.to_integer(&value)) else {
+        let Some(number) = number.and_then(|value| self.integer(&value)) else {
             return Err(Kind::Integer.zero());
         };
         number.checked_neg().map(Value::Integer).ok_or_else(|| {
@@ -174,8 +176,8 @@ impl<'a> Evaluator<'a> {
         left: &Value<'a>,
         right: &Value<'a>,
     ) -> Option<i32> {
-        let left = self.to_integer(left);
-        let right = self.to_integer(right);
+        let left = self.integer(left);
+        let right = self.integer(right);
         let (left, right) = left.zip(right)?;
         let result = match operator {
             ArithmeticOperator::Add => left.checked_add(right),
@@ -225,8 +227,8 @@ impl<'a> Evaluator<'a> {
             let left = self.cast(left, right.kind())?;
             return Some((left == *right) == (operator == Equal));
         }
-        let left = self.to_integer(&left);
-        let right = self.to_integer(right);
+        let left = self.integer(&left);
+        let right = self.integer(right);
         let (left, right) = left.zip(right)?;
         Some(match operator {
             Less => left < right,
@@ -318,4 +320,45 @@ fn attribute<'a>(event: &'a CloudEvent, name: &str) -> Option<Value<'a>> {
         Some(AttributeValue::String(text)) => Value::String(Cow::Borrowed(text)),
         None => Value::String(attribute_text(event, name)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cesql::Expression;
+
+    fn event() -> CloudEvent {
+        let mut builder = CloudEvent::builder();
+        for (name, text) in [
+            ("specversion", "1.0"),
+            ("id", "1"),
+            ("source", "/s"),
+            ("type", "order.created"),
+            ("region", "eu"),
+        ] {
+            builder.attribute(name, text).unwrap();
+        }
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn texts_are_borrowed_from_the_event_and_the_expression() {
+        let event = event();
+        for source in ["type", "region", "specversion", "'x'", "SUBSTRING(type, 7)"] {
+            let expression = Expression::parse(source).unwrap();
+            let value = expression.evaluate(&event).value;
+            assert!(matches!(value, Value::String(Cow::Borrowed(_))), "{source}");
+        }
+    }
+
+    #[test]
+    fn failing_fast_stops_at_the_first_error_and_notes_none() {
+        let event = event();
+        let source = "absent = 1 OR 1 / 0 = 1 OR LEFT('a', -1) = LENGTH('b', 'c')";
+        let expression = Expression::parse(source).unwrap();
+        assert_eq!(expression.evaluate(&event).errors.len(), 4);
+        let mut evaluator = Evaluator::fail_fast(&event);
+        assert!(evaluator.evaluate(&expression.0.root).is_err());
+        assert!(evaluator.into_errors().is_empty());
+    }
 }
