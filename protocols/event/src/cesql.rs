@@ -104,7 +104,8 @@ impl Expression {
     }
 
     /// Whether `event` passes when the expression is a filter: no error, and a value that is true
-    /// as a Boolean (CloudEvents Subscriptions API, 3.2.4.1.2).
+    /// as a Boolean (CloudEvents Subscriptions API, 3.2.4.1.2; CESQL 1.0 itself, in 1.2, would have
+    /// the value be a Boolean already).
     #[must_use]
     pub fn lets_pass(&self, event: &CloudEvent) -> bool {
         Evaluator::fail_fast(event)

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
+use crate::attribute::AttributeValue;
 use crate::cesql::Expression;
-use crate::event::CloudEvent;
+use crate::event::{CloudEvent, SPEC_VERSION};
 use crate::refusal::InvalidInput;
 
 /// The deepest nesting of filters.
@@ -163,23 +164,28 @@ fn ends(found: &str, text: &str) -> bool {
 /// The canonical text of the attribute `name`; `None` when the event does not have it.
 #[must_use]
 pub fn attribute_text<'a>(event: &'a CloudEvent, name: &str) -> Option<Cow<'a, str>> {
-    let text = match name {
-        "id" => event.id(),
-        "source" => event.source(),
-        "type" => event.ty(),
-        "specversion" => crate::event::SPEC_VERSION,
-        "subject" => event.subject()?,
-        "time" => event.time()?,
-        "datacontenttype" => event.datacontenttype()?,
-        "dataschema" => event.dataschema()?,
-        extension => {
-            return event.extension(extension).map(|value| match value {
-                crate::attribute::AttributeValue::String(text) => Cow::Borrowed(&**text),
-                other => Cow::Owned(other.to_string()),
-            });
-        }
-    };
-    Some(Cow::Borrowed(text))
+    if let Some(text) = defined_attribute(event, name) {
+        return Some(Cow::Borrowed(text));
+    }
+    event.extension(name).map(|value| match value {
+        AttributeValue::String(text) => Cow::Borrowed(&**text),
+        other => Cow::Owned(other.to_string()),
+    })
+}
+
+/// The attribute `name` when it is one that CloudEvents defines itself and the event has it.
+pub(crate) fn defined_attribute<'a>(event: &'a CloudEvent, name: &str) -> Option<&'a str> {
+    match name {
+        "id" => Some(event.id()),
+        "source" => Some(event.source()),
+        "type" => Some(event.ty()),
+        "specversion" => Some(SPEC_VERSION),
+        "subject" => event.subject(),
+        "time" => event.time(),
+        "datacontenttype" => event.datacontenttype(),
+        "dataschema" => event.dataschema(),
+        _ => None,
+    }
 }
 
 fn single(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {

@@ -9,7 +9,7 @@ use super::tree::{ArithmeticOperator, Chain, ComparisonOperator, LogicOperator, 
 use super::value::{Kind, Value};
 use crate::attribute::AttributeValue;
 use crate::event::CloudEvent;
-use crate::filter::attribute_text;
+use crate::filter::defined_attribute;
 
 /// `Err` holds the value that stands in after an error, which has been noted. Whatever is made of
 /// such a value stands in as well: an operator or a function with an operand that failed gives the
@@ -314,11 +314,13 @@ fn boolean<'a>(truth: Option<bool>) -> Evaluated<'a> {
 /// The attribute `name` with the type that the event gives it; all that CloudEvents defines itself
 /// are text.
 fn attribute<'a>(event: &'a CloudEvent, name: &str) -> Option<Value<'a>> {
-    Some(match event.extension(name) {
-        Some(AttributeValue::Boolean(truth)) => Value::Boolean(*truth),
-        Some(AttributeValue::Integer(number)) => Value::Integer(*number),
-        Some(AttributeValue::String(text)) => Value::String(Cow::Borrowed(text)),
-        None => Value::String(attribute_text(event, name)?),
+    if let Some(text) = defined_attribute(event, name) {
+        return Some(Value::String(Cow::Borrowed(text)));
+    }
+    event.extension(name).map(|value| match value {
+        AttributeValue::Boolean(truth) => Value::Boolean(*truth),
+        AttributeValue::Integer(number) => Value::Integer(*number),
+        AttributeValue::String(text) => Value::String(Cow::Borrowed(text)),
     })
 }
 

@@ -11,7 +11,8 @@ use super::value::Value;
 use super::{DEPTH_MAX, EXPRESSION_BYTES_MAX};
 
 /// How tightly an operator binds, from the loosest (3.6). The unary operators bind tighter than
-/// all of these. All are applied from left to right.
+/// all of these. All are applied from left to right, AND, OR and XOR too: the text of the
+/// specification says so, although the grammar published with it groups them from the right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Power {
     Logic,
