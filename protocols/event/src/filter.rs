@@ -1,12 +1,16 @@
 //! Which events a subscription lets pass: the filter dialects of the CloudEvents Subscriptions
 //! API (3.2.4): `exact`, `prefix`, `suffix`, `all`, `any`, `not`, `sql`.
 
+mod explain;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::event::CloudEvent;
+use crate::attribute::AttributeValue;
+use crate::cesql::Expression;
+use crate::event::{CloudEvent, SPEC_VERSION};
 use crate::refusal::InvalidInput;
 
 /// The deepest nesting of filters.
@@ -29,6 +33,8 @@ pub enum Filter {
     Any(Vec<Self>),
     /// This one does not.
     Not(Box<Self>),
+    /// The expression is true as a Boolean, and nothing went wrong on the way there.
+    Sql(Expression),
 }
 
 /// An attribute and the text that it is held against.
@@ -85,6 +91,7 @@ impl Filter {
             "all" => Ok(Self::All(nested(body)?)),
             "any" => Ok(Self::Any(nested(body)?)),
             "not" => Ok(Self::Not(Box::new(Self::parse_at(body, &path, depth + 1, nodes)?))),
+            "sql" => Ok(Self::Sql(expression(body, &path)?)),
             _ => Err(InvalidInput::new(
                 path,
                 "expected one of the dialects exact, prefix, suffix, all, any, not, sql",
@@ -96,23 +103,14 @@ impl Filter {
     #[must_use]
     pub fn matches(&self, event: &CloudEvent) -> bool {
         match self {
-            Self::Exact(list) => list.iter().all(|c| c.holds(event, |found, text| found == text)),
-            Self::Prefix(list) => {
-                list.iter().all(|c| c.holds(event, |found, text| found.starts_with(text)))
-            }
-            Self::Suffix(list) => {
-                list.iter().all(|c| c.holds(event, |found, text| found.ends_with(text)))
-            }
+            Self::Exact(list) => list.iter().all(|c| c.holds(event, equals)),
+            Self::Prefix(list) => list.iter().all(|c| c.holds(event, begins)),
+            Self::Suffix(list) => list.iter().all(|c| c.holds(event, ends)),
             Self::All(filters) => filters.iter().all(|filter| filter.matches(event)),
             Self::Any(filters) => filters.iter().any(|filter| filter.matches(event)),
             Self::Not(filter) => !filter.matches(event),
+            Self::Sql(expression) => expression.lets_pass(event),
         }
-    }
-
-    /// Why `event` does not pass, in words; `None` when it does.
-    #[must_use]
-    pub fn explain(&self, event: &CloudEvent) -> Option<String> {
-        (!self.matches(event)).then(|| format!("{} does not hold", self.to_json()))
     }
 
     /// The filter in the form of the Subscriptions API.
@@ -129,6 +127,7 @@ impl Filter {
             Self::All(filters) => ("all", nested(filters)),
             Self::Any(filters) => ("any", nested(filters)),
             Self::Not(filter) => ("not", filter.to_json()),
+            Self::Sql(expression) => ("sql", Value::from(expression.source())),
         };
         Value::Object([(dialect.to_owned(), body)].into_iter().collect())
     }
@@ -140,26 +139,43 @@ impl Comparison {
     }
 }
 
+fn equals(found: &str, text: &str) -> bool {
+    found == text
+}
+
+fn begins(found: &str, text: &str) -> bool {
+    found.starts_with(text)
+}
+
+fn ends(found: &str, text: &str) -> bool {
+    found.ends_with(text)
+}
+
 /// The canonical text of the attribute `name`; `None` when the event does not have it.
 #[must_use]
 pub fn attribute_text<'a>(event: &'a CloudEvent, name: &str) -> Option<Cow<'a, str>> {
-    let text = match name {
-        "id" => event.id(),
-        "source" => event.source(),
-        "type" => event.ty(),
-        "specversion" => crate::event::SPEC_VERSION,
-        "subject" => event.subject()?,
-        "time" => event.time()?,
-        "datacontenttype" => event.datacontenttype()?,
-        "dataschema" => event.dataschema()?,
-        extension => {
-            return event.extension(extension).map(|value| match value {
-                crate::attribute::AttributeValue::String(text) => Cow::Borrowed(&**text),
-                other => Cow::Owned(other.to_string()),
-            });
-        }
-    };
-    Some(Cow::Borrowed(text))
+    if let Some(text) = defined_attribute(event, name) {
+        return Some(Cow::Borrowed(text));
+    }
+    event.extension(name).map(|value| match value {
+        AttributeValue::String(text) => Cow::Borrowed(&**text),
+        other => Cow::Owned(other.to_string()),
+    })
+}
+
+/// The attribute `name` when it is one that CloudEvents defines itself and the event has it.
+pub(crate) fn defined_attribute<'a>(event: &'a CloudEvent, name: &str) -> Option<&'a str> {
+    match name {
+        "id" => Some(event.id()),
+        "source" => Some(event.source()),
+        "type" => Some(event.ty()),
+        "specversion" => Some(SPEC_VERSION),
+        "subject" => event.subject(),
+        "time" => event.time(),
+        "datacontenttype" => event.datacontenttype(),
+        "dataschema" => event.dataschema(),
+        _ => None,
+    }
 }
 
 fn single(object: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
@@ -176,6 +192,17 @@ fn comparisons(body: &Value, path: &str) -> Result<Vec<Comparison>, InvalidInput
         Ok(Comparison { attribute: attribute.clone(), text: text.to_owned() })
     };
     object.iter().map(read).collect()
+}
+
+/// An expression that could let something pass: one that calls a function which does not exist is
+/// refused like one that is not of the language (Subscriptions API, 3.2.4.1.2).
+fn expression(body: &Value, path: &str) -> Result<Expression, InvalidInput> {
+    let source = body
+        .as_str()
+        .ok_or_else(|| InvalidInput::new(path, "expected a CESQL expression as a string"))?;
+    Expression::parse(source)
+        .and_then(|expression| expression.check_functions().map(|()| expression))
+        .map_err(|error| InvalidInput::new(path, error.to_string()))
 }
 
 impl Serialize for Filter {
@@ -221,12 +248,24 @@ mod tests {
             (json!([{"not": {"exact": {"missing": "x"}}}]), true),
             (json!([{"any": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]), true),
             (json!([{"all": [{"exact": {"type": "x"}}, {"prefix": {"type": "order."}}]}]), false),
+            (json!([{"sql": "type LIKE 'order.%' AND region = 'eu-west'"}]), true),
+            (json!([{"sql": "NOT (region LIKE 'eu-%')"}]), false),
+            (json!([{"sql": "missing = 'x'"}]), false),
+            (json!([{"sql": "NOT (missing = 'x')"}]), false),
+            (json!([{"not": {"sql": "missing = 'x'"}}]), true),
+            (json!([{"sql": "2 - 1"}]), true),
+            (json!([{"sql": "1 - 1"}]), false),
+            (json!([{"sql": "'True'"}]), true),
+            (json!([{"sql": "type"}]), false),
+            (json!([{"any": [{"exact": {"type": "x"}}, {"sql": "EXISTS region"}]}]), true),
         ];
         for (filters, expected) in rows {
             let parsed = Filter::parse_list(&filters).unwrap();
             assert_eq!(parsed.iter().all(|filter| filter.matches(&event())), expected, "{filters}");
             let written: Value = parsed.iter().map(Filter::to_json).collect();
             assert_eq!(written, filters);
+            let read: Vec<Filter> = serde_json::from_value(filters).unwrap();
+            assert_eq!(read, parsed);
         }
     }
 
@@ -242,11 +281,22 @@ mod tests {
             (json!([{"exact": {"type": 1}}]), "filters[0].exact"),
             (json!([{"any": []}]), "filters[0].any"),
             (json!([{"not": {"some": 1}}]), "filters[0].not.some"),
+            (json!([{"sql": 1}]), "filters[0].sql"),
+            (json!([{"sql": ""}]), "filters[0].sql"),
+            (json!([{"sql": "type = "}]), "filters[0].sql"),
+            (json!([{"sql": "FOO(type)"}]), "filters[0].sql"),
+            (json!([{"exact": {"a": "b"}}, {"any": [{"sql": "("}]}]), "filters[1].any[0].sql"),
             (json!([{"all": [{"exact": {"a": "b"}}, {"fuzzy": {}}]}]), "filters[0].all[1].fuzzy"),
         ];
         for (filters, place) in rows {
             assert_eq!(Filter::parse_list(&filters).unwrap_err().field, place, "{filters}");
         }
+        let detail = |sql: &str| Filter::parse_list(&json!([{ "sql": sql }])).unwrap_err().detail;
+        assert_eq!(detail("type == 'a'"), "column 7: expected an expression, found \"=\"");
+        assert_eq!(
+            detail("TRUE OR LENGTH(type, 1) = 2"),
+            "column 9: expected a function of CESQL 1.0 that takes 2 arguments, found \"LENGTH\""
+        );
         let mut deep = json!({"exact": {"a": "b"}});
         for _ in 0..40 {
             deep = json!({"not": deep});
