@@ -63,10 +63,10 @@ fn event(given: &[(&str, Given)]) -> CloudEvent {
         match value {
             Given::Text(text) => builder.attribute(name, text).unwrap(),
             Given::Number(number) => {
-                builder.extension(name, AttributeValue::Integer(*number)).unwrap()
+                builder.extension(name, AttributeValue::Integer(*number)).unwrap();
             }
             Given::Truth(truth) => {
-                builder.extension(name, AttributeValue::Boolean(*truth)).unwrap()
+                builder.extension(name, AttributeValue::Boolean(*truth)).unwrap();
             }
         }
     }

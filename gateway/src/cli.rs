@@ -1,0 +1,174 @@
+//! The commands of the program `event-gateway`.
+
+mod client;
+mod dead_letter;
+mod event;
+mod output;
+mod subscription;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use eg_event::Clock;
+
+use self::client::{Client, ClientArgs};
+use self::output::{Format, Output};
+use crate::config::{self, Config};
+use crate::run;
+
+/// Takes events over HTTP and MQTT, keeps them durably, and delivers them.
+#[derive(Debug, Parser)]
+#[command(name = "event-gateway", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(ServeArgs),
+    /// Say whether a configuration can be used.
+    CheckConfig(ConfigArgs),
+    /// Publish, find and follow events.
+    #[command(subcommand)]
+    Event(event::Command),
+    /// See and change who gets which events.
+    #[command(subcommand)]
+    Subscription(subscription::Command),
+    /// See and requeue what could not be delivered.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Command),
+    /// Print completions for a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, Default, Args)]
+struct ConfigArgs {
+    /// The configuration file (TOML). Variables such as EVENT_GATEWAY__LISTEN__HTTP override it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How the gateway is run.
+#[derive(Debug, Default, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The directory of the store.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Development: anyone on this machine may do everything, and nobody else can connect.
+    #[arg(long)]
+    dev: bool,
+    /// Where to listen for HTTP.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Where to listen for MQTT.
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
+    /// Where to listen for management.
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+/// Why a command failed, for the person who gave it.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// The gateway could not run.
+    #[error(transparent)]
+    Run(#[from] run::RunError),
+    /// The gateway could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] client::ClientError),
+    /// Something could not be read or written.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What.
+        what: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// What was asked for did not succeed.
+    #[error("{0}")]
+    Unsuccessful(String),
+}
+
+impl Cli {
+    /// Does what the command says: 0 when that worked, 1 when it did not.
+    pub fn execute(self) -> ExitCode {
+        let mut output = Output::new(self.output);
+        let done = match self.command {
+            Command::Serve(args) => serve(args),
+            Command::CheckConfig(args) => check_config(&args, &mut output),
+            Command::Completion { shell } => {
+                output.completion(shell, &mut Self::command());
+                Ok(())
+            }
+            Command::Event(command) => {
+                ask(&self.client, async |client| event::execute(command, client, &mut output).await)
+            }
+            Command::Subscription(command) => ask(&self.client, async |client| {
+                subscription::execute(command, client, &mut output).await
+            }),
+            Command::DeadLetter(command) => ask(&self.client, async |client| {
+                dead_letter::execute(command, client, &mut output).await
+            }),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                Output::error(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn load(args: &ConfigArgs) -> Result<Config, CliError> {
+    Ok(config::load(args.config.as_deref(), config::environment())?)
+}
+
+fn serve(args: ServeArgs) -> Result<(), CliError> {
+    let mut config = load(&args.config)?;
+    config.dev |= args.dev;
+    config.data_directory = args.data.unwrap_or(config.data_directory);
+    config.listen.http = args.http.unwrap_or(config.listen.http);
+    config.listen.mqtt = args.mqtt.unwrap_or(config.listen.mqtt);
+    config.listen.admin = args.admin.unwrap_or(config.listen.admin);
+    config.check().map_err(config::ConfigError::Invalid)?;
+    Ok(run::serve(config, Clock::system())?)
+}
+
+fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> {
+    let config = load(args)?;
+    config.check().map_err(config::ConfigError::Invalid)?;
+    output.config(args.config.as_deref().map(Path::display), &config);
+    Ok(())
+}
+
+/// Runs a command that asks a gateway.
+fn ask(
+    args: &ClientArgs,
+    command: impl AsyncFnOnce(Client) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| CliError::Io { what: "runtime".to_owned(), cause })?;
+    let client = Client::new(args)?;
+    runtime.block_on(command(client))
+}
