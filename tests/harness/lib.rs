@@ -1,1 +1,8 @@
 //! A whole gateway in a temporary directory, and the peers that the suites run it against.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
+#![expect(clippy::missing_panics_doc, reason = "a test may stop here")]
+
+pub mod gateway;
+pub mod peers;
+pub mod subscriber;
+pub mod wait;
