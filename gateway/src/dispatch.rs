@@ -8,6 +8,8 @@ pub mod backlog;
 pub mod backoff;
 pub mod checkpoint;
 pub mod deliver;
+#[cfg(test)]
+mod facts;
 pub mod lane;
 pub mod probe;
 pub mod registry;

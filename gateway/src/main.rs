@@ -1,2 +1,3 @@
 //! The program `event-gateway`.
+
 fn main() {}

@@ -36,7 +36,8 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the program in development mode on free ports, with an empty store.
     pub async fn start(program: &str) -> Self {
-        Self::start_with(Options { program: program.into(), config: String::new(), dev: true }).await
+        Self::start_with(Options { program: program.into(), config: String::new(), dev: true })
+            .await
     }
 
     /// Starts the program with a configuration.

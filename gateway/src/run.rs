@@ -1,0 +1,78 @@
+//! The life of the program: assemble, say where it listens, run until told to stop, drain.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use eg_event::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::assemble::{AssembleError, Gateway};
+use crate::config::{Config, LogConfig, LogFormat};
+
+/// The gateway could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The threads could not be started.
+    #[error("runtime: {0}")]
+    Runtime(std::io::Error),
+    /// The signals of the system cannot be followed.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    /// What is to be logged cannot be read.
+    #[error("log.filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// A part could not be started.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+}
+
+/// Runs the gateway until it is told to stop.
+pub fn serve(config: Config, clock: Clock) -> Result<(), RunError> {
+    start_log(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(RunError::Runtime)?;
+    runtime.block_on(async {
+        let drain = Duration::from_secs(config.shutdown_seconds_max.into());
+        let gateway = Gateway::assemble(config, clock).await?;
+        announce(&gateway);
+        let stop = stop_signal().map_err(RunError::Signals)?;
+        gateway.run(stop, drain).await?;
+        Ok(())
+    })
+}
+
+/// Says on the standard output where the gateway listens, for people and for scripts.
+fn announce(gateway: &Gateway) {
+    let mut out = std::io::stdout().lock();
+    for (listener, address) in gateway.addresses() {
+        drop(writeln!(out, "listening {listener} {address}"));
+    }
+    drop(writeln!(out, "ready"));
+    drop(out.flush());
+}
+
+/// Completes when the system asks the program to end.
+fn stop_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Logs to the standard error.
+fn start_log(config: &LogConfig) -> Result<(), RunError> {
+    let filter = EnvFilter::try_new(&config.filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // A second gateway in one process logs to where the first one does.
+    drop(started);
+    Ok(())
+}
