@@ -1,0 +1,112 @@
+//! Who sends a request: its `Authorization` header, and the principal that it proves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use eg_auth::{Authenticator, Credential};
+use eg_event::principal::Method;
+use eg_event::{InvalidInput, Principal, Refusal};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::acknowledge::Problem;
+
+/// The principal of a request that came from `remote` with `headers`.
+pub(crate) async fn authenticate(
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+    remote: SocketAddr,
+) -> Result<Arc<Principal>, Problem> {
+    let credential = credential(headers)?;
+    authenticator.authenticate(&credential, remote).await.map_err(|error| {
+        let problem = Problem::from(Refusal::Unauthenticated(error.to_string().into()));
+        match credential {
+            Credential::None => problem,
+            _ => problem.after_credential(),
+        }
+    })
+}
+
+/// Whether `principal` may send events as `application`: the one place that decides it. The name
+/// of the principal is the name of its application; anonymous access, which only development mode
+/// gives, may send as any.
+pub(crate) fn acts_for(principal: &Principal, application: &str) -> bool {
+    principal.method() == Method::Anonymous || principal.name() == application
+}
+
+/// Reads the `Authorization` header: `Bearer` (RFC 6750) or `Basic` (RFC 7617).
+fn credential(headers: &HeaderMap) -> Result<Credential, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(Credential::None) };
+    if values.next().is_some() {
+        return Err(expected("this header at most once").into());
+    }
+    let text = value.to_str().map_err(|_| expected("visible ASCII characters"))?.trim();
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let rest = rest.trim_start();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        if rest.is_empty() || !rest.bytes().all(is_token) {
+            return Err(expected("a token after Bearer").into());
+        }
+        return Ok(Credential::Bearer(rest.to_owned()));
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        return basic(rest).ok_or_else(|| expected("base64 of name:password after Basic").into());
+    }
+    Err(Refusal::Unauthenticated("the scheme has to be Bearer or Basic".into()).into())
+}
+
+fn basic(encoded: &str) -> Option<Credential> {
+    let decoded = BASE64.decode(encoded).ok()?;
+    let colon = decoded.iter().position(|&b| b == b':')?;
+    let name = std::str::from_utf8(&decoded[..colon]).ok()?.to_owned();
+    Some(Credential::Basic { name, password: decoded[colon + 1..].to_vec() })
+}
+
+fn expected(what: &str) -> InvalidInput {
+    InvalidInput::new("authorization", format!("expected {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn read(values: &[&str]) -> Result<Credential, Problem> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        credential(&headers)
+    }
+
+    #[test]
+    fn bearer_and_basic_are_read_whatever_the_case_of_the_scheme() {
+        assert!(matches!(read(&[]), Ok(Credential::None)));
+        assert!(matches!(read(&["bEARER a.b-c"]), Ok(Credential::Bearer(t)) if t == "a.b-c"));
+        let basic = read(&["Basic  YWRtaW46cDpx"]);
+        assert!(
+            matches!(basic, Ok(Credential::Basic { name, password }) if name == "admin" && password == b"p:q")
+        );
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_is_refused() {
+        let rows: [(&[&str], u16); 8] = [
+            (&["Bearer"], 400),
+            (&["Bearer "], 400),
+            (&["Bearer a b"], 400),
+            (&["Basic !"], 400),
+            (&["Basic YWRtaW4="], 400),
+            (&["Bearer a", "Bearer b"], 400),
+            (&["Bearer \u{e9}"], 400),
+            (&["Negotiate abc"], 401),
+        ];
+        for (values, status) in rows {
+            assert_eq!(read(values).unwrap_err().status.as_u16(), status, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Events over HTTP: in by POST, out by push, and Kyma's routes.
+
+mod accept;
+mod acknowledge;
+mod authenticate;
+mod body;
+pub mod config;
+mod deliver;
+pub mod guard;
+mod kyma;
+mod normalize;
+mod publish;
+mod routes;
+mod sign;
+mod uuid;
+
+pub use accept::{Peer, Server};
+pub use config::{HttpConfig, PushConfig};
+pub use deliver::{HttpSink, PushError};
+pub use guard::Guard;
+pub use kyma::Subscribed;
+pub use routes::{Ports, router};

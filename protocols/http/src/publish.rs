@@ -1,0 +1,164 @@
+//! `POST /events`: one CloudEvent, or a batch.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use eg_auth::Authenticator;
+use eg_event::submission::{Binding, Origin, Protocol, Submission};
+use eg_event::{CloudEvent, Ingest, InvalidInput, Principal, Receipt, Refusal, TraceContext, json};
+use http::{Request, StatusCode, request};
+
+use crate::accept::Peer;
+use crate::acknowledge::{self, Problem};
+use crate::authenticate::authenticate;
+use crate::body::BodyReader;
+use crate::config::{HttpConfig, size};
+use crate::normalize::{self, Mode};
+
+/// The methods of `/events`.
+pub(crate) const ALLOW: &str = "OPTIONS, POST";
+
+/// Takes events in.
+pub(crate) struct Publisher {
+    pub(crate) ingest: Arc<dyn Ingest>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) bodies: BodyReader,
+    batch_events_max: usize,
+}
+
+/// What is known of a request beside its events.
+pub(crate) struct Context {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) address: Box<str>,
+    pub(crate) trace: TraceContext,
+}
+
+impl Context {
+    /// The event with everything known about how it came.
+    pub(crate) fn submission(&self, event: CloudEvent, binding: Binding) -> Submission {
+        let origin = Origin {
+            protocol: Protocol::Http,
+            binding,
+            remote: Some(self.remote),
+            address: self.address.clone(),
+            client_id: None,
+        };
+        Submission {
+            event,
+            principal: Arc::clone(&self.principal),
+            origin,
+            trace: self.trace.clone(),
+            handshake: None,
+            id_assigned: false,
+        }
+    }
+}
+
+/// Answers `POST /events`.
+pub(crate) async fn publish(
+    State(publisher): State<Arc<Publisher>>,
+    request: Request<Body>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let taken = publisher.take(&head, body).await;
+    let mut response = taken.unwrap_or_else(Problem::into_response);
+    acknowledge::echo_request_id(&head.headers, &mut response);
+    response
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        config: &HttpConfig,
+        ingest: Arc<dyn Ingest>,
+        authenticator: Arc<Authenticator>,
+    ) -> Self {
+        Self {
+            ingest,
+            authenticator,
+            bodies: BodyReader::new(config),
+            batch_events_max: size(config.batch_events_max),
+        }
+    }
+
+    /// Who sends a request, and how it came.
+    pub(crate) async fn context(&self, head: &request::Parts) -> Result<Context, Problem> {
+        let remote = remote(head)?;
+        let principal = authenticate(&self.authenticator, &head.headers, remote).await?;
+        let trace = normalize::trace(&head.headers);
+        Ok(Context { principal, remote, address: head.uri.path().into(), trace })
+    }
+
+    /// Hands over one event and waits until it is durable.
+    ///
+    /// The event is on its way once this is called: nothing is awaited between the last byte of a
+    /// body and the call, so that a sender who leaves meanwhile has still handed it over.
+    pub(crate) async fn ingest_one(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        let outcomes = self.ingest.ingest(vec![submission]).await;
+        outcomes.into_iter().next().unwrap_or_else(|| Err(unanswered()))
+    }
+
+    async fn take(&self, head: &request::Parts, body: Body) -> Result<Response, Problem> {
+        let context = self.context(head).await?;
+        let mode = normalize::mode(&head.headers)?;
+        let body = self.bodies.read(&head.headers, body).await?;
+        match mode {
+            Mode::Binary(content_type) => {
+                let event = normalize::binary(&head.headers, content_type, body)?;
+                let submission = context.submission(event, Binding::Binary);
+                Ok(acknowledge::one(self.ingest_one(submission).await))
+            }
+            Mode::Structured => {
+                let submission = context.submission(json::decode(&body)?, Binding::Structured);
+                Ok(acknowledge::one(self.ingest_one(submission).await))
+            }
+            Mode::Batch => self.take_batch(&context, &body).await,
+        }
+    }
+
+    async fn take_batch(&self, context: &Context, body: &Bytes) -> Result<Response, Problem> {
+        let events = json::decode_batch(body, self.batch_events_max)?;
+        let mut submissions = Vec::with_capacity(events.len());
+        let refused: Vec<Option<InvalidInput>> = events
+            .into_iter()
+            .map(|event| match event {
+                Ok(event) => {
+                    submissions.push(context.submission(event, Binding::Batch));
+                    None
+                }
+                Err(invalid) => Some(invalid),
+            })
+            .collect();
+        let outcomes =
+            if submissions.is_empty() { Vec::new() } else { self.ingest.ingest(submissions).await };
+        let mut outcomes = outcomes.into_iter();
+        let answers = refused
+            .into_iter()
+            .map(|refused| match refused {
+                Some(invalid) => Err(invalid.into()),
+                None => outcomes.next().unwrap_or_else(|| Err(unanswered())).map_err(Problem::from),
+            })
+            .collect();
+        Ok(acknowledge::batch(answers))
+    }
+}
+
+/// The peer's address, which the accept loop leaves with every request.
+fn remote(head: &request::Parts) -> Result<SocketAddr, Problem> {
+    let peer = head.extensions.get::<Peer>().map(|peer| peer.address);
+    peer.ok_or_else(|| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the connection's address is not known")
+    })
+}
+
+/// The port promises an answer for every event; without one the event counts as not stored.
+fn unanswered() -> Refusal {
+    Refusal::Unavailable {
+        reason: "no answer from the store".into(),
+        retry_after: std::time::Duration::from_secs(1),
+    }
+}
