@@ -8,18 +8,18 @@ pub mod page;
 pub mod schema;
 pub mod subscription;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_graphql::http::is_accept_multipart_mixed;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use eg_auth::{Authenticator, Credential};
+use eg_http::Peer;
 
 use self::health::Health;
 use self::schema::Schema;
@@ -55,7 +55,7 @@ pub fn routes(admin: Admin) -> Router {
 
 /// Lets nobody in who is not known. Health is open to all: it says nothing but whether.
 async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let remote = request.extensions().get::<Peer>().map(|peer| peer.address);
     let Some(remote) = remote else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let credential = credential(request.headers());
     match admin.authenticator.authenticate(&credential, remote).await {

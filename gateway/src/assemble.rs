@@ -1,1 +1,193 @@
-//! Everything is put together here.
+//! Everything is put together here, in the order in which it depends on each other, and ended in
+//! the opposite order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_auth::Authenticator;
+use eg_event::{Clock, Sink};
+use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
+use eg_storage::{OpenError, Store, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::health::{Gauges, Health};
+use crate::admin::schema::{self, Parts};
+use crate::admin::{self, Admin};
+use crate::config::Config;
+use crate::dispatch::{Dispatch, Outlets};
+use crate::ingest::Pipeline;
+use crate::metrics::Metrics;
+use crate::subscribed::SubscribedTypes;
+
+/// A part could not be started, or not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] eg_event::InvalidInput),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Events cannot be sent out.
+    #[error("push: {0}")]
+    Push(#[from] PushError),
+    /// An address cannot be listened on.
+    #[error("listen.{listener} {address}: {cause}")]
+    Listen {
+        /// The setting.
+        listener: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A listener ended although nobody asked it to.
+    #[error("the listener for {0} ended")]
+    Ended(&'static str),
+}
+
+/// A gateway whose parts are made and whose ports are bound.
+pub struct Gateway {
+    store: Store,
+    dispatch: Arc<Dispatch>,
+    health: Arc<Health>,
+    http: (HttpServer, TcpListener),
+    admin: (HttpServer, TcpListener),
+    addresses: Vec<(&'static str, SocketAddr)>,
+    /// What serves clients.
+    serving: TaskTracker,
+    /// Nothing new is taken in.
+    stop: CancellationToken,
+    /// What sends events out.
+    sending: TaskTracker,
+    /// Connections to receivers are given up.
+    stop_sending: CancellationToken,
+}
+
+impl Gateway {
+    /// Makes every part and binds every port; nothing is served yet.
+    pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
+        config.check()?;
+        let store = Store::open(&config.data_directory, &config.storage, &clock)?;
+        let authenticator = Arc::new(if config.dev {
+            Authenticator::anonymous_on_loopback()
+        } else {
+            Authenticator::closed()
+        });
+
+        let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
+        let push = config.push();
+        let guard = Guard::new(&push);
+        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let outlets = Outlets {
+            journal: store.journal().clone(),
+            ledger: store.ledger().clone(),
+            sink: Arc::new(sink) as Arc<dyn Sink>,
+            clock,
+        };
+        let dispatch = Dispatch::recover(outlets)?;
+        let metrics = Arc::new(Metrics::default());
+        let pipeline =
+            Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
+        let pipeline = Arc::new(pipeline);
+
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let ports = eg_http::Ports {
+            ingest: pipeline,
+            authenticator: Arc::clone(&authenticator),
+            subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
+        };
+        let routes = eg_http::router(&config.http, ports, []);
+        let serve = |routes| HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
+        let http = serve(routes);
+
+        let gauges: Vec<Gauges> = Vec::new();
+        let journal = store.journal().clone();
+        let health =
+            Arc::new(Health::new(journal, Arc::clone(&dispatch), Arc::clone(&metrics), gauges));
+        let schema = schema::schema(Parts {
+            dispatch: Arc::clone(&dispatch),
+            journal: store.journal().clone(),
+            ledger: store.ledger().clone(),
+            check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
+        });
+        let admin = Admin { schema, health: Arc::clone(&health), authenticator };
+        let admin = serve(admin::routes(admin));
+
+        let (http_listener, http_address) = listen("http", config.listen.http).await?;
+        let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
+        Ok(Self {
+            store,
+            dispatch,
+            health,
+            http: (http, http_listener),
+            admin: (admin, admin_listener),
+            addresses: vec![("http", http_address), ("admin", admin_address)],
+            serving,
+            stop,
+            sending,
+            stop_sending,
+        })
+    }
+
+    /// What is listened on, by the names of the settings.
+    #[must_use]
+    pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
+    /// within `drain`, and closes the store.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+        drain: Duration,
+    ) -> Result<(), AssembleError> {
+        self.dispatch.start();
+        let ended = CancellationToken::new();
+        for (name, (server, listener)) in [("http", self.http), ("admin", self.admin)] {
+            let guard = ended.clone().drop_guard();
+            self.serving.spawn(async move {
+                server.run(listener).await;
+                tracing::debug!(listener = name, "the listener ended");
+                drop(guard);
+            });
+        }
+        let early = tokio::select! {
+            () = shutdown => None,
+            () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
+        };
+        tracing::info!("shutting down");
+        self.health.stopping();
+        self.stop.cancel();
+        self.serving.close();
+        let deadline = tokio::time::Instant::now() + drain;
+        if tokio::time::timeout_at(deadline, self.serving.wait()).await.is_err() {
+            tracing::warn!("clients did not finish in time and are cut off");
+        }
+        self.dispatch.stop(tokio::time::sleep_until(deadline)).await?;
+        self.stop_sending.cancel();
+        self.sending.close();
+        self.sending.wait().await;
+        let store = self.store;
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed.unwrap_or(Err(StoreError::Closed))?;
+        early.map_or(Ok(()), Err)
+    }
+}
+
+async fn listen(
+    listener: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), AssembleError> {
+    let failed = |cause| AssembleError::Listen { listener, address, cause };
+    let bound = TcpListener::bind(address).await.map_err(failed)?;
+    let address = bound.local_addr().map_err(failed)?;
+    Ok((bound, address))
+}

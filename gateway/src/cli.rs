@@ -22,7 +22,7 @@ use crate::run;
 /// Takes events over HTTP and MQTT, keeps them durably, and delivers them.
 #[derive(Debug, Parser)]
 #[command(name = "event-gateway", version, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
     /// How results are printed.
@@ -57,7 +57,7 @@ enum Command {
 /// Where the configuration is.
 #[derive(Debug, Default, Args)]
 struct ConfigArgs {
-    /// The configuration file (TOML). Variables such as EVENT_GATEWAY__LISTEN__HTTP override it.
+    /// The configuration file (TOML). Variables such as `EVENT_GATEWAY__LISTEN__HTTP` override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -86,7 +86,7 @@ struct ServeArgs {
 
 /// Why a command failed, for the person who gave it.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
@@ -111,7 +111,7 @@ pub enum CliError {
 
 impl Cli {
     /// Does what the command says: 0 when that worked, 1 when it did not.
-    pub fn execute(self) -> ExitCode {
+    pub(crate) fn execute(self) -> ExitCode {
         let mut output = Output::new(self.output);
         let done = match self.command {
             Command::Serve(args) => serve(args),

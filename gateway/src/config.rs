@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use eg_event::InvalidInput;
+use eg_http::{HttpConfig, PushConfig};
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, environment, load};
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,10 @@ pub struct Config {
     pub shutdown_seconds_max: u32,
     /// Where the gateway listens.
     pub listen: ListenConfig,
+    /// Events in over HTTP.
+    pub http: HttpConfig,
+    /// Events out over HTTP.
+    pub push: PushConfig,
     /// The store.
     pub storage: StorageConfig,
     /// What is logged.
@@ -82,6 +87,8 @@ impl Default for Config {
             dev: false,
             shutdown_seconds_max: 20,
             listen: ListenConfig::default(),
+            http: HttpConfig::default(),
+            push: PushConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
         }
@@ -103,6 +110,18 @@ impl Config {
                 return Err(InvalidInput::new(key, detail));
             }
         }
+        self.http.check()?;
+        self.push.check()?;
         self.storage.check()
+    }
+
+    /// Where events may be sent: in development mode to this machine too.
+    #[must_use]
+    pub fn push(&self) -> PushConfig {
+        let mut push = self.push.clone();
+        if self.dev {
+            push.allow_loopback();
+        }
+        push
     }
 }

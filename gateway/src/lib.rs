@@ -1,9 +1,22 @@
 //! The program: configuration, assembly, ingest, dispatch, the management API and the commands.
 
 pub mod admin;
+pub mod assemble;
+mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod ingest;
 pub mod journey;
 pub mod matching;
 pub mod metrics;
+pub mod run;
+pub mod subscribed;
+
+use clap::Parser as _;
+
+/// The program `event-gateway`: 0 when the command worked, 1 when it did not, 2 when it was not
+/// understood.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    cli::Cli::parse().execute()
+}

@@ -1,3 +1,5 @@
 //! The program `event-gateway`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    eg_gateway::main()
+}

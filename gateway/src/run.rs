@@ -1,6 +1,6 @@
 //! The life of the program: assemble, say where it listens, run until told to stop, drain.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use eg_event::Clock;
@@ -67,7 +67,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
 /// Logs to the standard error.
 fn start_log(config: &LogConfig) -> Result<(), RunError> {
     let filter = EnvFilter::try_new(&config.filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match config.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -12,10 +12,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which gateway, and who is asking.
 #[derive(Clone, Debug, Args)]
-pub struct ClientArgs {
+pub(crate) struct ClientArgs {
     /// The management port of the gateway.
-    #[arg(long, global = true, value_name = "URL", env = "EVENT_GATEWAY_SERVER",
-          default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "EVENT_GATEWAY_SERVER",
+        default_value = "http://127.0.0.1:8081"
+    )]
     server: String,
     /// A file with the access token.
     #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_TOKEN_FILE")]
@@ -24,7 +29,7 @@ pub struct ClientArgs {
 
 /// The gateway could not be asked, or refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// The token cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Token {
@@ -58,7 +63,7 @@ pub enum ClientError {
 
 /// A gateway that can be asked.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
     token: Option<String>,
@@ -123,7 +128,7 @@ impl Client {
         }
         let problem = serde_json::from_str::<Value>(&text).ok();
         let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
-        let text = detail.unwrap_or(text.trim()).to_owned();
+        let text = detail.unwrap_or_else(|| text.trim()).to_owned();
         Err(ClientError::Refused { url: url.to_owned(), status: status.as_u16(), text })
     }
 }

@@ -3,16 +3,16 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::CliError;
 use super::client::Client;
 use super::output::Output;
-use super::CliError;
 
 const FIELDS: &str = "id reason attempts lastStatus firstAttemptAt parkedAt requeued \
     event { sequence id source type receivedAt dataBytes cloudEvent }";
 
 /// What can be done with dead letters.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Those of a subscription.
     List {
         /// The subscription.
@@ -33,7 +33,7 @@ pub enum Command {
 
 /// Some dead letters of a subscription.
 #[derive(Debug, clap::Args)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// The subscription.
     subscription: String,
     /// Which ones.
@@ -52,14 +52,22 @@ pub(super) async fn execute(
     match command {
         Command::List { subscription } => {
             let columns = [
-                ("ID", "id"), ("PARKED AT", "parkedAt"), ("ATTEMPTS", "attempts"), ("STATUS", "lastStatus"),
-                ("TYPE", "event.type"), ("SOURCE", "event.source"), ("EVENT", "event.id"), ("REASON", "reason"),
+                ("ID", "id"),
+                ("PARKED AT", "parkedAt"),
+                ("ATTEMPTS", "attempts"),
+                ("STATUS", "lastStatus"),
+                ("TYPE", "event.type"),
+                ("SOURCE", "event.source"),
+                ("EVENT", "event.id"),
+                ("REASON", "reason"),
             ];
             output.list(&Value::Array(all(&client, &subscription).await?), &columns);
         }
         Command::Show { subscription, id } => {
-            let letters = page(&client, &subscription, &id.saturating_sub(1).to_string(), 1).await?;
-            let letter = letters["data"].get(0).filter(|letter| letter["id"] == id.to_string());
+            let before = id.saturating_sub(1).to_string();
+            let letters = page(&client, &subscription, &before, 1).await?;
+            let id = id.to_string();
+            let letter = letters["data"].get(0).filter(|letter| letter["id"] == *id);
             let letter = letter.ok_or_else(|| {
                 CliError::Unsuccessful(format!("{subscription:?} has no dead letter {id}"))
             })?;
@@ -111,7 +119,7 @@ async fn all(client: &Client, subscription: &str) -> Result<Vec<Value>, CliError
         if page["pageInfo"]["hasNextPage"] != true {
             return Ok(all);
         }
-        after = page["pageInfo"]["endCursor"].as_str().unwrap_or_default().to_owned();
+        page["pageInfo"]["endCursor"].as_str().unwrap_or_default().clone_into(&mut after);
     }
 }
 

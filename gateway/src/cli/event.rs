@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use eg_event::{CloudEvent, Data, json as event_json};
 use serde_json::{Value, json};
 
+use super::CliError;
 use super::client::{Client, ClientError};
 use super::output::Output;
-use super::CliError;
 
 /// How often a followed journal is asked for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
@@ -19,7 +19,7 @@ const EVENT_FIELDS: &str = "sequence id source type subject receivedAt sender { 
 
 /// What can be done with events.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Hand an event over, and print the receipt.
     Publish(PublishArgs),
     /// Say where an event is, and why it did or did not arrive.
@@ -54,9 +54,14 @@ pub enum Command {
 
 /// The event to publish.
 #[derive(Debug, Args)]
-pub struct PublishArgs {
+pub(crate) struct PublishArgs {
     /// The gateway's HTTP port.
-    #[arg(long, value_name = "URL", env = "EVENT_GATEWAY_HTTP", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "EVENT_GATEWAY_HTTP",
+        default_value = "http://127.0.0.1:8080"
+    )]
     gateway: String,
     /// The event's type.
     #[arg(long = "type")]
@@ -122,9 +127,9 @@ fn build(args: &PublishArgs) -> Result<CloudEvent, CliError> {
         builder.attribute("subject", subject).map_err(wrong)?;
     }
     for extension in &args.extensions {
-        let (name, value) = extension.split_once('=').ok_or_else(|| {
-            CliError::Unsuccessful(format!("{extension:?}: expected NAME=VALUE"))
-        })?;
+        let (name, value) = extension
+            .split_once('=')
+            .ok_or_else(|| CliError::Unsuccessful(format!("{extension:?}: expected NAME=VALUE")))?;
         builder.attribute(name, value).map_err(wrong)?;
     }
     if let Some(data) = &args.data {
@@ -222,12 +227,11 @@ async fn tail(
     (after, follow, count): (Option<u64>, bool, Option<u64>),
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut after = match after {
-        Some(after) => after,
-        None => {
-            let next = client.graphql("{ nextSequence }", json!({}), "nextSequence").await?;
-            next.as_u64().unwrap_or(1).saturating_sub(1)
-        }
+    let mut after = if let Some(after) = after {
+        after
+    } else {
+        let next = client.graphql("{ nextSequence }", json!({}), "nextSequence").await?;
+        next.as_u64().unwrap_or(1).saturating_sub(1)
     };
     let mut left = count.unwrap_or(u64::MAX);
     let query = format!(

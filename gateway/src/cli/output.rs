@@ -11,22 +11,23 @@ use crate::config::Config;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Table,
     /// For programs.
     Json,
 }
 
-/// Where results go.
+/// Where results go: the standard output.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     format: Format,
+    out: io::Stdout,
 }
 
 impl Output {
     pub(super) fn new(format: Format) -> Self {
-        Self { format }
+        Self { format, out: io::stdout() }
     }
 
     /// Prints a list of objects: as JSON as it is, or as a table of `columns`, each a heading and
@@ -77,11 +78,11 @@ impl Output {
     /// Prints a line for people.
     pub(super) fn line(&mut self, line: &str) {
         // A reader that has gone away wants no more.
-        drop(writeln!(io::stdout().lock(), "{line}"));
+        drop(writeln!(self.out.lock(), "{line}"));
     }
 
     pub(super) fn completion(&mut self, shell: Shell, command: &mut clap::Command) {
-        clap_complete::generate(shell, command, "event-gateway", &mut io::stdout().lock());
+        clap_complete::generate(shell, command, "event-gateway", &mut self.out.lock());
     }
 
     pub(super) fn config(&mut self, file: Option<impl Display>, config: &Config) {

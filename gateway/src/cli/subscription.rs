@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::CliError;
 use super::client::Client;
 use super::output::Output;
-use super::CliError;
 
 /// The fields that an update starts from, by the names of the input.
 const INPUT_FIELDS: &str = "name endpoint source eventType eventTypeVersion filters contentMode \
@@ -19,7 +19,7 @@ const STATE_FIELDS: &str = "signingSecretCount createdAt updatedAt state reason 
 
 /// What can be done with subscriptions.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// All of them.
     List,
     /// One of them.
@@ -66,7 +66,7 @@ pub enum Command {
 
 /// What a subscription is to be.
 #[derive(Debug, Args)]
-pub struct DefinitionArgs {
+pub(crate) struct DefinitionArgs {
     /// Its name.
     name: String,
     /// The http or https URL that events are sent to.
@@ -185,8 +185,14 @@ async fn list(client: &Client, output: &mut Output) -> Result<(), CliError> {
         after = page["pageInfo"]["endCursor"].take();
     }
     let columns = [
-        ("NAME", "name"), ("STATE", "state"), ("WAITING", "waiting"), ("RETRYING", "retrying"),
-        ("DEAD", "deadLetters"), ("DELIVERED", "delivered"), ("ENDPOINT", "endpoint"), ("REASON", "reason"),
+        ("NAME", "name"),
+        ("STATE", "state"),
+        ("WAITING", "waiting"),
+        ("RETRYING", "retrying"),
+        ("DEAD", "deadLetters"),
+        ("DELIVERED", "delivered"),
+        ("ENDPOINT", "endpoint"),
+        ("REASON", "reason"),
     ];
     output.list(&Value::Array(all), &columns);
     Ok(())
@@ -249,9 +255,8 @@ async fn test(client: &Client, name: &str, output: &mut Output) -> Result<(), Cl
 fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, CliError> {
     let mut input = base;
     let filters = args.filters.as_deref().map(serde_json::from_str::<Value>).transpose();
-    let filters = filters.map_err(|error| {
-        CliError::Unsuccessful(format!("--filters: expected JSON: {error}"))
-    })?;
+    let filters = filters
+        .map_err(|error| CliError::Unsuccessful(format!("--filters: expected JSON: {error}")))?;
     let upper = |text: &Option<String>| text.as_ref().map(|text| text.to_uppercase());
     let given = [
         ("name", Some(json!(args.name))),
@@ -289,8 +294,8 @@ fn secrets(files: &[PathBuf]) -> Result<Option<Value>, CliError> {
     }
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path);
-        let text = text
-            .map_err(|cause| CliError::Io { what: path.display().to_string(), cause })?;
+        let text =
+            text.map_err(|cause| CliError::Io { what: path.display().to_string(), cause })?;
         Ok(Value::from(text.trim()))
     };
     files.iter().map(read).collect::<Result<Vec<_>, _>>().map(|list| Some(Value::Array(list)))

@@ -33,6 +33,14 @@ pub enum ConfigError {
     Invalid(#[from] eg_event::InvalidInput),
 }
 
+/// The environment of the process, as far as it is text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text)
+}
+
 /// Reads `file` (the defaults when there is none), then lets `environment` override.
 pub fn load(
     file: Option<&Path>,
