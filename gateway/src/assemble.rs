@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eg_auth::Authenticator;
-use eg_event::{Clock, Sink};
-use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
+use eg_event::{Clock, Handshakes, Ingest, Sink};
+use eg_http::{Guard, HttpSink, Peer, PushError, Server as HttpServer};
+use eg_mqtt::Server as MqttServer;
 use eg_storage::{OpenError, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +60,7 @@ pub struct Gateway {
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
     http: (HttpServer, TcpListener),
+    mqtt: (MqttServer, TcpListener),
     admin: (HttpServer, TcpListener),
     addresses: Vec<(&'static str, SocketAddr)>,
     /// What serves clients.
@@ -75,11 +78,7 @@ impl Gateway {
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator = Arc::new(if config.dev {
-            Authenticator::anonymous_on_loopback()
-        } else {
-            Authenticator::closed()
-        });
+        let authenticator = Arc::new(authenticator(&config));
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let push = config.push();
@@ -89,7 +88,7 @@ impl Gateway {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink: Arc::new(sink) as Arc<dyn Sink>,
-            clock,
+            clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
         let metrics = Arc::new(Metrics::default());
@@ -98,16 +97,26 @@ impl Gateway {
         let pipeline = Arc::new(pipeline);
 
         let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let ports = eg_mqtt::Ports {
+            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
+            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
+            authenticator: Arc::clone(&authenticator),
+            clock,
+        };
+        let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
             authenticator: Arc::clone(&authenticator),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
-        let routes = eg_http::router(&config.http, ports, []);
+        let over_websocket = eg_mqtt::websocket::router(mqtt.clone(), |extensions| {
+            extensions.get::<Peer>().map(|peer| peer.address)
+        });
+        let routes = eg_http::router(&config.http, ports, [over_websocket]);
         let serve = |routes| HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
         let http = serve(routes);
 
-        let gauges: Vec<Gauges> = Vec::new();
+        let gauges: Vec<Gauges> = vec![mqtt_gauges(&mqtt)];
         let journal = store.journal().clone();
         let health =
             Arc::new(Health::new(journal, Arc::clone(&dispatch), Arc::clone(&metrics), gauges));
@@ -121,14 +130,20 @@ impl Gateway {
         let admin = serve(admin::routes(admin));
 
         let (http_listener, http_address) = listen("http", config.listen.http).await?;
+        let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
         let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
         Ok(Self {
             store,
             dispatch,
             health,
             http: (http, http_listener),
+            mqtt: (mqtt, mqtt_listener),
             admin: (admin, admin_listener),
-            addresses: vec![("http", http_address), ("admin", admin_address)],
+            addresses: vec![
+                ("http", http_address),
+                ("mqtt", mqtt_address),
+                ("admin", admin_address),
+            ],
             serving,
             stop,
             sending,
@@ -159,6 +174,14 @@ impl Gateway {
                 drop(guard);
             });
         }
+        let (mqtt, listener) = self.mqtt;
+        let guard = ended.clone().drop_guard();
+        let expiring = mqtt.clone();
+        self.serving.spawn(async move { expiring.expire_sessions().await });
+        self.serving.spawn(async move {
+            mqtt.serve(listener).await;
+            drop(guard);
+        });
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -180,6 +203,32 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
+}
+
+fn authenticator(config: &Config) -> Authenticator {
+    if config.dev { Authenticator::anonymous_on_loopback() } else { Authenticator::closed() }
+}
+
+/// The numbers of the MQTT server.
+fn mqtt_gauges(server: &MqttServer) -> Gauges {
+    let server = server.clone();
+    Box::new(move |metrics| {
+        let counters = server.counters();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let labels = [("protocol", "mqtt")];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let connections = read(&counters.connections) as f64;
+        metrics.set_gauge("event_gateway_connections", &labels, connections);
+        let totals = [
+            ("event_gateway_connections_refused_total", &counters.connections_refused),
+            ("event_gateway_mqtt_connects_refused_total", &counters.connects_refused),
+            ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
+            ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
+        ];
+        for (name, counter) in totals {
+            metrics.set_counter(name, &labels, read(counter));
+        }
+    })
 }
 
 async fn listen(

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
+use eg_mqtt::MqttConfig;
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Events in over HTTP.
     pub http: HttpConfig,
+    /// Events in over MQTT.
+    pub mqtt: MqttConfig,
     /// Events out over HTTP.
     pub push: PushConfig,
     /// The store.
@@ -88,6 +91,7 @@ impl Default for Config {
             shutdown_seconds_max: 20,
             listen: ListenConfig::default(),
             http: HttpConfig::default(),
+            mqtt: MqttConfig::default(),
             push: PushConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
@@ -111,6 +115,7 @@ impl Config {
             }
         }
         self.http.check()?;
+        self.mqtt.check()?;
         self.push.check()?;
         self.storage.check()
     }

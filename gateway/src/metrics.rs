@@ -166,6 +166,12 @@ fn describe(recorder: &PrometheusRecorder) {
         ),
         ("event_gateway_attempts_unlogged_total", "Delivery attempts left out of the log."),
         ("event_gateway_connections_refused_total", "Connections refused at a limit, by protocol."),
+        ("event_gateway_mqtt_connects_refused_total", "CONNECT packets that were refused."),
+        ("event_gateway_mqtt_messages_refused_total", "Messages that could not become events."),
+        (
+            "event_gateway_mqtt_messages_dropped_total",
+            "QoS 0 messages whose events were refused, which their senders cannot be told.",
+        ),
     ];
     for (name, text) in counters {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());

@@ -225,6 +225,12 @@ impl EventBuilder {
         self.rest.datacontenttype.as_deref()
     }
 
+    /// Whether the extension `name` has been set.
+    #[must_use]
+    pub fn has_extension(&self, name: &str) -> bool {
+        self.rest.extensions.iter().any(|(known, _)| known.as_str() == name)
+    }
+
     /// Finishes the event; names the first required attribute that is missing.
     pub fn build(self) -> Result<CloudEvent, InvalidAttribute> {
         let missing = |name| InvalidAttribute::new(name, "this required attribute to be present");

@@ -1,0 +1,487 @@
+//! Bytes to packets and back, for both versions of MQTT. The only file that names the protocol
+//! library; everything else sees the types of this one.
+
+mod head;
+mod publish;
+mod reason;
+mod translate;
+
+use std::borrow::Cow;
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Properties, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::result_code as codes;
+use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
+
+use self::head::Head;
+use self::publish::Message;
+pub use self::publish::Publish;
+pub use self::reason::{ConnectRefusal, Reason};
+use self::translate::{
+    accept_properties, connect_v5, connect_v311, disconnect_v5, publish, qos, reason_string,
+    user_property,
+};
+
+/// The version that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V311,
+    /// MQTT 5.0.
+    V5,
+}
+
+/// How surely a message arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    /// At most once.
+    AtMostOnce,
+    /// At least once.
+    AtLeastOnce,
+    /// Exactly once.
+    ExactlyOnce,
+}
+
+/// A packet from a client.
+#[derive(Debug)]
+pub enum Incoming {
+    /// CONNECT.
+    Connect(Box<Connect>),
+    /// PUBLISH.
+    Publish(Publish),
+    /// PUBREL for a packet identifier.
+    Release(u16),
+    /// SUBSCRIBE: the packet identifier and how many filters.
+    Subscribe(u16, usize),
+    /// UNSUBSCRIBE: the packet identifier and how many filters.
+    Unsubscribe(u16, usize),
+    /// PINGREQ; answered already.
+    Ping,
+    /// AUTH.
+    Auth,
+    /// DISCONNECT.
+    Disconnect(Disconnect),
+    /// An acknowledgement of something that this server never sent.
+    Unexpected,
+}
+
+/// CONNECT, MQTT 5.0 section 3.1; fields that 3.1.1 lacks have their defaults.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// The version that the client speaks.
+    pub version: Version,
+    /// The client identifier; empty when the server is to assign one.
+    pub client_id: String,
+    /// Clean start, or clean session.
+    pub clean_start: bool,
+    /// The longest silence of the client, in seconds; 0: any.
+    pub keep_alive_s: u16,
+    /// How long the session outlives the connection, in seconds; `u32::MAX`: for ever.
+    pub session_expiry_s: u32,
+    /// The user name.
+    pub user_name: Option<String>,
+    /// The password.
+    pub password: Option<Vec<u8>>,
+    /// The method of enhanced authentication.
+    pub authentication_method: Option<String>,
+    /// Whether reason strings and user properties may be sent.
+    pub problem_information: bool,
+    /// What is to be published when the client is lost.
+    pub will: Option<Will>,
+}
+
+/// What is to be published when a client is lost.
+#[derive(Clone, Debug)]
+pub struct Will {
+    /// The message.
+    pub message: Publish,
+    /// How long after the loss, in seconds.
+    pub delay_s: u32,
+}
+
+/// DISCONNECT from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// The will is to be published all the same (reason code 0x04, or an error).
+    pub with_will: bool,
+    /// A new session expiry, in seconds.
+    pub session_expiry_s: Option<u32>,
+}
+
+/// What CONNACK tells a client that is let in.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The server knows the session.
+    pub session_present: bool,
+    /// The identifier that the server chose.
+    pub assigned_client_id: Option<String>,
+    /// The session expiry that holds, if it is not what was asked for, in seconds.
+    pub session_expiry_s: Option<u32>,
+    /// The keep alive that holds, if it is not what was asked for, in seconds.
+    pub keep_alive_s: Option<u16>,
+    /// How many QoS 1 and 2 publications may be under way.
+    pub receive_maximum: u16,
+    /// How many topic aliases there may be.
+    pub topic_alias_maximum: u16,
+}
+
+/// The answer to a PUBLISH of QoS 1 or 2, or to a PUBREL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// The reason code (MQTT 5.0 section 3.4.2.1).
+    pub code: u8,
+    /// What is wrong, in words.
+    pub reason: Option<Cow<'static, str>>,
+    /// User properties.
+    pub properties: Vec<(&'static str, String)>,
+}
+
+/// Which acknowledgement is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PUBACK, for QoS 1.
+    Puback,
+    /// PUBREC, for QoS 2.
+    Pubrec,
+    /// PUBCOMP, for PUBREL.
+    Pubcomp,
+}
+
+/// What reading bytes came to.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// The packets, in their order.
+    pub packets: Vec<Incoming>,
+    /// The connection ends after these packets, for this reason; the client has been told, as far
+    /// as its version can be.
+    pub end: Option<Reason>,
+}
+
+/// The server's side of one connection. Bytes to send are appended to an output buffer.
+pub struct Codec {
+    connection: Connection<role::Server>,
+    version: Option<Version>,
+    problem_information: bool,
+    head: Head,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codec").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Codec {
+    /// A connection on which nothing has been read. No packet may be larger than
+    /// `packet_bytes_max`, and the first no larger than `connect_bytes_max`.
+    #[must_use]
+    pub fn new(packet_bytes_max: u32, connect_bytes_max: u32) -> Self {
+        let options = ConnectionOptions::new().maximum_packet_size_recv(packet_bytes_max);
+        let mut connection = Connection::with_options(LibraryVersion::Undetermined, options);
+        connection.set_auto_pub_response(false);
+        connection.set_auto_ping_response(true);
+        let head = Head::new(connect_bytes_max);
+        Self { connection, version: None, problem_information: true, head }
+    }
+
+    /// The version that the client speaks, once it has said so.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Reads bytes as they came; answers that need no decision go to `out`.
+    pub fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Read {
+        let mut read = Read::default();
+        if let Err(reason) = self.head.check(bytes) {
+            read.end = Some(reason);
+            return read;
+        }
+        let mut cursor = Cursor::new(bytes);
+        while read.end.is_none() && cursor.position() < bytes.len() as u64 {
+            for event in self.connection.recv(&mut cursor) {
+                self.take(event, &mut read, out);
+            }
+        }
+        read
+    }
+
+    fn take(&mut self, event: Event, read: &mut Read, out: &mut Vec<u8>) {
+        match event {
+            Event::NotifyPacketReceived(packet) => match self.incoming(packet) {
+                Ok(packet) => read.packets.push(packet),
+                Err(reason) => {
+                    self.disconnect(reason, out);
+                    read.end.get_or_insert(reason);
+                }
+            },
+            Event::RequestSendPacket { packet, .. } => {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
+            Event::NotifyError(error) => {
+                // The low byte of an error of the protocol is its reason code.
+                read.end.get_or_insert_with(|| Reason::of_error(error as u16));
+            }
+            Event::RequestClose => {
+                read.end.get_or_insert(Reason::ProtocolError);
+            }
+            Event::NotifyPacketIdReleased(_)
+            | Event::RequestTimerReset { .. }
+            | Event::RequestTimerCancel(_) => {}
+        }
+    }
+
+    fn incoming(&mut self, packet: Packet) -> Result<Incoming, Reason> {
+        let incoming = match packet {
+            Packet::V3_1_1Connect(connect) => {
+                self.version = Some(Version::V311);
+                Incoming::Connect(Box::new(connect_v311(&connect)))
+            }
+            Packet::V5_0Connect(connect) => {
+                self.version = Some(Version::V5);
+                let connect = connect_v5(&connect);
+                self.problem_information = connect.problem_information;
+                Incoming::Connect(Box::new(connect))
+            }
+            Packet::V3_1_1Publish(packet) => {
+                self.leave_duplicates_to_the_store();
+                let (qos, packet_id) = (qos(packet.qos()), packet.packet_id().unwrap_or(0));
+                let retain = packet.retain();
+                publish(Publish { packet: Message::V311(packet), qos, packet_id, retain })?
+            }
+            Packet::V5_0Publish(packet) => {
+                self.leave_duplicates_to_the_store();
+                let (qos, packet_id) = (qos(packet.qos()), packet.packet_id().unwrap_or(0));
+                let retain = packet.retain();
+                publish(Publish { packet: Message::V5(packet), qos, packet_id, retain })?
+            }
+            Packet::V3_1_1Pubrel(packet) => Incoming::Release(packet.packet_id()),
+            Packet::V5_0Pubrel(packet) => Incoming::Release(packet.packet_id()),
+            Packet::V3_1_1Subscribe(packet) => {
+                Incoming::Subscribe(packet.packet_id(), packet.entries().len())
+            }
+            Packet::V5_0Subscribe(packet) => {
+                Incoming::Subscribe(packet.packet_id(), packet.entries().len())
+            }
+            Packet::V3_1_1Unsubscribe(packet) => {
+                Incoming::Unsubscribe(packet.packet_id(), packet.entries().len())
+            }
+            Packet::V5_0Unsubscribe(packet) => {
+                Incoming::Unsubscribe(packet.packet_id(), packet.entries().len())
+            }
+            Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => Incoming::Ping,
+            Packet::V3_1_1Disconnect(_) => {
+                Incoming::Disconnect(Disconnect { with_will: false, session_expiry_s: None })
+            }
+            Packet::V5_0Disconnect(packet) => Incoming::Disconnect(disconnect_v5(&packet)),
+            Packet::V5_0Auth(_) => Incoming::Auth,
+            _ => Incoming::Unexpected,
+        };
+        Ok(incoming)
+    }
+
+    /// The library answers a QoS 2 message that comes again by itself, also when the first one has
+    /// not been committed yet. The store knows what it has: every copy is for it to judge.
+    fn leave_duplicates_to_the_store(&mut self) {
+        self.connection.restore_qos2_publish_handled(std::iter::empty().collect());
+    }
+
+    /// Lets the client in.
+    pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) {
+        match self.version {
+            Some(Version::V311) => {
+                let connack = v3_1_1::Connack::builder()
+                    .session_present(accept.session_present)
+                    .return_code(codes::ConnectReturnCode::Accepted)
+                    .build();
+                self.send(connack.map(Packet::from), out);
+            }
+            Some(Version::V5) => {
+                let connack = v5_0::Connack::builder()
+                    .session_present(accept.session_present)
+                    .reason_code(codes::ConnectReasonCode::Success)
+                    .props(accept_properties(accept))
+                    .build();
+                self.send(connack.map(Packet::from), out);
+            }
+            None => {}
+        }
+    }
+
+    /// Refuses CONNECT.
+    pub fn refuse(&mut self, refusal: ConnectRefusal, text: &str, out: &mut Vec<u8>) {
+        let (code, return_code) = refusal.codes();
+        match self.version {
+            Some(Version::V311) => {
+                let connack =
+                    v3_1_1::Connack::builder().session_present(false).return_code(return_code);
+                self.send(connack.build().map(Packet::from), out);
+            }
+            Some(Version::V5) => {
+                let mut properties = Properties::new();
+                self.explain(text, &mut properties);
+                let connack = v5_0::Connack::builder()
+                    .session_present(false)
+                    .reason_code(code)
+                    .props(properties)
+                    .build();
+                self.send(connack.map(Packet::from), out);
+            }
+            None => {}
+        }
+    }
+
+    /// Acknowledges; what a 3.1.1 client cannot be told is left out.
+    pub fn acknowledge(
+        &mut self,
+        kind: Kind,
+        packet_id: u16,
+        acknowledgement: &Acknowledgement,
+        out: &mut Vec<u8>,
+    ) {
+        match self.version {
+            Some(Version::V311) => self.acknowledge_v311(kind, packet_id, out),
+            Some(Version::V5) => self.acknowledge_v5(kind, packet_id, acknowledgement, out),
+            None => {}
+        }
+    }
+
+    fn acknowledge_v311(&mut self, kind: Kind, packet_id: u16, out: &mut Vec<u8>) {
+        let packet = match kind {
+            Kind::Puback => {
+                v3_1_1::Puback::builder().packet_id(packet_id).build().map(Packet::from)
+            }
+            Kind::Pubrec => {
+                v3_1_1::Pubrec::builder().packet_id(packet_id).build().map(Packet::from)
+            }
+            Kind::Pubcomp => {
+                v3_1_1::Pubcomp::builder().packet_id(packet_id).build().map(Packet::from)
+            }
+        };
+        self.send(packet, out);
+    }
+
+    fn acknowledge_v5(
+        &mut self,
+        kind: Kind,
+        packet_id: u16,
+        acknowledgement: &Acknowledgement,
+        out: &mut Vec<u8>,
+    ) {
+        let mut properties = Properties::new();
+        if let Some(reason) = &acknowledgement.reason {
+            self.explain(reason, &mut properties);
+        }
+        if self.problem_information {
+            for (name, value) in &acknowledgement.properties {
+                properties.extend(user_property(name, value));
+            }
+        }
+        let code = acknowledgement.code;
+        let packet = match kind {
+            Kind::Puback => {
+                let builder = v5_0::Puback::builder().packet_id(packet_id).props(properties);
+                let code = codes::PubackReasonCode::try_from(code);
+                builder
+                    .reason_code(code.unwrap_or(codes::PubackReasonCode::UnspecifiedError))
+                    .build()
+                    .map(Packet::from)
+            }
+            Kind::Pubrec => {
+                let builder = v5_0::Pubrec::builder().packet_id(packet_id).props(properties);
+                let code = codes::PubrecReasonCode::try_from(code);
+                builder
+                    .reason_code(code.unwrap_or(codes::PubrecReasonCode::UnspecifiedError))
+                    .build()
+                    .map(Packet::from)
+            }
+            Kind::Pubcomp => {
+                let builder = v5_0::Pubcomp::builder().packet_id(packet_id).props(properties);
+                let code = codes::PubcompReasonCode::try_from(code);
+                let other = codes::PubcompReasonCode::PacketIdentifierNotFound;
+                builder.reason_code(code.unwrap_or(other)).build().map(Packet::from)
+            }
+        };
+        self.send(packet, out);
+    }
+
+    /// Answers SUBSCRIBE: no filter is granted.
+    pub fn refuse_subscribe(
+        &mut self,
+        packet_id: u16,
+        filters: usize,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) {
+        match self.version {
+            Some(Version::V311) => {
+                let codes = vec![codes::SubackReturnCode::Failure; filters];
+                let suback = v3_1_1::Suback::builder().packet_id(packet_id).return_codes(codes);
+                self.send(suback.build().map(Packet::from), out);
+            }
+            Some(Version::V5) => {
+                let mut properties = Properties::new();
+                self.explain(text, &mut properties);
+                let codes = vec![codes::SubackReasonCode::ImplementationSpecificError; filters];
+                let suback = v5_0::Suback::builder()
+                    .packet_id(packet_id)
+                    .reason_codes(codes)
+                    .props(properties)
+                    .build();
+                self.send(suback.map(Packet::from), out);
+            }
+            None => {}
+        }
+    }
+
+    /// Answers UNSUBSCRIBE: there was no such subscription.
+    pub fn nothing_to_unsubscribe(&mut self, packet_id: u16, filters: usize, out: &mut Vec<u8>) {
+        match self.version {
+            Some(Version::V311) => {
+                let unsuback = v3_1_1::Unsuback::builder().packet_id(packet_id).build();
+                self.send(unsuback.map(Packet::from), out);
+            }
+            Some(Version::V5) => {
+                let codes = vec![codes::UnsubackReasonCode::NoSubscriptionExisted; filters];
+                let unsuback = v5_0::Unsuback::builder().packet_id(packet_id).reason_codes(codes);
+                self.send(unsuback.build().map(Packet::from), out);
+            }
+            None => {}
+        }
+    }
+
+    /// Says why the connection ends; 3.1.1 has no packet for that.
+    pub fn disconnect(&mut self, reason: Reason, out: &mut Vec<u8>) {
+        if self.version != Some(Version::V5) {
+            return;
+        }
+        let mut properties = Properties::new();
+        self.explain(reason.text(), &mut properties);
+        let packet =
+            v5_0::Disconnect::builder().reason_code(reason.code()).props(properties).build();
+        self.send(packet.map(Packet::from), out);
+    }
+
+    /// Adds a reason string, if the client wants to know.
+    fn explain(&self, text: &str, properties: &mut Properties) {
+        if self.problem_information {
+            properties.extend(reason_string(text));
+        }
+    }
+
+    /// Sends a packet, or leaves it out when it breaks a rule of the connection: one larger than
+    /// the client takes goes without its properties (MQTT 5.0 section 3.4.2.2.2).
+    fn send(
+        &mut self,
+        packet: Result<Packet, mqtt_protocol_core::mqtt::result_code::MqttError>,
+        out: &mut Vec<u8>,
+    ) {
+        let Ok(packet) = packet else { return };
+        for event in self.connection.send(packet) {
+            if let Event::RequestSendPacket { packet, .. } = event {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! From the protocol library's packets to ours, and from our words to its properties.
+
+use mqtt_protocol_core::mqtt::packet::{
+    AssignedClientIdentifier, Properties, Property, Qos as LibraryQos, ReasonString,
+    ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
+    SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAliasMaximum, UserProperty,
+    WildcardSubscriptionAvailable, v3_1_1, v5_0,
+};
+
+use super::publish::Message;
+use super::{Accept, Connect, Disconnect, Incoming, Publish, Qos, Reason, Version, Will};
+
+pub(super) fn qos(qos: LibraryQos) -> Qos {
+    match qos {
+        LibraryQos::AtMostOnce => Qos::AtMostOnce,
+        LibraryQos::AtLeastOnce => Qos::AtLeastOnce,
+        LibraryQos::ExactlyOnce => Qos::ExactlyOnce,
+    }
+}
+
+/// Checks what the library leaves open (MQTT 5.0 sections 3.3.2.1 and 3.3.4).
+pub(super) fn publish(publish: Publish) -> Result<Incoming, Reason> {
+    let topic = publish.topic();
+    if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        return Err(Reason::TopicNameInvalid);
+    }
+    if publish.names_a_subscription() {
+        return Err(Reason::ProtocolError);
+    }
+    Ok(Incoming::Publish(publish))
+}
+
+pub(super) fn connect_v311(connect: &v3_1_1::Connect) -> Connect {
+    let will = connect.will_flag().then(|| Will {
+        message: Publish {
+            packet: Message::Will {
+                topic: connect.will_topic().unwrap_or_default().to_owned(),
+                payload: connect.will_payload().unwrap_or_default().to_vec(),
+                properties: Properties::new(),
+            },
+            qos: qos(connect.will_qos()),
+            packet_id: 0,
+            retain: connect.will_retain(),
+        },
+        delay_s: 0,
+    });
+    Connect {
+        version: Version::V311,
+        client_id: connect.client_id().to_owned(),
+        clean_start: connect.clean_session(),
+        keep_alive_s: connect.keep_alive(),
+        // A session that is not clean has no end of its own (3.1.1 section 3.1.2.4).
+        session_expiry_s: if connect.clean_session() { 0 } else { u32::MAX },
+        user_name: connect.user_name().map(str::to_owned),
+        password: connect.password().map(<[u8]>::to_vec),
+        authentication_method: None,
+        problem_information: true,
+        will,
+    }
+}
+
+pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
+    let mut session_expiry_s = 0;
+    let mut problem_information = true;
+    let mut authentication_method = None;
+    for property in connect.props() {
+        match property {
+            Property::SessionExpiryInterval(value) => session_expiry_s = value.val(),
+            Property::RequestProblemInformation(value) => problem_information = value.val() != 0,
+            Property::AuthenticationMethod(value) => {
+                authentication_method = Some(value.val().to_owned());
+            }
+            _ => {}
+        }
+    }
+    let will = connect.will_flag().then(|| {
+        let delay = connect.will_props().iter().find_map(|property| match property {
+            Property::WillDelayInterval(value) => Some(value.val()),
+            _ => None,
+        });
+        Will {
+            message: Publish {
+                packet: Message::Will {
+                    topic: connect.will_topic().unwrap_or_default().to_owned(),
+                    payload: connect.will_payload().unwrap_or_default().to_vec(),
+                    properties: connect.will_props().clone(),
+                },
+                qos: qos(connect.will_qos()),
+                packet_id: 0,
+                retain: connect.will_retain(),
+            },
+            delay_s: delay.unwrap_or(0),
+        }
+    });
+    Connect {
+        version: Version::V5,
+        client_id: connect.client_id().to_owned(),
+        clean_start: connect.clean_start(),
+        keep_alive_s: connect.keep_alive(),
+        session_expiry_s,
+        user_name: connect.user_name().map(str::to_owned),
+        password: connect.password().map(<[u8]>::to_vec),
+        authentication_method,
+        problem_information,
+        will,
+    }
+}
+
+pub(super) fn disconnect_v5(packet: &v5_0::Disconnect) -> Disconnect {
+    let expiry = packet.props().iter().flatten().find_map(|property| match property {
+        Property::SessionExpiryInterval(value) => Some(value.val()),
+        _ => None,
+    });
+    let normal = packet.reason_code().is_none_or(|code| code as u8 == 0);
+    Disconnect { with_will: !normal, session_expiry_s: expiry }
+}
+
+pub(super) fn accept_properties(accept: &Accept) -> Properties {
+    let mut properties = Properties::new();
+    let mut add = |property: Option<Property>| properties.extend(property);
+    add(ReceiveMaximum::new(accept.receive_maximum).ok().map(Property::ReceiveMaximum));
+    if accept.topic_alias_maximum > 0 {
+        let maximum = TopicAliasMaximum::new(accept.topic_alias_maximum);
+        add(maximum.ok().map(Property::TopicAliasMaximum));
+    }
+    add(RetainAvailable::new(0).ok().map(Property::RetainAvailable));
+    let unavailable = [
+        WildcardSubscriptionAvailable::new(0).ok().map(Property::WildcardSubscriptionAvailable),
+        SubscriptionIdentifierAvailable::new(0).ok().map(Property::SubscriptionIdentifierAvailable),
+        SharedSubscriptionAvailable::new(0).ok().map(Property::SharedSubscriptionAvailable),
+    ];
+    unavailable.into_iter().for_each(&mut add);
+    if let Some(client_id) = &accept.assigned_client_id {
+        let assigned = AssignedClientIdentifier::new(client_id.as_str());
+        add(assigned.ok().map(Property::AssignedClientIdentifier));
+    }
+    if let Some(seconds) = accept.session_expiry_s {
+        let interval = SessionExpiryInterval::new(seconds);
+        add(interval.ok().map(Property::SessionExpiryInterval));
+    }
+    if let Some(seconds) = accept.keep_alive_s {
+        add(ServerKeepAlive::new(seconds).ok().map(Property::ServerKeepAlive));
+    }
+    properties
+}
+
+/// A text that a packet cannot hold (too long, a control character) is left out.
+pub(super) fn reason_string(text: &str) -> Option<Property> {
+    ReasonString::new(text).ok().map(Property::ReasonString)
+}
+
+pub(super) fn user_property(name: &str, value: &str) -> Option<Property> {
+    UserProperty::new(name, value).ok().map(Property::UserProperty)
+}

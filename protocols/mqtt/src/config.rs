@@ -1,0 +1,92 @@
+//! What an operator can set of MQTT; every limit names its unit.
+
+use eg_event::InvalidInput;
+use serde::{Deserialize, Serialize};
+
+use crate::mapping::MappingConfig;
+
+/// The section `[mqtt]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttConfig {
+    /// How many connections may be open at once.
+    pub connections_max: u32,
+    /// How many connections may be open at once from one address.
+    pub connections_per_address_max: u32,
+    /// How long CONNECT may take to arrive, in seconds.
+    pub connect_seconds_max: u32,
+    /// The largest CONNECT, in bytes.
+    pub connect_bytes_max: u32,
+    /// The largest packet, in bytes.
+    pub packet_bytes_max: u32,
+    /// How many QoS 1 and 2 publications a client may have under way (MQTT 5.0 section 3.2.2.3.3).
+    pub receive_maximum: u16,
+    /// How many publications of one connection may wait for the disk before nothing more is read.
+    pub pending_events_max: u32,
+    /// How many topic aliases a client may set.
+    pub topic_alias_maximum: u16,
+    /// The longest keep alive, in seconds; 0: any, and none.
+    pub keep_alive_seconds_max: u16,
+    /// How long a session may outlive its connection, in seconds.
+    pub session_expiry_seconds_max: u32,
+    /// How many sessions are remembered.
+    pub sessions_max: u32,
+    /// How many bytes may wait for a client that does not read, before nothing more is taken from
+    /// it.
+    pub output_bytes_max: u32,
+    /// How long a client may take to read, or the store to have room, in seconds.
+    pub stall_seconds_max: u32,
+    /// How payloads that are no CloudEvents become events; the first whose filter matches the
+    /// topic counts.
+    pub mappings: Vec<MappingConfig>,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            connections_per_address_max: 20_000,
+            connect_seconds_max: 10,
+            connect_bytes_max: 64 * 1024,
+            packet_bytes_max: 1024 * 1024,
+            receive_maximum: 256,
+            pending_events_max: 1024,
+            topic_alias_maximum: 32,
+            keep_alive_seconds_max: 0,
+            session_expiry_seconds_max: 7 * 86_400,
+            sessions_max: 100_000,
+            output_bytes_max: 1024 * 1024,
+            stall_seconds_max: 30,
+            mappings: Vec::new(),
+        }
+    }
+}
+
+impl MqttConfig {
+    /// Names the first setting that makes no sense.
+    pub fn check(&self) -> Result<(), InvalidInput> {
+        const MIB: u64 = 1 << 20;
+        const WEEK_S: u64 = 7 * 86_400;
+        let packet = u64::from(self.packet_bytes_max);
+        let rows = [
+            ("connections_max", self.connections_max, 1, 1_000_000),
+            ("connections_per_address_max", self.connections_per_address_max, 1, 1_000_000),
+            ("connect_seconds_max", self.connect_seconds_max, 1, 600),
+            ("connect_bytes_max", self.connect_bytes_max, 128, packet),
+            ("packet_bytes_max", self.packet_bytes_max, 1024, 256 * MIB - 1),
+            ("receive_maximum", self.receive_maximum.into(), 1, 65_535),
+            ("pending_events_max", self.pending_events_max, 1, 65_536),
+            ("session_expiry_seconds_max", self.session_expiry_seconds_max, 0, 52 * WEEK_S),
+            ("sessions_max", self.sessions_max, 1, 10_000_000),
+            ("output_bytes_max", self.output_bytes_max, 4096, 256 * MIB),
+            ("stall_seconds_max", self.stall_seconds_max, 1, 3600),
+        ];
+        for (key, value, low, high) in rows {
+            if !(low..=high).contains(&u64::from(value)) {
+                let detail = format!("expected a number from {low} to {high}, found {value}");
+                return Err(InvalidInput::new(format!("mqtt.{key}"), detail));
+            }
+        }
+        crate::mapping::Mappings::new(&self.mappings).map(drop)
+    }
+}

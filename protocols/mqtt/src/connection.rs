@@ -1,0 +1,106 @@
+//! One connection's life: CONNECT, then packets until it ends, then what its end brings about.
+
+mod connect;
+mod exchange;
+mod output;
+mod packets;
+mod will;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_event::Principal;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+use self::connect::Admitted;
+use self::exchange::{Ended, Exchange};
+use self::output::Output;
+use crate::codec::{Codec, ConnectRefusal, Version, Will};
+use crate::server::Server;
+use crate::sessions::Seat;
+
+/// How long the last bytes of a connection may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// A client that has been let in.
+pub(crate) struct Client {
+    pub(crate) version: Version,
+    pub(crate) id: Arc<str>,
+    pub(crate) user: String,
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) keep_alive: Option<Duration>,
+    /// How long the session outlives the connection; none: for ever.
+    pub(crate) session_expiry: Option<Duration>,
+    pub(crate) seat: Seat,
+    pub(crate) will: Option<Will>,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<S>(server: Server, mut io: S, remote: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let config = &server.0.config;
+    let mut codec = Codec::new(config.packet_bytes_max, config.connect_bytes_max);
+    let mut output = Output::default();
+    let admitted = connect::admit(&server, &mut io, (&mut codec, &mut output), remote).await;
+    let Some(Admitted { mut client, packets, end }) = admitted else {
+        return farewell(&mut io, &mut output).await;
+    };
+    let mut exchange = Exchange::new(&server, &mut client, codec, output);
+    exchange.handle(packets, end);
+    let ended = exchange.run(&mut io).await;
+    let mut output = exchange.into_output();
+    // Who takes the session over waits for this.
+    let over = server.0.sessions.leave(
+        &client.id,
+        &client.seat,
+        client.session_expiry,
+        server.0.ports.clock.now(),
+    );
+    farewell(&mut io, &mut output).await;
+    conclude(&server, client, &ended, over).await;
+}
+
+/// What the end of a connection brings about: the will, and the end of the session.
+async fn conclude(server: &Server, mut client: Client, ended: &Ended, session_over: bool) {
+    let will = client.will.take().filter(|_| ended.sends_will());
+    if let Some(will) = will {
+        will::publish_or_wait(server, &client, &will, session_over);
+    }
+    if session_over
+        && let Err(refusal) = server.0.ports.handshakes.forget_session(Arc::clone(&client.id)).await
+    {
+        tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+    }
+}
+
+/// Tells a client that there are as many connections as there may be.
+pub(crate) async fn turn_away<S>(server: Server, mut io: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let config = &server.0.config;
+    let mut codec = Codec::new(config.connect_bytes_max, config.connect_bytes_max);
+    let mut output = Output::default();
+    let until =
+        tokio::time::Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
+    let first = connect::first_packets(&mut io, (&mut codec, &mut output), until).await;
+    if first.is_some() {
+        let text = "there are as many connections as there may be";
+        codec.refuse(ConnectRefusal::ServerBusy, text, output.buffer());
+    }
+    farewell(&mut io, &mut output).await;
+}
+
+/// Sends what is left, and closes.
+async fn farewell<S: AsyncWrite + Unpin>(io: &mut S, output: &mut Output) {
+    let last = async {
+        io.write_all(output.unsent()).await?;
+        io.shutdown().await
+    };
+    // A client that is gone, or does not read, misses it.
+    drop(tokio::time::timeout(FAREWELL_MAX, last).await);
+}

@@ -1,0 +1,332 @@
+//! Packets in and answers out, on a connection that has been let in.
+//!
+//! All messages of one read are handed over together, and reading goes on while they are
+//! committed; answers go out in the order of the packets (MQTT 5.0 section 4.6).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use eg_event::{Ingested, Receipt, Refusal};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::Client;
+use super::output::Output;
+use crate::acknowledge::{acknowledgement, released};
+use crate::codec::{Codec, Kind, Qos, Reason, Version};
+use crate::server::Server;
+
+/// How many bytes are read at once.
+const READ_BYTES: usize = 64 * 1024;
+/// How many reads a connection may make before others have their turn.
+const READS_PER_TURN: usize = 4;
+
+thread_local! {
+    /// What a read fills and is taken apart from before the next one: a connection that waits
+    /// holds no buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The client said DISCONNECT; true: its will is to be published all the same.
+    ByClient(bool),
+    /// The client is gone without a word.
+    Lost,
+    /// The server ended it.
+    ByServer(Reason),
+}
+
+impl Ended {
+    pub(super) fn sends_will(self) -> bool {
+        self != Self::ByClient(false)
+    }
+}
+
+/// The answers that are due, in the order of the packets.
+pub(super) enum Pending {
+    Messages { answers: Ingested, slots: Vec<Slot> },
+    Release { packet_id: u16, known: bool, answer: BoxFuture<'static, Result<(), Refusal>> },
+}
+
+/// One message that waits for its answer.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) qos: Qos,
+    pub(super) packet_id: u16,
+}
+
+/// A connection at work.
+pub(super) struct Exchange<'a> {
+    pub(super) server: &'a Server,
+    pub(super) client: &'a mut Client,
+    pub(super) codec: Codec,
+    pub(super) output: Output,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) pending_events: usize,
+    /// Set when events were refused for want of room, until there is some.
+    congested: Option<BoxFuture<'static, ()>>,
+    /// Set once nothing more is read.
+    ended: Option<Ended>,
+    last_read: Instant,
+    /// When something last moved of what waits to be sent or answered.
+    last_progress: Instant,
+    timer: Pin<Box<Sleep>>,
+    taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        server: &'a Server,
+        client: &'a mut Client,
+        codec: Codec,
+        output: Output,
+    ) -> Self {
+        let now = Instant::now();
+        let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
+        let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
+        let mut exchange = Self {
+            server,
+            client,
+            codec,
+            output,
+            pending: VecDeque::new(),
+            pending_events: 0,
+            congested: None,
+            ended: None,
+            last_read: now,
+            last_progress: now,
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            taken_over,
+            stopped,
+        };
+        exchange.set_timer(now);
+        exchange
+    }
+
+    pub(super) fn into_output(self) -> Output {
+        self.output
+    }
+
+    /// Works until the connection has ended and what was read is answered.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(&mut self, io: &mut S) -> Ended {
+        std::future::poll_fn(|cx| self.poll(io, cx)).await
+    }
+
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<Ended> {
+        self.poll_signals(cx);
+        for _ in 0..READS_PER_TURN {
+            self.poll_answers(cx);
+            let unsent = self.output.unsent().len();
+            let sent = self.output.poll_send(io, cx);
+            if self.output.unsent().len() < unsent {
+                self.last_progress = Instant::now();
+            }
+            if matches!(sent, Poll::Ready(Err(_))) {
+                self.end(Ended::Lost);
+                return Poll::Ready(Ended::Lost);
+            }
+            if let Some(ended) = self.ended {
+                let answered = self.pending.is_empty() || ended == Ended::Lost;
+                if answered {
+                    self.say_goodbye(ended);
+                    return Poll::Ready(ended);
+                }
+                return self.poll_timer(cx);
+            }
+            if !self.may_read(cx) {
+                return self.poll_timer(cx);
+            }
+            match self.poll_read(io, cx) {
+                Poll::Ready(()) => {}
+                Poll::Pending => return self.poll_timer(cx),
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.poll_timer(cx)
+    }
+
+    /// The end that comes from elsewhere: another connection, or the server's own.
+    fn poll_signals(&mut self, cx: &mut Context<'_>) {
+        if self.ended.is_some() {
+            return;
+        }
+        if self.taken_over.as_mut().poll(cx).is_ready() {
+            self.end(Ended::ByServer(Reason::SessionTakenOver));
+        } else if self.stopped.as_mut().poll(cx).is_ready() {
+            self.end(Ended::ByServer(Reason::ShuttingDown));
+        }
+    }
+
+    /// Writes the answers that have come, in order.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        while let Some(front) = self.pending.front_mut() {
+            match front {
+                Pending::Messages { answers, slots } => {
+                    let Poll::Ready(answers) = answers.poll_unpin(cx) else { return };
+                    let slots = std::mem::take(slots);
+                    self.pending.pop_front();
+                    self.pending_events -= slots.len();
+                    for (slot, answer) in slots.into_iter().zip(&answers) {
+                        self.answer(slot, answer);
+                    }
+                }
+                Pending::Release { packet_id, known, answer } => {
+                    let Poll::Ready(answer) = answer.poll_unpin(cx) else { return };
+                    let (packet_id, known) = (*packet_id, *known);
+                    self.pending.pop_front();
+                    match answer {
+                        Ok(()) => {
+                            let told = released(known);
+                            let out = self.output.buffer();
+                            self.codec.acknowledge(Kind::Pubcomp, packet_id, &told, out);
+                        }
+                        // Not released, and not said to be: the client asks again.
+                        Err(_) => self.end(Ended::ByServer(Reason::QuotaExceeded)),
+                    }
+                }
+            }
+            self.last_progress = Instant::now();
+        }
+    }
+
+    pub(super) fn answer(&mut self, slot: Slot, answer: &Result<Receipt, Refusal>) {
+        if let Err(refusal) = answer {
+            if matches!(refusal, Refusal::Busy { .. } | Refusal::Unavailable { .. }) {
+                self.congested.get_or_insert_with(|| self.server.0.ports.ingest.room());
+            }
+            if slot.qos == Qos::AtMostOnce {
+                self.server.0.counters.messages_dropped.fetch_add(1, Ordering::Relaxed);
+            } else if self.client.version == Version::V311 {
+                // 3.1.1 knows only yes and silence, and a yes would not be true.
+                tracing::debug!(client_id = &*self.client.id, %refusal, "a message was refused");
+                return self.end(Ended::ByServer(Reason::QuotaExceeded));
+            }
+        }
+        let kind = match slot.qos {
+            Qos::AtMostOnce => return,
+            Qos::AtLeastOnce => Kind::Puback,
+            Qos::ExactlyOnce => Kind::Pubrec,
+        };
+        let told = acknowledgement(answer);
+        self.codec.acknowledge(kind, slot.packet_id, &told, self.output.buffer());
+    }
+
+    /// Whether more may be read, or what waits has to go first.
+    fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(room) = &mut self.congested {
+            if room.poll_unpin(cx).is_pending() {
+                return false;
+            }
+            self.congested = None;
+        }
+        let config = &self.server.0.config;
+        let pending_max = usize::try_from(config.pending_events_max).unwrap_or(usize::MAX);
+        let output_max = usize::try_from(config.output_bytes_max).unwrap_or(usize::MAX);
+        self.pending_events < pending_max && self.output.unsent().len() < output_max
+    }
+
+    fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(io).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => self.end(Ended::Lost),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.end(Ended::Lost),
+                Poll::Ready(Ok(())) => {
+                    self.last_read = Instant::now();
+                    let read = self.codec.read(buffer.filled(), self.output.buffer());
+                    self.handle(read.packets, read.end);
+                }
+            }
+            Poll::Ready(())
+        })
+    }
+
+    /// Reads nothing more. The first reason counts.
+    pub(super) fn end(&mut self, ended: Ended) {
+        self.ended.get_or_insert(ended);
+    }
+
+    /// Whether the end has come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Tells the client why the server ends the connection. What the protocol library found wrong
+    /// it has told already, and says nothing twice.
+    fn say_goodbye(&mut self, ended: Ended) {
+        if let Ended::ByServer(reason) = ended {
+            self.codec.disconnect(reason, self.output.buffer());
+        }
+    }
+
+    /// Looks at what has taken too long, and sets the timer for the next look.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let now = Instant::now();
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let silent = self.client.keep_alive.is_some_and(|max| now - self.last_read >= max);
+            if self.is_stalled(now) {
+                // What was handed over is stored or not, and the client will ask again.
+                let reason = Reason::QuotaExceeded;
+                self.end(Ended::ByServer(reason));
+                self.say_goodbye(Ended::ByServer(reason));
+                return Poll::Ready(Ended::ByServer(reason));
+            }
+            if silent && self.ended.is_none() {
+                self.end(Ended::ByServer(Reason::KeepAliveTimeout));
+                cx.waker().wake_by_ref();
+            }
+            self.set_timer(now);
+        }
+        Poll::Pending
+    }
+
+    fn is_stalled(&self, now: Instant) -> bool {
+        let waits = !self.pending.is_empty()
+            || !self.output.unsent().is_empty()
+            || self.congested.is_some();
+        waits && now - self.last_progress >= self.stall_max()
+    }
+
+    fn stall_max(&self) -> Duration {
+        Duration::from_secs(self.server.0.config.stall_seconds_max.into())
+    }
+
+    /// The next look is when the client will have been silent for too long, or in a while to see
+    /// whether something is stuck.
+    fn set_timer(&mut self, now: Instant) {
+        let silent = self.client.keep_alive.map(|max| self.last_read + max);
+        let stalled = self.last_progress.max(now) + self.stall_max();
+        let busy = !self.pending.is_empty() || !self.output.unsent().is_empty();
+        let stalled = (busy || self.congested.is_some()).then_some(stalled);
+        // A connection with nothing to do and no keep alive is looked at once an hour.
+        let idle = now + Duration::from_hours(1);
+        let next = [silent, stalled].into_iter().flatten().min().unwrap_or(idle);
+        self.timer.as_mut().reset(next.max(now + Duration::from_millis(10)));
+    }
+
+    /// Notes that something began to wait, so that its time is counted from now.
+    pub(super) fn begin_waiting(&mut self) {
+        let now = Instant::now();
+        if self.pending.is_empty() {
+            self.last_progress = now;
+            let stalled = now + self.stall_max();
+            if self.timer.deadline() > stalled {
+                self.timer.as_mut().reset(stalled);
+            }
+        }
+    }
+}

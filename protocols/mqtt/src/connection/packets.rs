@@ -1,0 +1,180 @@
+//! What each packet asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use eg_event::{Handshake, Origin, Protocol, Refusal, Submission, Timestamp};
+
+use super::Client;
+use super::exchange::{Ended, Exchange, Pending, Slot};
+use crate::codec::{Disconnect, Incoming, Publish, Qos, Reason, Version};
+use crate::normalize::{Context, Normalized, normalize};
+use crate::server::Server;
+
+/// What a client that subscribes is told.
+const NO_SUBSCRIBERS: &str =
+    "this server takes messages and does not hand them to MQTT subscribers";
+
+/// Messages that are handed over together.
+#[derive(Default)]
+struct Batch {
+    submissions: Vec<Submission>,
+    slots: Vec<Slot>,
+}
+
+impl Exchange<'_> {
+    /// Does what packets ask for, in their order; `end` is what was wrong with what followed.
+    pub(super) fn handle(&mut self, packets: Vec<Incoming>, end: Option<Reason>) {
+        let now = self.server.0.ports.clock.now();
+        let now_text = now.to_string();
+        let mut batch = Batch::default();
+        for packet in packets {
+            if self.has_ended() {
+                break;
+            }
+            match packet {
+                Incoming::Publish(message) => self.publish(&message, (now, &now_text), &mut batch),
+                other => {
+                    self.submit(&mut batch);
+                    self.control(&other);
+                }
+            }
+        }
+        self.submit(&mut batch);
+        if let Some(reason) = end {
+            self.end(Ended::ByServer(reason));
+        }
+    }
+
+    fn publish(&mut self, message: &Publish, now: (Timestamp, &str), batch: &mut Batch) {
+        if message.retain && self.client.version == Version::V5 {
+            return self.end(Ended::ByServer(Reason::RetainNotSupported));
+        }
+        let slot = Slot { qos: message.qos, packet_id: message.packet_id };
+        let normalized = if message.topic().starts_with('$') {
+            Err(Refusal::Forbidden("topics that begin with $ are the server's".into()))
+        } else {
+            let context = self.client.context(self.server, now);
+            normalize(message, context).map_err(Refusal::Invalid)
+        };
+        match normalized {
+            Ok(normalized) => {
+                batch.submissions.push(self.client.submission(message, normalized));
+                batch.slots.push(slot);
+            }
+            Err(refusal) => {
+                self.server.0.counters.messages_refused.fetch_add(1, Ordering::Relaxed);
+                // Its answer has its place behind those of the messages before it.
+                self.submit(batch);
+                let answers = Box::pin(std::future::ready(vec![Err(refusal)]));
+                self.wait_for(Pending::Messages { answers, slots: vec![slot] }, 1);
+            }
+        }
+    }
+
+    /// Hands over what has been gathered. From here on it is on its way to the disk.
+    fn submit(&mut self, batch: &mut Batch) {
+        let Batch { submissions, slots } = std::mem::take(batch);
+        if submissions.is_empty() {
+            return;
+        }
+        let count = slots.len();
+        let answers = self.server.0.ports.ingest.ingest(submissions);
+        self.wait_for(Pending::Messages { answers, slots }, count);
+    }
+
+    fn wait_for(&mut self, pending: Pending, events: usize) {
+        self.begin_waiting();
+        self.pending_events += events;
+        self.pending.push_back(pending);
+    }
+
+    fn control(&mut self, packet: &Incoming) {
+        match packet {
+            Incoming::Release(packet_id) => self.release(*packet_id),
+            Incoming::Subscribe(packet_id, filters) => {
+                let out = self.output.buffer();
+                self.codec.refuse_subscribe(*packet_id, *filters, NO_SUBSCRIBERS, out);
+            }
+            Incoming::Unsubscribe(packet_id, filters) => {
+                let out = self.output.buffer();
+                self.codec.nothing_to_unsubscribe(*packet_id, *filters, out);
+            }
+            Incoming::Ping => {}
+            Incoming::Disconnect(disconnect) => self.disconnect(*disconnect),
+            // No method was agreed on, nothing was sent that could be acknowledged, and a second
+            // CONNECT is an error (MQTT 5.0 sections 3.1, 4.12, 4.13).
+            Incoming::Auth | Incoming::Unexpected | Incoming::Connect(_) | Incoming::Publish(_) => {
+                self.end(Ended::ByServer(Reason::ProtocolError));
+            }
+        }
+    }
+
+    fn release(&mut self, packet_id: u16) {
+        let handshakes = &self.server.0.ports.handshakes;
+        let known = handshakes.open_in_session(&self.client.id).contains(&packet_id);
+        let client_id = Arc::clone(&self.client.id);
+        let answer = handshakes.release(Handshake { client_id, packet_id });
+        self.wait_for(Pending::Release { packet_id, known, answer }, 0);
+    }
+
+    fn disconnect(&mut self, disconnect: Disconnect) {
+        if let Some(seconds) = disconnect.session_expiry_s {
+            // A session that was to end with the connection cannot be kept after all (MQTT 5.0
+            // section 3.14.2.2.2).
+            if self.client.session_expiry == Some(Duration::ZERO) && seconds > 0 {
+                return self.end(Ended::ByServer(Reason::ProtocolError));
+            }
+            let seconds = seconds.min(self.server.0.config.session_expiry_seconds_max);
+            self.client.session_expiry = Some(Duration::from_secs(seconds.into()));
+        }
+        self.end(Ended::ByClient(disconnect.with_will));
+    }
+}
+
+impl Client {
+    /// What normalizing this client's messages takes.
+    pub(super) fn context<'a>(
+        &'a self,
+        server: &'a Server,
+        (now, now_text): (Timestamp, &'a str),
+    ) -> Context<'a> {
+        Context {
+            version: self.version,
+            client_id: &self.id,
+            user: &self.user,
+            now,
+            now_text,
+            mappings: &server.0.mappings,
+            identifiers: &server.0.identifiers,
+        }
+    }
+
+    /// A message of this client's, ready to be handed over.
+    pub(super) fn submission(&self, message: &Publish, normalized: Normalized) -> Submission {
+        let Normalized { event, binding, trace, id_assigned } = normalized;
+        let protocol = match self.version {
+            Version::V311 => Protocol::Mqtt311,
+            Version::V5 => Protocol::Mqtt5,
+        };
+        let counts_once = message.qos == Qos::ExactlyOnce && message.packet_id != 0;
+        Submission {
+            event,
+            principal: Arc::clone(&self.principal),
+            origin: Origin {
+                protocol,
+                binding,
+                remote: Some(self.remote),
+                address: message.topic().into(),
+                client_id: Some(Arc::clone(&self.id)),
+            },
+            trace,
+            handshake: counts_once.then(|| Handshake {
+                client_id: Arc::clone(&self.id),
+                packet_id: message.packet_id,
+            }),
+            id_assigned,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is published for a client that was lost (MQTT 5.0 section 3.1.2.5).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use eg_event::Submission;
+
+use super::Client;
+use crate::codec::Will;
+use crate::normalize::normalize;
+use crate::server::Server;
+use crate::sessions::WillFate;
+
+/// Publishes the will now, or, if it has a delay and the session goes on, after that or at the end
+/// of the session, whichever comes first; not at all if the client is back before.
+pub(super) fn publish_or_wait(server: &Server, client: &Client, will: &Will, session_over: bool) {
+    let Some(submission) = submission(server, client, will) else { return };
+    let delay = Duration::from_secs(will.delay_s.into());
+    let waits = !session_over && !delay.is_zero() && !server.0.stop.is_cancelled();
+    let told = waits.then(|| server.0.sessions.let_will_wait(&client.id)).flatten();
+    let Some(told) = told else { return publish(server, submission) };
+    let waiting = server.clone();
+    server.0.tasks.spawn(async move {
+        let due = tokio::select! {
+            fate = told => fate != Ok(WillFate::Cancelled),
+            () = tokio::time::sleep(delay) => true,
+            () = waiting.0.stop.cancelled() => true,
+        };
+        if due {
+            publish(&waiting, submission);
+        }
+    });
+}
+
+fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submission> {
+    let now = server.0.ports.clock.now();
+    let text = now.to_string();
+    match normalize(&will.message, client.context(server, (now, &text))) {
+        Ok(normalized) => Some(client.submission(&will.message, normalized)),
+        Err(invalid) => {
+            server.0.counters.messages_refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client_id = &*client.id, %invalid, "a will is no event");
+            None
+        }
+    }
+}
+
+fn publish(server: &Server, submission: Submission) {
+    let answers = server.0.ports.ingest.ingest(vec![submission]);
+    let server = Arc::clone(&server.0);
+    let counting = Arc::clone(&server);
+    counting.tasks.spawn(async move {
+        if answers.await.iter().any(Result::is_err) {
+            server.counters.messages_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}

@@ -1,0 +1,18 @@
+//! Events over MQTT 3.1.1 and 5: in by PUBLISH.
+
+mod accept;
+pub mod acknowledge;
+mod authenticate;
+pub mod codec;
+pub mod config;
+mod connection;
+pub mod identifier;
+pub mod mapping;
+pub mod normalize;
+mod server;
+mod sessions;
+pub mod websocket;
+
+pub use config::MqttConfig;
+pub use mapping::MappingConfig;
+pub use server::{Counters, Ports, Server};

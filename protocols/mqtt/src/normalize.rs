@@ -1,0 +1,184 @@
+//! From a published message to an event (CloudEvents MQTT binding 1.0.2): by user properties, by
+//! content type, as JSON, or else by the topic mapping.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use eg_event::event::EventBuilder;
+use eg_event::{
+    AttributeName, AttributeValue, Binding, CloudEvent, Data, InvalidInput, Timestamp,
+    TraceContext, json,
+};
+use memchr::memmem;
+
+use crate::codec::{Publish, Version};
+use crate::identifier::Identifiers;
+use crate::mapping::{Mappings, Values};
+
+/// An event, and how it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Normalized {
+    /// The event.
+    pub event: CloudEvent,
+    /// How it was read.
+    pub binding: Binding,
+    /// The trace that it belongs to.
+    pub trace: TraceContext,
+    /// The identifier was made here.
+    pub id_assigned: bool,
+}
+
+/// What normalizing takes beside the message.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The version that the client speaks.
+    pub version: Version,
+    /// The client identifier.
+    pub client_id: &'a str,
+    /// The user name; empty when there is none.
+    pub user: &'a str,
+    /// When the message came.
+    pub now: Timestamp,
+    /// The same as text, for events that do not say when they happened.
+    pub now_text: &'a str,
+    /// How payloads without attributes become events.
+    pub mappings: &'a Mappings,
+    /// Makes identifiers.
+    pub identifiers: &'a Identifiers,
+}
+
+/// Makes an event of a message.
+pub fn normalize(message: &Publish, context: Context<'_>) -> Result<Normalized, InvalidInput> {
+    if message.is_declared_text() && std::str::from_utf8(message.payload()).is_err() {
+        let detail = "expected UTF-8, as the Payload Format Indicator says";
+        return Err(InvalidInput::new("payload", detail));
+    }
+    let mut trace = TraceContext::default();
+    for (name, value) in message.user_properties() {
+        trace.add(name, value);
+    }
+    let (event, binding, id_assigned) = match context.version {
+        Version::V5 => normalize_v5(message, context)?,
+        Version::V311 => normalize_v311(message, context)?,
+    };
+    let event = with_expiry(event, message, context.now);
+    Ok(Normalized { event, binding, trace, id_assigned })
+}
+
+fn normalize_v5(
+    message: &Publish,
+    context: Context<'_>,
+) -> Result<(CloudEvent, Binding, bool), InvalidInput> {
+    const FORMAT: &str = "application/cloudevents";
+    let content_type = message.content_type();
+    let is_event = content_type.is_some_and(|media_type| {
+        media_type.get(..FORMAT.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORMAT))
+    });
+    if is_event {
+        let essence = content_type.map(eg_event::data::essence).unwrap_or_default();
+        if !essence.eq_ignore_ascii_case(json::MEDIA_TYPE) {
+            let detail = format!("expected {}, found {essence:?}", json::MEDIA_TYPE);
+            return Err(InvalidInput::new("Content Type", detail));
+        }
+        return Ok((json::decode(&message.payload_bytes())?, Binding::Structured, false));
+    }
+    if message.user_properties().any(|(name, _)| name == "specversion") {
+        return Ok((binary(message)?, Binding::Binary, false));
+    }
+    Ok((mapped(message, context)?, Binding::Mapped, true))
+}
+
+/// 3.1.1 has no content type: a payload is an event when it is one.
+fn normalize_v311(
+    message: &Publish,
+    context: Context<'_>,
+) -> Result<(CloudEvent, Binding, bool), InvalidInput> {
+    let payload = message.payload();
+    let may_be_event = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+        && memmem::find(payload, b"\"specversion\"").is_some();
+    if may_be_event && let Ok(event) = json::decode(&message.payload_bytes()) {
+        return Ok((event, Binding::Structured, false));
+    }
+    Ok((mapped(message, context)?, Binding::Mapped, true))
+}
+
+/// Binary content mode: user properties are attributes, the content type is the payload's.
+fn binary(message: &Publish) -> Result<CloudEvent, InvalidInput> {
+    let mut builder = CloudEvent::builder();
+    for (name, value) in message.user_properties() {
+        if name == "datacontenttype" {
+            let detail = "expected the Content Type property instead of a user property";
+            return Err(InvalidInput::new(name, detail));
+        }
+        builder.attribute(name, value)?;
+    }
+    finish(builder, message, message.content_type())
+}
+
+/// A payload without attributes: the mapping makes them, and user properties whose names can be
+/// extension attributes become those.
+fn mapped(message: &Publish, context: Context<'_>) -> Result<CloudEvent, InvalidInput> {
+    let topic = message.topic();
+    let mapping = context
+        .mappings
+        .for_topic(topic)
+        .ok_or_else(|| InvalidInput::new("topic", "expected a topic that does not begin with $"))?;
+    let values = Values { topic, client_id: context.client_id, user: context.user };
+    let made = mapping.apply(values);
+    let mut builder = CloudEvent::builder();
+    builder.implied_spec_version();
+    builder.attribute("id", &context.identifiers.next())?;
+    builder.attribute("source", &made.source)?;
+    builder.attribute("type", &made.ty)?;
+    if !made.subject.is_empty() {
+        builder.attribute("subject", &made.subject)?;
+    }
+    builder.attribute("time", context.now_text)?;
+    for (name, value) in message.user_properties() {
+        if AttributeName::parse(name).is_ok() && !builder.has_extension(name) {
+            builder.attribute(name, value)?;
+        }
+    }
+    if let Some(topic) = message.response_topic() {
+        set_extension(&mut builder, "mqttresponsetopic", topic)?;
+    }
+    if let Some(data) = message.correlation_data() {
+        set_extension(&mut builder, "mqttcorrelationdata", &BASE64.encode(data))?;
+    }
+    finish(builder, message, message.content_type().or(mapping.datacontenttype.as_deref()))
+}
+
+fn set_extension(builder: &mut EventBuilder, name: &str, text: &str) -> Result<(), InvalidInput> {
+    if builder.has_extension(name) {
+        return Ok(());
+    }
+    Ok(builder.attribute(name, text)?)
+}
+
+fn finish(
+    mut builder: EventBuilder,
+    message: &Publish,
+    content_type: Option<&str>,
+) -> Result<CloudEvent, InvalidInput> {
+    if let Some(media_type) = content_type {
+        builder.attribute("datacontenttype", media_type)?;
+    }
+    let payload: Bytes = message.payload_bytes();
+    if !payload.is_empty() {
+        builder.data(Data::from_body(content_type, payload));
+    }
+    Ok(builder.build()?)
+}
+
+/// A Message Expiry Interval becomes the extension `expirytime`, unless the event has one.
+fn with_expiry(event: CloudEvent, message: &Publish, now: Timestamp) -> CloudEvent {
+    let Some(seconds) = message.message_expiry_s() else { return event };
+    if event.extension("expirytime").is_some() {
+        return event;
+    }
+    let expiry = now.after(std::time::Duration::from_secs(seconds.into())).to_string();
+    match AttributeName::parse("expirytime") {
+        Ok(name) => event.with_extension(name, AttributeValue::String(expiry.into())),
+        Err(_) => event,
+    }
+}

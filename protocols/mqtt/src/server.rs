@@ -1,0 +1,150 @@
+//! The MQTT server: what its connections share.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use eg_auth::Authenticator;
+use eg_event::{Clock, Handshakes, Ingest, InvalidInput};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::MqttConfig;
+use crate::identifier::Identifiers;
+use crate::mapping::Mappings;
+use crate::sessions::Sessions;
+
+/// How often sessions are looked at for their end.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the server hands over to.
+pub struct Ports {
+    /// Takes events.
+    pub ingest: Arc<dyn Ingest>,
+    /// Keeps the exchanges under which events count once.
+    pub handshakes: Arc<dyn Handshakes>,
+    /// Recognizes clients.
+    pub authenticator: Arc<Authenticator>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// An MQTT server; clones are the same one.
+#[derive(Clone)]
+pub struct Server(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) config: MqttConfig,
+    pub(crate) ports: Ports,
+    pub(crate) mappings: Mappings,
+    pub(crate) identifiers: Identifiers,
+    pub(crate) sessions: Sessions,
+    pub(crate) counters: Counters,
+    pub(crate) permits: Arc<Semaphore>,
+    /// Who is turned away is told why, so many at once.
+    pub(crate) turning_away: Arc<Semaphore>,
+    addresses: Mutex<HashMap<IpAddr, u32>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What has happened since the start, for metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections that are open.
+    pub connections: AtomicU64,
+    /// Connections that were turned away at a limit.
+    pub connections_refused: AtomicU64,
+    /// CONNECT packets that were refused.
+    pub connects_refused: AtomicU64,
+    /// Messages that could not become events.
+    pub messages_refused: AtomicU64,
+    /// QoS 0 messages whose event was refused, which their senders cannot be told.
+    pub messages_dropped: AtomicU64,
+}
+
+/// Leave to be connected, given back when dropped.
+pub(crate) struct Admission {
+    shared: Arc<Shared>,
+    address: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Server {
+    /// Makes a server whose connections are tasks of `tasks`. Once `stop` is cancelled nothing new
+    /// is taken in; what has been read is finished, and clients are told.
+    pub fn new(
+        config: MqttConfig,
+        ports: Ports,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, InvalidInput> {
+        config.check()?;
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        Ok(Self(Arc::new(Shared {
+            mappings: Mappings::new(&config.mappings)?,
+            identifiers: Identifiers::default(),
+            sessions: Sessions::new(size(config.sessions_max)),
+            counters: Counters::default(),
+            permits: Arc::new(Semaphore::new(size(config.connections_max))),
+            turning_away: Arc::new(Semaphore::new(256)),
+            addresses: Mutex::default(),
+            config,
+            ports,
+            tasks,
+            stop,
+        })))
+    }
+
+    /// What has happened since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    /// Ends sessions when their time has come, until the server stops.
+    pub async fn expire_sessions(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EXPIRY_INTERVAL) => {}
+                () = self.0.stop.cancelled() => return,
+            }
+            for client_id in self.0.sessions.expire(self.0.ports.clock.now()) {
+                if let Err(refusal) = self.0.ports.handshakes.forget_session(client_id).await {
+                    tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+                }
+            }
+        }
+    }
+
+    /// Leave for a connection from `remote`; none at a limit.
+    pub(crate) fn admit(&self, remote: SocketAddr) -> Option<Admission> {
+        let shared = &self.0;
+        let permit = Arc::clone(&shared.permits).try_acquire_owned().ok()?;
+        let address = remote.ip().to_canonical();
+        let mut addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(address).or_insert(0);
+        if *count >= shared.config.connections_per_address_max {
+            return None;
+        }
+        *count += 1;
+        shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Admission { shared: Arc::clone(shared), address, _permit: permit })
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut addresses = self.shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
