@@ -116,10 +116,9 @@ impl Gateway {
         let serve = |routes| HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
         let http = serve(routes);
 
-        let gauges: Vec<Gauges> = vec![mqtt_gauges(&mqtt)];
+        let gauges = vec![mqtt_gauges(&mqtt)];
         let journal = store.journal().clone();
-        let health =
-            Arc::new(Health::new(journal, Arc::clone(&dispatch), Arc::clone(&metrics), gauges));
+        let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
         let schema = schema::schema(Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),

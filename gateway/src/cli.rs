@@ -16,6 +16,7 @@ use eg_event::Clock;
 
 use self::client::{Client, ClientArgs};
 use self::output::{Format, Output};
+use crate::bench;
 use crate::config::{self, Config};
 use crate::run;
 
@@ -47,6 +48,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Publish as fast as a gateway, or any other broker, acknowledges.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Print completions for a shell.
     Completion {
         /// The shell.
@@ -93,6 +97,9 @@ pub(crate) enum CliError {
     /// The gateway could not run.
     #[error(transparent)]
     Run(#[from] run::RunError),
+    /// The load could not be generated.
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
     /// The gateway could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] client::ClientError),
@@ -116,6 +123,7 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => serve(args),
             Command::CheckConfig(args) => check_config(&args, &mut output),
+            Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {
                 output.completion(shell, &mut Self::command());
                 Ok(())
@@ -159,6 +167,13 @@ fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> 
     let config = load(args)?;
     config.check().map_err(config::ConfigError::Invalid)?;
     output.config(args.config.as_deref().map(Path::display), &config);
+    Ok(())
+}
+
+fn run_bench(command: bench::Command, output: &mut Output) -> Result<(), CliError> {
+    if let Some(report) = bench::run(command)? {
+        output.object(&report.to_json());
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod bench;
 mod cli;
 pub mod config;
 pub mod dispatch;

@@ -1,0 +1,231 @@
+//! The load generator: publishes to this gateway, or to any other broker or endpoint, as fast as
+//! it acknowledges, and says how fast that was.
+
+mod baseline;
+mod http;
+mod mqtt;
+mod mqtt_packets;
+mod report;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+pub use report::Report;
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Publish over MQTT.
+    Mqtt(MqttArgs),
+    /// Publish over HTTP.
+    Http(HttpArgs),
+    /// Serve an endpoint that reads a body and answers 202 without keeping it: what HTTP alone
+    /// costs.
+    #[command(hide = true)]
+    BaselineHttp {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+    },
+}
+
+/// How long, and with how many threads.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    /// How long to measure, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    duration: u32,
+    /// How long to publish before measuring, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    warmup: u32,
+    /// How many threads generate load.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// The size of each payload, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 256)]
+    payload: usize,
+}
+
+/// Load over MQTT.
+#[derive(Clone, Debug, Args)]
+pub struct MqttArgs {
+    /// The broker.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
+    target: SocketAddr,
+    /// How many connections.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// How many publications of one connection are under way at once.
+    #[arg(long, default_value_t = 64)]
+    window: u16,
+    /// The quality of service.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    qos: u8,
+    /// The version of the protocol.
+    #[arg(long, value_enum, default_value_t = MqttVersion::V5)]
+    version: MqttVersion,
+    /// The topic; `{client}` stands for the number of the connection.
+    #[arg(long, default_value = "bench/{client}")]
+    topic: String,
+    /// The user name.
+    #[arg(long)]
+    username: Option<String>,
+    /// A file with the password.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// The version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MqttVersion {
+    /// MQTT 5.0.
+    #[value(name = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[value(name = "3.1.1")]
+    V311,
+}
+
+/// Load over HTTP.
+#[derive(Clone, Debug, Args)]
+pub struct HttpArgs {
+    /// The endpoint.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/events")]
+    target: String,
+    /// How many keep-alive connections, each with one request under way.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How events are written.
+    #[arg(long, value_enum, default_value_t = HttpMode::Binary)]
+    mode: HttpMode,
+    /// How many events are in a batch.
+    #[arg(long, default_value_t = 100)]
+    batch: usize,
+    /// The type of the events.
+    #[arg(long = "type", default_value = "bench")]
+    ty: String,
+    /// A header to add.
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HttpMode {
+    /// Attributes as headers.
+    Binary,
+    /// One JSON object.
+    Structured,
+    /// A JSON array.
+    Batch,
+}
+
+/// The load could not be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The target is not what the generator can speak to.
+    #[error("--target {0}: expected http://HOST:PORT/PATH")]
+    Target(String),
+    /// A number makes no sense.
+    #[error("--{name}: expected {expected}")]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The password cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// A connection could not be made or was lost.
+    #[error("{target}: {cause}")]
+    Connection {
+        /// The target.
+        target: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The broker refused a connection.
+    #[error("{target} refused CONNECT with code {code:#04x}")]
+    Refused {
+        /// The target.
+        target: SocketAddr,
+        /// The code.
+        code: u8,
+    },
+    /// A thread could not be run.
+    #[error("thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Generates load and reports; none for a command that only serves.
+pub fn run(command: Command) -> Result<Option<Report>, BenchError> {
+    match command {
+        Command::Mqtt(args) => mqtt::run(&args).map(Some),
+        Command::Http(args) => http::run(&args).map(Some),
+        Command::BaselineHttp { listen } => baseline::serve(listen).map(|()| None),
+    }
+}
+
+/// When the measurement begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    begins: Instant,
+    ends: Instant,
+}
+
+impl Schedule {
+    fn new(load: &LoadArgs) -> Self {
+        let begins = Instant::now() + Duration::from_secs(load.warmup.into());
+        Self { begins, ends: begins + Duration::from_secs(load.duration.into()) }
+    }
+}
+
+/// Runs `work` on as many threads as were asked for, each with a runtime of its own, and adds up
+/// what they report.
+fn on_threads<F, W>(load: &LoadArgs, work: W) -> Result<Report, BenchError>
+where
+    F: Future<Output = Result<Report, BenchError>>,
+    W: Fn(usize, Schedule) -> F + Sync,
+{
+    let schedule = Schedule::new(load);
+    let reports = std::thread::scope(|scope| {
+        let spawn = |index| {
+            let work = &work;
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime.map_err(BenchError::Thread)?, work(index, schedule))
+            })
+        };
+        let threads: Vec<_> = (0..load.threads.max(1)).map(spawn).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            let lost = || BenchError::Thread(std::io::Error::other("a thread ended early"));
+            thread.join().map_err(|_| lost()).and_then(|report| report)
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<Report>, _>>()
+    })?;
+    let mut total = Report::new(load.duration);
+    for report in reports {
+        total.add(report);
+    }
+    Ok(total)
+}
+
+/// How many of `total` connections the thread `index` has.
+fn share(total: usize, threads: usize, index: usize) -> usize {
+    let threads = threads.max(1);
+    total / threads + usize::from(index < total % threads)
+}
