@@ -36,6 +36,9 @@ use watch::{Limits, Watch};
 /// The shortest and the longest pause after the system refused to hand over a connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
+/// The smallest limit that HTTP/1.1 heads can have, in bytes.
+const HEAD_BYTES_MIN: usize = 8192;
+
 /// Who is at the other end of a connection; every request carries it as an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,7 +92,7 @@ where
             // A sender that closes its half after the last byte has still sent a request.
             .half_close(true)
             .header_read_timeout(None)
-            .max_buf_size(size(config.head_bytes_max));
+            .max_buf_size(size(config.head_bytes_max).max(HEAD_BYTES_MIN));
         connection
             .http2()
             .max_concurrent_streams(config.streams_per_connection_max)

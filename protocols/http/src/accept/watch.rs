@@ -189,6 +189,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_sender_of_a_body_left_unread_has_a_moment_to_close() {
+        let watch = Arc::new(Watch::new(LIMITS));
+        drop(Watch::begin(&watch));
+        assert!(!watch.lingers());
+        watch.left_unread();
+        assert!(watch.lingers() && watch.lingers());
+        assert_eq!(left(&watch), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn frames_of_http2_are_no_head() {
         let watch = Watch::new(LIMITS);
         watch.received(b"PRI * HTTP/2.0");

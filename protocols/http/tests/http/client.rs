@@ -47,10 +47,9 @@ impl Connection {
         Self { stream: TcpStream::connect(address).await.unwrap(), received: Vec::new() }
     }
 
-    /// Writes as much as the other side takes.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        let written = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap();
-        drop(written);
+    /// Writes as much as the other side takes; says whether that was all.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
+        tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().is_ok()
     }
 
     /// Says that no more will be written.

@@ -127,9 +127,24 @@ async fn a_sender_that_asks_first_is_told_to_go_on_or_why_not() {
 #[tokio::test]
 async fn a_sender_that_does_not_stop_still_reads_why_it_was_refused() {
     let gateway = Gateway::start().await;
-    let body = "x".repeat(8 * 1024 * 1024);
-    let answer = send(gateway.address, &request("POST /events", &EVENT, body)).await;
-    assert_eq!(answer.status, 413);
+    let large = request("POST /events", &EVENT, "x".repeat(8 * 1024 * 1024));
+    let mut connection = Connection::open(gateway.address).await;
+    assert!(connection.write(&large).await, "the connection was reset");
+    assert_eq!(connection.read().await.unwrap().status, 413);
+    assert!(connection.is_closed_within(crate::PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_sender_that_has_closed_its_half_gets_its_answer() {
+    let gateway = Gateway::start().await;
+    gateway.intake.hold();
+    let mut connection = Connection::open(gateway.address).await;
+    connection.write(&event()).await;
+    connection.finish().await;
+    crate::until("the event", || gateway.intake.count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gateway.intake.release();
+    assert_eq!(connection.read().await.unwrap().status, 202);
 }
 
 #[tokio::test]

@@ -288,12 +288,27 @@ async fn a_kept_connection_that_the_subscriber_closes_is_replaced() {
 }
 
 #[tokio::test]
+async fn the_rest_of_an_answer_is_read_no_longer_than_its_limits_allow() {
+    let endless = Then::AnswerWithoutEnd(b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
+    let slow = Then::Answer(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nx".to_vec());
+    for (then, time_max_ms) in [(endless, 60_000), (slow, 50)] {
+        let subscriber = Subscriber::start(then).await;
+        let push = Push::new(|config| config.answer_body_ms_max = time_max_ms);
+        assert_eq!(push.to(&hook(subscriber.address), |_| {}).await, delivered(200));
+        until("the connection to be closed", || push.tasks.is_empty()).await;
+    }
+}
+
+#[tokio::test]
 async fn all_that_runs_for_deliveries_ends_when_told_to() {
     let slow = b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nx".to_vec();
-    let subscriber = Subscriber::start(Then::Answer(slow)).await;
+    let slow = Subscriber::start(Then::Answer(slow)).await;
+    let quick = Subscriber::start(Then::Answer(answer("200 OK", "", b""))).await;
     let push = Push::new(|config| config.answer_body_ms_max = 60_000);
-    assert_eq!(push.to(&hook(subscriber.address), |_| {}).await, delivered(200));
-    until("the rest of the answer to be read", || !push.tasks.is_empty()).await;
+    for subscriber in [&slow, &quick] {
+        assert_eq!(push.to(&hook(subscriber.address), |_| {}).await, delivered(200));
+    }
+    assert!(!push.tasks.is_empty());
     push.tasks.close();
     push.stop.cancel();
     assert!(tokio::time::timeout(PATIENCE, push.tasks.wait()).await.is_ok());
