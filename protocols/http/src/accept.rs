@@ -4,6 +4,7 @@ mod metered;
 mod patience;
 mod watch;
 
+use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +12,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -25,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service as _;
+use tower_service::Service;
 
 use crate::config::{HttpConfig, ms, size};
 use metered::{Metered, RequestBody, ResponseBody};
@@ -34,6 +35,9 @@ use watch::{Limits, Watch};
 
 /// The shortest and the longest pause after the system refused to hand over a connection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// The smallest limit that HTTP/1.1 heads can have, in bytes.
+const HEAD_BYTES_MIN: usize = 8192;
 
 /// Who is at the other end of a connection; every request carries it as an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +55,10 @@ impl Peer {
     }
 }
 
-/// Serves a router on connections. All listeners of one server share its limit of connections.
+/// Serves requests on connections. All listeners of one server share its limit of connections.
 #[derive(Clone)]
-pub struct Server {
-    router: Router,
+pub struct Server<R> {
+    requests: R,
     connection: auto::Builder<OnTracker>,
     limits: Limits,
     head_time_max: Duration,
@@ -64,13 +68,21 @@ pub struct Server {
     stop: CancellationToken,
 }
 
-impl Server {
-    /// Serves `router` within the limits of `config`, on tasks of `tasks`. Once `stop` is cancelled
+impl<R> Server<R>
+where
+    R: Service<Request<Body>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    R::Future: Send,
+{
+    /// Answers by `requests` within the limits of `config`, on tasks of `tasks`. Once `stop` is cancelled
     /// nothing new is taken in; requests under way are finished.
     #[must_use]
     pub fn new(
         config: &HttpConfig,
-        router: Router,
+        requests: R,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
@@ -80,13 +92,13 @@ impl Server {
             // A sender that closes its half after the last byte has still sent a request.
             .half_close(true)
             .header_read_timeout(None)
-            .max_buf_size(size(config.head_bytes_max));
+            .max_buf_size(size(config.head_bytes_max).max(HEAD_BYTES_MIN));
         connection
             .http2()
             .max_concurrent_streams(config.streams_per_connection_max)
             .max_header_list_size(config.head_bytes_max);
         Self {
-            router,
+            requests,
             connection,
             limits: Limits { head: ms(config.head_ms_max), idle: ms(config.idle_ms_max) },
             head_time_max: ms(config.head_ms_max),
@@ -136,13 +148,13 @@ impl Server {
     {
         let watch = Arc::new(Watch::new(self.limits));
         let io = TokioIo::new(Metered::new(stream, Arc::clone(&watch), permit));
-        let (router, watched) = (self.router, Arc::clone(&watch));
+        let (requests, watched) = (self.requests, Arc::clone(&watch));
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = Watch::begin(&watched);
             let mut request =
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&watched))));
             request.extensions_mut().insert(peer);
-            let answered = router.clone().call(request);
+            let answered = requests.clone().call(request);
             async move { answered.await.map(|answer| answer.map(|body| ResponseBody::new(body, busy))) }
         });
         let connection = self.connection.serve_connection_with_upgrades(io, service);

@@ -94,6 +94,16 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]
+    fn a_principal_sends_as_its_own_application_alone_unless_anyone_may() {
+        let shop = Principal::vouch_for("shop", Method::Certificate, None);
+        assert!(acts_for(&shop, "shop"));
+        assert!(!acts_for(&shop, "bank"));
+        let anyone = Principal::vouch_for("anonymous", Method::Anonymous, None);
+        assert!(acts_for(&anyone, "shop"));
+    }
+
+    #[test]
     fn a_header_that_cannot_be_read_is_refused() {
         let rows: [(&[&str], u16); 8] = [
             (&["Bearer"], 400),

@@ -1,11 +1,14 @@
 //! Reads a request body whole, within limits of size, time and memory.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use eg_event::{InvalidInput, Refusal};
+use futures_util::poll;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
@@ -58,8 +61,12 @@ impl BodyReader {
             return Ok(Bytes::new());
         }
         let _memory = self.reserve(announced.unwrap_or(self.bytes_max))?;
-        let collected = timeout(self.time_max, self.collect(body, announced)).await;
-        collected.unwrap_or_else(|_| {
+        let mut collected = pin!(self.collect(body, announced));
+        // Most bodies have arrived with their head: these need no timer.
+        if let Poll::Ready(outcome) = poll!(collected.as_mut()) {
+            return outcome;
+        }
+        Box::pin(timeout(self.time_max, collected)).await.unwrap_or_else(|_| {
             let detail = format!("the body did not arrive in {} ms", self.time_max.as_millis());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
         })

@@ -54,8 +54,8 @@ impl HttpSink {
     ) -> Result<Self, PushError> {
         let guard = Guard::new(config);
         Ok(Self {
-            client: client::build(config, guard.clone(), (tasks.clone(), stop.clone()))?,
-            answers: Answers::new(config, clock.clone(), tasks, stop),
+            client: client::build(config, guard.clone(), (tasks.clone(), stop))?,
+            answers: Answers::new(config, clock.clone(), tasks),
             guard,
             clock,
         })

@@ -19,4 +19,4 @@ pub use config::{HttpConfig, PushConfig};
 pub use deliver::{HttpSink, PushError};
 pub use guard::Guard;
 pub use kyma::Subscribed;
-pub use routes::{Ports, router};
+pub use routes::{Ports, Routes};

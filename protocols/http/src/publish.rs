@@ -1,15 +1,16 @@
 //! `POST /events`: one CloudEvent, or a batch.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use eg_auth::Authenticator;
 use eg_event::submission::{Binding, Origin, Protocol, Submission};
 use eg_event::{CloudEvent, Ingest, InvalidInput, Principal, Receipt, Refusal, TraceContext, json};
+use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, request};
 
 use crate::accept::Peer;
@@ -18,9 +19,6 @@ use crate::authenticate::authenticate;
 use crate::body::BodyReader;
 use crate::config::{HttpConfig, size};
 use crate::normalize::{self, Mode};
-
-/// The methods of `/events`.
-pub(crate) const ALLOW: &str = "OPTIONS, POST";
 
 /// Takes events in.
 pub(crate) struct Publisher {
@@ -60,15 +58,23 @@ impl Context {
 }
 
 /// Answers `POST /events`.
-pub(crate) async fn publish(
-    State(publisher): State<Arc<Publisher>>,
-    request: Request<Body>,
-) -> Response {
-    let (head, body) = request.into_parts();
-    let taken = publisher.take(&head, body).await;
-    let mut response = taken.unwrap_or_else(Problem::into_response);
-    acknowledge::echo_request_id(&head.headers, &mut response);
-    response
+#[derive(Clone)]
+pub(crate) struct Publish(pub(crate) Arc<Publisher>);
+
+impl Publish {
+    pub(crate) fn answer(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response, Infallible>> {
+        let publisher = Arc::clone(&self.0);
+        let (head, body) = request.into_parts();
+        Box::pin(async move {
+            let taken = publisher.take(&head, body).await;
+            let mut response = taken.unwrap_or_else(Problem::into_response);
+            acknowledge::echo_request_id(&head.headers, &mut response);
+            Ok(response)
+        })
+    }
 }
 
 impl Publisher {

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// connection would otherwise be reset, and the answer with it.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A phase whose beginning was not timed yet.
+const UNTIMED: u64 = u64::MAX;
+
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -41,7 +44,8 @@ pub(super) struct Watch {
     opened: Instant,
     under_way: AtomicU32,
     phase: AtomicU8,
-    /// When the phase began, in microseconds since the connection was opened.
+    /// When the phase began, in microseconds since the connection was opened; [`UNTIMED`] until
+    /// somebody asks.
     since_us: AtomicU64,
     http2: AtomicBool,
     unread: AtomicBool,
@@ -101,8 +105,12 @@ impl Watch {
         if self.is_busy() {
             return None;
         }
-        let since = Duration::from_micros(self.since_us.load(Ordering::Relaxed));
-        Some(self.opened + since + self.patience())
+        let mut since_us = self.since_us.load(Ordering::Relaxed);
+        if since_us == UNTIMED {
+            since_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(UNTIMED - 1);
+            self.since_us.store(since_us, Ordering::Relaxed);
+        }
+        Some(self.opened + Duration::from_micros(since_us) + self.patience())
     }
 
     /// How long a connection without a request is kept.
@@ -130,9 +138,10 @@ impl Watch {
         }
     }
 
+    /// The time is taken when it is first asked for, which is after the connection was polled: by
+    /// then most phases are over.
     fn enter(&self, phase: Phase) {
-        let since = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.since_us.store(since, Ordering::Relaxed);
+        self.since_us.store(UNTIMED, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 }
@@ -177,6 +186,16 @@ mod tests {
         assert_eq!(left(&watch), Some(5));
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(left(&watch), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sender_of_a_body_left_unread_has_a_moment_to_close() {
+        let watch = Arc::new(Watch::new(LIMITS));
+        drop(Watch::begin(&watch));
+        assert!(!watch.lingers());
+        watch.left_unread();
+        assert!(watch.lingers() && watch.lingers());
+        assert_eq!(left(&watch), Some(2));
     }
 
     #[tokio::test(start_paused = true)]

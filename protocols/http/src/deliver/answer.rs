@@ -12,7 +12,6 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{PushConfig, ms, size};
@@ -31,16 +30,10 @@ pub(super) struct Answers {
     quote_time_max: Duration,
     places: Arc<Semaphore>,
     tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Answers {
-    pub(super) fn new(
-        config: &PushConfig,
-        clock: Clock,
-        tasks: TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(config: &PushConfig, clock: Clock, tasks: TaskTracker) -> Self {
         Self {
             clock,
             body_bytes_max: size(config.answer_body_bytes_max),
@@ -48,7 +41,6 @@ impl Answers {
             quote_time_max: ms(config.reason_ms_max),
             places: Arc::new(Semaphore::new(DRAINS_MAX)),
             tasks,
-            stop,
         }
     }
 
@@ -78,10 +70,7 @@ impl Answers {
     /// Reads what remains of a body, so that its connection can be used again; one that is too
     /// long, too slow or one too many is given up with its connection.
     fn drain(&self, mut body: Incoming) {
-        let too_long = |body: &Incoming, left: usize| {
-            body.size_hint().lower() > u64::try_from(left).unwrap_or(u64::MAX)
-        };
-        if body.is_end_stream() || too_long(&body, self.body_bytes_max) {
+        if body.is_end_stream() {
             return;
         }
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
@@ -97,7 +86,7 @@ impl Answers {
                 left = rest;
             }
         };
-        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(read));
+        self.tasks.spawn(read);
     }
 }
 

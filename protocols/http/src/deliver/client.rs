@@ -1,5 +1,6 @@
 //! The HTTP client: a pool of kept connections, names resolved under the guard's eye, TLS.
 
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use std::vec;
 
 use bytes::Bytes;
+use eg_event::subscription::REQUEST_TIMEOUT_MAX;
 use futures_util::future::BoxFuture;
+use http::Uri;
 use http_body_util::Full;
 use hyper::rt::Executor;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -21,6 +24,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -30,7 +34,13 @@ use crate::config::{PushConfig, ms, size};
 use crate::guard::{Guard, NotAllowed};
 
 /// Sends requests.
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
+
+/// What connections are made over.
+type Transport = HttpsConnector<HttpConnector<Resolver>>;
+
+/// The smallest limit that HTTP/1.1 heads can have, in bytes.
+const HEAD_BYTES_MIN: usize = 8192;
 
 /// How often a shared HTTP/2 connection that is in use is asked whether it is alive, and how long
 /// it has to say so; a dead one would otherwise time out every attempt.
@@ -59,11 +69,31 @@ pub(super) fn build(
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(ms(config.idle_ms_max))
         .pool_max_idle_per_host(size(config.idle_connections_per_host_max))
-        .http1_max_buf_size(size(config.answer_head_bytes_max))
+        .http1_max_buf_size(size(config.answer_head_bytes_max).max(HEAD_BYTES_MIN))
         .http2_max_header_list_size(config.answer_head_bytes_max)
         .http2_keep_alive_interval(PING.0)
         .http2_keep_alive_timeout(PING.1)
-        .build(connector))
+        .build(Connector(connector)))
+}
+
+/// Makes connections, TLS handshake included, in the longest time that an attempt may take: the
+/// client goes on connecting when an attempt got another connection meanwhile.
+#[derive(Clone)]
+pub(super) struct Connector(Transport);
+
+impl Service<Uri> for Connector {
+    type Response = <Transport as Service<Uri>>::Response;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connected = timeout(REQUEST_TIMEOUT_MAX, self.0.call(uri));
+        Box::pin(async move { connected.await? })
+    }
 }
 
 /// Trusts the system's certificate authorities and those of `ca_file`.
