@@ -112,7 +112,8 @@ fn the_map_names_files_that_exist() {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let quoted = text.split('`').skip(1).step_by(2);
         let paths = quoted.filter(|quoted| {
-            let is_file = [".rs", ".md", ".toml", ".sh"].iter().any(|ending| quoted.ends_with(ending));
+            let is_file =
+                [".rs", ".md", ".toml", ".sh"].iter().any(|ending| quoted.ends_with(ending));
             is_file && !quoted.contains(['*', '<', ' ', '{'])
         });
         for path in paths {

@@ -11,6 +11,7 @@ use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, Peer, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
 use eg_storage::{OpenError, Store, StoreError};
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,9 +60,9 @@ pub struct Gateway {
     store: Store,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
-    http: (HttpServer, TcpListener),
+    http: (HttpServer<eg_http::Routes>, TcpListener),
     mqtt: (MqttServer, TcpListener),
-    admin: (HttpServer, TcpListener),
+    admin: (HttpServer<axum::Router>, TcpListener),
     addresses: Vec<(&'static str, SocketAddr)>,
     /// What serves clients.
     serving: TaskTracker,
@@ -112,9 +113,8 @@ impl Gateway {
         let over_websocket = eg_mqtt::websocket::router(mqtt.clone(), |extensions| {
             extensions.get::<Peer>().map(|peer| peer.address)
         });
-        let routes = eg_http::router(&config.http, ports, [over_websocket]);
-        let serve = |routes| HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
-        let http = serve(routes);
+        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
+        let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = vec![mqtt_gauges(&mqtt)];
         let journal = store.journal().clone();
@@ -126,7 +126,8 @@ impl Gateway {
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
         });
         let admin = Admin { schema, health: Arc::clone(&health), authenticator };
-        let admin = serve(admin::routes(admin));
+        let routes = admin::routes(admin);
+        let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let (http_listener, http_address) = listen("http", config.listen.http).await?;
         let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
@@ -165,22 +166,14 @@ impl Gateway {
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
         let ended = CancellationToken::new();
-        for (name, (server, listener)) in [("http", self.http), ("admin", self.admin)] {
-            let guard = ended.clone().drop_guard();
-            self.serving.spawn(async move {
-                server.run(listener).await;
-                tracing::debug!(listener = name, "the listener ended");
-                drop(guard);
-            });
-        }
-        let (mqtt, listener) = self.mqtt;
-        let guard = ended.clone().drop_guard();
+        let ((http, http_listener), (admin, admin_listener)) = (self.http, self.admin);
+        let (mqtt, mqtt_listener) = self.mqtt;
         let expiring = mqtt.clone();
+        let serve = |listener| self.serving.spawn(tell_end(ended.clone(), listener));
+        serve(Box::pin(async move { http.run(http_listener).await }) as BoxFuture<'static, ()>);
+        serve(Box::pin(async move { admin.run(admin_listener).await }));
+        serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
         self.serving.spawn(async move { expiring.expire_sessions().await });
-        self.serving.spawn(async move {
-            mqtt.serve(listener).await;
-            drop(guard);
-        });
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -202,6 +195,13 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
+}
+
+/// Serves a listener; its end is everyone's.
+async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
+    let told = ended.drop_guard();
+    listener.await;
+    drop(told);
 }
 
 fn authenticator(config: &Config) -> Authenticator {

@@ -179,6 +179,15 @@ pub fn run(command: Command) -> Result<Option<Report>, BenchError> {
     }
 }
 
+/// Publishes one message over MQTT 5 with QoS 1; gives back the code of the PUBACK.
+pub async fn publish_once(
+    target: SocketAddr,
+    topic: &str,
+    payload: &[u8],
+) -> Result<u8, BenchError> {
+    mqtt::publish_once(target, topic, payload).await
+}
+
 /// When the measurement begins and ends.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {

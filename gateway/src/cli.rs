@@ -2,6 +2,7 @@
 
 mod client;
 mod dead_letter;
+mod demo;
 mod event;
 mod output;
 mod subscription;
@@ -37,6 +38,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the gateway.
     Serve(ServeArgs),
+    /// Show the main job: a gateway, a subscriber, an event over HTTP and one over MQTT.
+    Demo,
     /// Say whether a configuration can be used.
     CheckConfig(ConfigArgs),
     /// Publish, find and follow events.
@@ -122,6 +125,7 @@ impl Cli {
         let mut output = Output::new(self.output);
         let done = match self.command {
             Command::Serve(args) => serve(args),
+            Command::Demo => demo::run(&mut output),
             Command::CheckConfig(args) => check_config(&args, &mut output),
             Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {

@@ -54,6 +54,18 @@ impl Handshakes for Pipeline {
         self.journal.release(handshake).boxed()
     }
 
+    fn keep_session(
+        &self,
+        client_id: Arc<str>,
+        expiry_s: u32,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.journal.keep_session(client_id, expiry_s).boxed()
+    }
+
+    fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+        self.journal.sessions()
+    }
+
     fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>> {
         self.journal.forget_session(client_id).boxed()
     }

@@ -6,6 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eg_event::{Handshake, Sequence};
 
+/// A packet identifier that no exchange has (MQTT 5.0 section 2.2.1): it marks a session that is
+/// kept, and in place of a sequence it has the seconds that the session outlives its connection.
+const KEPT: u16 = 0;
+
+/// The mark of a session that is kept.
+pub(crate) fn kept(client_id: Arc<str>) -> Handshake {
+    Handshake { client_id, packet_id: KEPT }
+}
+
 /// Which exchanges are open, and which event each stands for.
 #[derive(Debug, Default)]
 pub(crate) struct OpenHandshakes {
@@ -53,8 +62,17 @@ impl OpenHandshakes {
     pub(crate) fn of_session(&self, client_id: &str) -> Vec<u16> {
         self.lock()
             .get(client_id)
-            .map(|session| session.keys().copied().collect())
+            .map(|session| session.keys().copied().filter(|packet_id| *packet_id != KEPT).collect())
             .unwrap_or_default()
+    }
+
+    /// Every session, and how long it outlives its connection, in seconds.
+    pub(crate) fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+        let expiry_s = |session: &BTreeMap<u16, Sequence>| {
+            session.get(&KEPT).map_or(0, |seconds| u32::try_from(seconds.0).unwrap_or(u32::MAX))
+        };
+        let sessions = self.lock();
+        sessions.iter().map(|(id, session)| (Arc::clone(id), expiry_s(session))).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<(Handshake, Sequence)> {

@@ -47,6 +47,7 @@ pub(crate) struct Batch {
 pub(crate) enum Work {
     Append(Batch),
     Release(Handshake, oneshot::Sender<Result<(), Refusal>>),
+    KeepSession(Arc<str>, u32, oneshot::Sender<Result<(), Refusal>>),
     ForgetSession(Arc<str>, oneshot::Sender<Result<(), Refusal>>),
 }
 
@@ -56,7 +57,9 @@ impl Work {
             Self::Append(batch) => {
                 Size { events: batch.entries.len(), bytes: batch.records.len() as u64 }
             }
-            Self::Release(..) | Self::ForgetSession(..) => Size { events: 1, bytes: 0 },
+            Self::Release(..) | Self::KeepSession(..) | Self::ForgetSession(..) => {
+                Size { events: 1, bytes: 0 }
+            }
         }
     }
 }

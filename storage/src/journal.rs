@@ -223,6 +223,24 @@ impl Journal {
         self.unit(Work::Release(handshake, answer), answered)
     }
 
+    /// Keeps a session, to end `expiry_s` seconds after its connection; 0: no longer. Durable once
+    /// the future completes.
+    pub fn keep_session(
+        &self,
+        client_id: Arc<str>,
+        expiry_s: u32,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        self.unit(Work::KeepSession(client_id, expiry_s, answer), answered)
+    }
+
+    /// Every session that is kept or has open handshakes, and how long it outlives its connection,
+    /// in seconds.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+        self.shared.handshakes.sessions()
+    }
+
     /// Closes all handshakes of a session; durable once the future completes.
     pub fn forget_session(
         &self,

@@ -12,7 +12,7 @@ use crate::block::BlockBuilder;
 use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
-use crate::handshakes::OpenHandshakes;
+use crate::handshakes::{OpenHandshakes, kept};
 use crate::intake::{Answers, Batch, Entry, Intake, RETRY_AFTER, Work, total};
 use crate::read::Reader;
 use crate::segment::{Segment, SegmentName, Tables};
@@ -177,6 +177,18 @@ impl Writer {
                 pending.answers.push(Answered::Unit(answer));
                 if self.shared.handshakes.close(&handshake) {
                     tables.close_handshake(&handshake)?;
+                }
+                Ok(())
+            }
+            Work::KeepSession(client_id, expiry_s, answer) => {
+                pending.answers.push(Answered::Unit(answer));
+                let (mark, seconds) = (kept(client_id), Sequence(expiry_s.into()));
+                let is = self.shared.handshakes.get(&mark);
+                if expiry_s > 0 && is != Some(seconds) {
+                    tables.open_handshake(&mark, seconds)?;
+                    self.shared.handshakes.open(mark, seconds);
+                } else if expiry_s == 0 && self.shared.handshakes.close(&mark) {
+                    tables.close_handshake(&mark)?;
                 }
                 Ok(())
             }
@@ -388,7 +400,9 @@ fn refuse(work: Vec<Work>, refusal: &Refusal) {
                 let refused = batch.entries.iter().map(|_| Err(refusal.clone())).collect();
                 drop(batch.answer.send(refused));
             }
-            Work::Release(_, answer) | Work::ForgetSession(_, answer) => {
+            Work::Release(_, answer)
+            | Work::KeepSession(_, _, answer)
+            | Work::ForgetSession(_, answer) => {
                 drop(answer.send(Err(refusal.clone())));
             }
         }

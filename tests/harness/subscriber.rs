@@ -1,6 +1,6 @@
 //! A receiver of pushed events that does what it is told, and remembers what it was sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -123,6 +123,12 @@ impl Subscriber {
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.pushed.lock().unwrap().len()
+    }
+
+    /// The id of each event that came in binary content mode.
+    #[must_use]
+    pub fn ids(&self) -> HashSet<String> {
+        self.shared.pushed.lock().unwrap().iter().map(|pushed| pushed.id().to_owned()).collect()
     }
 
     /// How many connections were made.

@@ -70,6 +70,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Asks a gateway that asks for no token.
+    pub(super) fn of(server: &str) -> Result<Self, ClientError> {
+        Self::new(&ClientArgs { server: server.to_owned(), token_file: None })
+    }
+
     pub(super) fn new(args: &ClientArgs) -> Result<Self, ClientError> {
         let token = args.token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)

@@ -152,7 +152,13 @@ fn read(data: &str) -> Result<Vec<u8>, CliError> {
     }
 }
 
-async fn get(client: &Client, source: &str, id: &str, output: &mut Output) -> Result<(), CliError> {
+/// Prints where an event is, and why it did or did not arrive.
+pub(super) async fn get(
+    client: &Client,
+    source: &str,
+    id: &str,
+    output: &mut Output,
+) -> Result<(), CliError> {
     let journey = journey(client, source, id).await?;
     if journey.is_null() {
         let text = format!("the journal has no event {id:?} of {source:?}");

@@ -30,7 +30,19 @@ pub trait Handshakes: Send + Sync {
     /// identifier stands for a new event.
     fn release(&self, handshake: Handshake) -> BoxFuture<'static, Result<(), Refusal>>;
 
-    /// Closes all exchanges of a session that has ended.
+    /// Keeps a session over restarts, to end `expiry_s` seconds after its connection; 0: no longer.
+    /// Once the future completes that is durable.
+    fn keep_session(
+        &self,
+        client_id: Arc<str>,
+        expiry_s: u32,
+    ) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// Every session that is kept or has open exchanges, and how long it outlives its connection,
+    /// in seconds.
+    fn sessions(&self) -> Vec<(Arc<str>, u32)>;
+
+    /// Closes all exchanges of a session that has ended, and keeps it no longer.
     fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>>;
 
     /// The packet identifiers of the open exchanges of a session, in order.

@@ -55,10 +55,12 @@ fn refused(refusal: &Refusal) -> Acknowledgement {
     }
 }
 
-/// PUBCOMP for a PUBREL whose packet identifier was, or was not, in use.
+/// PUBCOMP for a PUBREL whose packet identifier is, or is not, `known` as in use. A client that
+/// resumes a session releases again what it has not seen released, which is no error (MQTT 5.0
+/// section 3.7.2.1).
 #[must_use]
-pub fn released(known: bool) -> Acknowledgement {
-    let code = if known { SUCCESS } else { PACKET_IDENTIFIER_NOT_FOUND };
+pub fn released(known: bool, resumes: bool) -> Acknowledgement {
+    let code = if known || resumes { SUCCESS } else { PACKET_IDENTIFIER_NOT_FOUND };
     Acknowledgement { code, reason: None, properties: Vec::new() }
 }
 
@@ -68,6 +70,14 @@ mod tests {
     use std::time::Duration;
 
     use eg_event::{InvalidInput, Sequence};
+
+    #[test]
+    fn a_release_of_nothing_is_an_error_unless_a_session_is_resumed() {
+        let rows = [(true, false, 0), (true, true, 0), (false, true, 0), (false, false, 0x92)];
+        for (known, resumes, code) in rows {
+            assert_eq!(released(known, resumes).code, code, "{known} {resumes}");
+        }
+    }
 
     #[test]
     fn every_answer_has_its_code() {

@@ -18,7 +18,7 @@ use self::exchange::{Ended, Exchange};
 use self::output::Output;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::server::Server;
-use crate::sessions::Seat;
+use crate::sessions::{Forgotten, Seat};
 
 /// How long the last bytes of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -31,8 +31,12 @@ pub(crate) struct Client {
     pub(crate) principal: Arc<Principal>,
     pub(crate) remote: SocketAddr,
     pub(crate) keep_alive: Option<Duration>,
+    /// The client asked to go on with a session.
+    pub(crate) resumes: bool,
     /// How long the session outlives the connection; none: for ever.
     pub(crate) session_expiry: Option<Duration>,
+    /// What it has asked for instead when it left, in seconds.
+    pub(crate) new_expiry_s: Option<u32>,
     pub(crate) seat: Seat,
     pub(crate) will: Option<Will>,
 }
@@ -65,15 +69,26 @@ where
 }
 
 /// What the end of a connection brings about: the will, and the end of the session.
-async fn conclude(server: &Server, mut client: Client, ended: &Ended, session_over: bool) {
+async fn conclude(
+    server: &Server,
+    mut client: Client,
+    ended: &Ended,
+    forgotten: Option<Forgotten>,
+) {
+    let session_over = forgotten.is_some();
     let will = client.will.take().filter(|_| ended.sends_will());
     if let Some(will) = will {
         will::publish_or_wait(server, &client, &will, session_over);
     }
-    if session_over
-        && let Err(refusal) = server.0.ports.handshakes.forget_session(Arc::clone(&client.id)).await
-    {
-        tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+    let told = match (forgotten, client.new_expiry_s) {
+        (Some(forgotten), _) => forgotten.await,
+        (None, Some(expiry_s)) if !client.seat.taken_over.is_cancelled() => {
+            server.0.ports.handshakes.keep_session(Arc::clone(&client.id), expiry_s).await
+        }
+        (None, _) => Ok(()),
+    };
+    if let Err(refusal) = told {
+        tracing::warn!(%refusal, "what became of a session could not be stored yet");
     }
 }
 

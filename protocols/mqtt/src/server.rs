@@ -84,10 +84,12 @@ impl Server {
     ) -> Result<Self, InvalidInput> {
         config.check()?;
         let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        let sessions = Sessions::new(size(config.sessions_max), Arc::clone(&ports.handshakes));
+        sessions.restore(ports.handshakes.sessions(), ports.clock.now());
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
-            sessions: Sessions::new(size(config.sessions_max)),
+            sessions,
             counters: Counters::default(),
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
@@ -112,8 +114,8 @@ impl Server {
                 () = tokio::time::sleep(EXPIRY_INTERVAL) => {}
                 () = self.0.stop.cancelled() => return,
             }
-            for client_id in self.0.sessions.expire(self.0.ports.clock.now()) {
-                if let Err(refusal) = self.0.ports.handshakes.forget_session(client_id).await {
+            for forgotten in self.0.sessions.expire(self.0.ports.clock.now()) {
+                if let Err(refusal) = forgotten.await {
                     tracing::warn!(%refusal, "an ended session could not be forgotten yet");
                 }
             }

@@ -5,16 +5,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_event::Timestamp;
+use eg_event::{Handshakes, Refusal, Timestamp};
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The sessions of one server.
-#[derive(Debug)]
 pub(crate) struct Sessions {
-    sessions: Mutex<HashMap<Arc<str>, Session>>,
-    sessions_max: usize,
+    by_client: Mutex<HashMap<Arc<str>, Session>>,
+    count_max: usize,
+    handshakes: Arc<dyn Handshakes>,
 }
+
+/// A session has ended; completes when that is durable.
+pub(crate) type Forgotten = BoxFuture<'static, Result<(), Refusal>>;
 
 #[derive(Debug)]
 struct Session {
@@ -60,10 +64,20 @@ pub(crate) struct Taken {
 pub(crate) struct TooMany;
 
 impl Sessions {
-    /// Remembers at most `sessions_max` sessions.
+    /// Remembers at most `count_max` sessions.
     #[must_use]
-    pub(crate) fn new(sessions_max: usize) -> Self {
-        Self { sessions: Mutex::default(), sessions_max }
+    pub(crate) fn new(count_max: usize, handshakes: Arc<dyn Handshakes>) -> Self {
+        Self { by_client: Mutex::default(), count_max, handshakes }
+    }
+
+    /// Remembers sessions from before the start, each as if its connection had just gone: who it
+    /// is, and how long the session outlives that, in seconds.
+    pub(crate) fn restore(&self, kept: Vec<(Arc<str>, u32)>, now: Timestamp) {
+        let restored = kept.into_iter().map(|(client_id, expiry_s)| {
+            let expires_at = Some(now.after(Duration::from_secs(expiry_s.into())));
+            (client_id, Session { seat: None, expires_at, waiting_will: None })
+        });
+        self.lock().extend(restored);
     }
 
     /// Gives the session of `client_id` to a new connection; with `clean`, an old one ends.
@@ -75,7 +89,7 @@ impl Sessions {
     ) -> Result<Taken, TooMany> {
         let mut sessions = self.lock();
         let old = sessions.remove(client_id);
-        if old.is_none() && sessions.len() >= self.sessions_max {
+        if old.is_none() && sessions.len() >= self.count_max {
             return Err(TooMany);
         }
         let expired =
@@ -95,28 +109,31 @@ impl Sessions {
     }
 
     /// Ends a connection's hold. The session outlives it by `expiry`; `None`: for ever. Says
-    /// whether the session has ended with it, which it has not when another connection has it.
+    /// whether the session ends with it, which it does not when another connection has it.
+    ///
+    /// What ends is handed over to be forgotten while nobody else can take it, so that it is
+    /// forgotten before anything of a later session of the same name is stored.
     pub(crate) fn leave(
         &self,
         client_id: &Arc<str>,
         seat: &Seat,
         expiry: Option<Duration>,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Forgotten> {
         let mut sessions = self.lock();
         seat.left.cancel();
         if seat.taken_over.is_cancelled() {
-            return false;
+            return None;
         }
         if expiry == Some(Duration::ZERO) {
             sessions.remove(client_id);
-            return true;
+            return Some(self.handshakes.forget_session(Arc::clone(client_id)));
         }
         if let Some(session) = sessions.get_mut(client_id) {
             session.seat = None;
             session.expires_at = expiry.map(|expiry| now.after(expiry));
         }
-        false
+        None
     }
 
     /// Lets a will wait with its session; the receiver is told what becomes of it.
@@ -131,14 +148,14 @@ impl Sessions {
         Some(told)
     }
 
-    /// Removes the sessions that have ended by `now`, and says whose they were.
-    pub(crate) fn expire(&self, now: Timestamp) -> Vec<Arc<str>> {
+    /// Ends the sessions whose time has come by `now`.
+    pub(crate) fn expire(&self, now: Timestamp) -> Vec<Forgotten> {
         let mut ended = Vec::new();
         self.lock().retain(|client_id, session| {
             let over =
                 session.seat.is_none() && session.expires_at.is_some_and(|expiry| expiry <= now);
             if over {
-                ended.push(Arc::clone(client_id));
+                ended.push(self.handshakes.forget_session(Arc::clone(client_id)));
                 if let Some(will) = session.waiting_will.take() {
                     drop(will.send(WillFate::Due));
                 }
@@ -149,13 +166,48 @@ impl Sessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use eg_event::Handshake;
+    use futures_util::future::FutureExt as _;
+
+    /// Remembers who was to be forgotten.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Arc<str>>>);
+
+    impl Handshakes for Kept {
+        fn release(&self, _: Handshake) -> Forgotten {
+            async { Ok(()) }.boxed()
+        }
+
+        fn keep_session(&self, _: Arc<str>, _: u32) -> Forgotten {
+            async { Ok(()) }.boxed()
+        }
+
+        fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+            Vec::new()
+        }
+
+        fn forget_session(&self, client_id: Arc<str>) -> Forgotten {
+            self.0.lock().unwrap().push(client_id);
+            async { Ok(()) }.boxed()
+        }
+
+        fn open_in_session(&self, _: &str) -> Vec<u16> {
+            Vec::new()
+        }
+    }
+
+    fn sessions(sessions_max: usize) -> (Sessions, Arc<Kept>) {
+        let kept = Arc::new(Kept::default());
+        (Sessions::new(sessions_max, Arc::clone(&kept) as Arc<dyn Handshakes>), kept)
+    }
 
     const START: Timestamp = Timestamp::from_micros(1_000_000);
 
@@ -165,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_latest_connection_has_the_session() {
-        let sessions = Sessions::new(10);
+        let (sessions, kept) = sessions(10);
         let client: Arc<str> = "c".into();
         let first = sessions.take(&client, true, START).unwrap();
         assert!(!first.present && first.previous.is_none());
@@ -173,19 +225,21 @@ mod tests {
         let previous = second.previous.unwrap();
         previous.taken_over.cancel();
         assert!(first.seat.taken_over.is_cancelled() && second.present);
-        assert!(!sessions.leave(&client, &first.seat, Some(Duration::ZERO), START));
+        assert!(sessions.leave(&client, &first.seat, Some(Duration::ZERO), START).is_none());
         assert!(second.seat.left.is_cancelled() != first.seat.left.is_cancelled());
-        assert!(sessions.leave(&client, &second.seat, Some(Duration::ZERO), START));
+        assert!(sessions.leave(&client, &second.seat, Some(Duration::ZERO), START).is_some());
+        assert_eq!(*kept.0.lock().unwrap(), [Arc::clone(&client)]);
         assert!(!sessions.take(&client, false, START).unwrap().present);
     }
 
     #[test]
     fn a_session_outlives_its_connection_for_as_long_as_was_asked() {
-        let sessions = Sessions::new(10);
+        let (sessions, kept) = sessions(10);
         let client: Arc<str> = "c".into();
         let stay = |secs| {
             let taken = sessions.take(&client, true, START).unwrap();
-            assert!(!sessions.leave(&client, &taken.seat, Some(Duration::from_secs(secs)), START));
+            let expiry = Some(Duration::from_secs(secs));
+            assert!(sessions.leave(&client, &taken.seat, expiry, START).is_none());
         };
         stay(5);
         assert!(sessions.take(&client, false, after(4)).unwrap().present);
@@ -193,17 +247,31 @@ mod tests {
         assert!(!sessions.take(&client, false, after(5)).unwrap().present);
         stay(5);
         assert!(sessions.expire(after(4)).is_empty());
-        assert_eq!(sessions.expire(after(5)), [Arc::clone(&client)]);
+        assert_eq!(sessions.expire(after(5)).len(), 1);
+        assert_eq!(*kept.0.lock().unwrap(), [Arc::clone(&client)]);
         assert!(!sessions.take(&client, false, after(5)).unwrap().present);
     }
 
     #[test]
+    fn sessions_from_before_the_start_are_there_until_they_expire() {
+        let (sessions, kept_as) = sessions(10);
+        let (kept, over): (Arc<str>, Arc<str>) = ("kept".into(), "over".into());
+        sessions.restore(vec![(Arc::clone(&kept), 5), (Arc::clone(&over), 0)], START);
+        assert!(sessions.take(&kept, false, after(4)).unwrap().present);
+        assert!(!sessions.take(&over, false, START).unwrap().present);
+        sessions.restore(vec![(Arc::clone(&over), 0)], START);
+        assert_eq!(sessions.expire(START).len(), 1);
+        assert_eq!(*kept_as.0.lock().unwrap(), [over]);
+    }
+
+    #[test]
     fn a_waiting_will_follows_its_session() {
-        let sessions = Sessions::new(10);
+        let (sessions, _) = sessions(10);
         let client: Arc<str> = "c".into();
         let wait = || {
             let taken = sessions.take(&client, true, START).unwrap();
-            sessions.leave(&client, &taken.seat, Some(Duration::from_secs(5)), START);
+            let expiry = Some(Duration::from_secs(5));
+            assert!(sessions.leave(&client, &taken.seat, expiry, START).is_none());
             sessions.let_will_wait(&client).unwrap()
         };
         let mut told = wait();
@@ -213,13 +281,13 @@ mod tests {
         sessions.take(&client, true, after(1)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Due));
         let mut told = wait();
-        sessions.expire(after(9));
+        assert_eq!(sessions.expire(after(9)).len(), 1);
         assert_eq!(told.try_recv(), Ok(WillFate::Due));
     }
 
     #[test]
     fn there_are_only_so_many_sessions() {
-        let sessions = Sessions::new(1);
+        let (sessions, _) = sessions(1);
         sessions.take(&"a".into(), true, START).unwrap();
         assert_eq!(sessions.take(&"b".into(), true, START).unwrap_err(), TooMany);
         assert!(sessions.take(&"a".into(), true, START).is_ok());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eg_event::Refusal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 
@@ -107,15 +108,8 @@ async fn let_in(
         // What the old connection has handed over comes before what this one will.
         drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
     }
-    let handshakes = &server.0.ports.handshakes;
-    if connect.clean_start {
-        let forgotten = handshakes.forget_session(Arc::clone(&id)).await;
-        forgotten.map_err(|refusal| (ConnectRefusal::ServerUnavailable, refusal.to_string()))?;
-    }
-    let session_present =
-        !connect.clean_start && (taken.present || !handshakes.open_in_session(&id).is_empty());
-
     let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
+    keep_session(server, &id, taken.present, session_expiry_s).await?;
     let keep_alive_s = match (connect.keep_alive_s, config.keep_alive_seconds_max) {
         (asked, 0) => asked,
         (0, cap) => cap,
@@ -123,7 +117,7 @@ async fn let_in(
     };
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
-        session_present,
+        session_present: taken.present,
         assigned_client_id: assigned,
         session_expiry_s: differs(session_expiry_s, connect.session_expiry_s),
         keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
@@ -139,11 +133,32 @@ async fn let_in(
         principal,
         remote,
         keep_alive: Some(silence_max).filter(|silence| !silence.is_zero()),
+        new_expiry_s: None,
+        resumes: !connect.clean_start,
         session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
         seat: taken.seat,
         will: connect.will,
     };
     Ok((client, accept))
+}
+
+/// Makes the session durable before the client is told of it, and what is left of an older one
+/// go.
+async fn keep_session(
+    server: &Server,
+    id: &Arc<str>,
+    present: bool,
+    expiry_s: u32,
+) -> Result<(), Refused> {
+    let handshakes = &server.0.ports.handshakes;
+    let unavailable = |refusal: Refusal| (ConnectRefusal::ServerUnavailable, refusal.to_string());
+    if !present {
+        handshakes.forget_session(Arc::clone(id)).await.map_err(unavailable)?;
+    }
+    if present || expiry_s > 0 {
+        handshakes.keep_session(Arc::clone(id), expiry_s).await.map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 /// An identifier for a client that brings none (MQTT 5.0 section 3.1.3.1, 3.1.1 section 3.1.3.1).

@@ -189,7 +189,7 @@ impl<'a> Exchange<'a> {
                     self.pending.pop_front();
                     match answer {
                         Ok(()) => {
-                            let told = released(known);
+                            let told = released(known, self.client.resumes);
                             let out = self.output.buffer();
                             self.codec.acknowledge(Kind::Pubcomp, packet_id, &told, out);
                         }

@@ -128,6 +128,7 @@ impl Exchange<'_> {
             }
             let seconds = seconds.min(self.server.0.config.session_expiry_seconds_max);
             self.client.session_expiry = Some(Duration::from_secs(seconds.into()));
+            self.client.new_expiry_s = Some(seconds);
         }
         self.end(Ended::ByClient(disconnect.with_will));
     }

@@ -1,0 +1,14 @@
+//! The whole program as a process, with clients and subscribers that nobody here wrote.
+#![expect(clippy::unwrap_used, reason = "a test may stop here")]
+
+mod access;
+mod bad_subscribers;
+mod commands;
+mod first_events;
+mod lifecycle;
+mod malformed;
+mod subscriptions;
+mod survives_kill;
+
+/// The program, as cargo built it for these suites.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");
