@@ -18,6 +18,7 @@ pub mod settle;
 pub mod tail;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -57,6 +58,8 @@ pub struct Dispatch {
     /// The next event to route. Held while a batch is routed, so that whoever changes the
     /// subscriptions knows which events the change concerns.
     routing: tokio::sync::Mutex<Sequence>,
+    /// The same, for who only looks.
+    routed: AtomicU64,
     log: AttemptLog,
     /// What could not be written down yet, ahead of what is written next.
     unsaved: tokio::sync::Mutex<Changes>,
@@ -130,6 +133,7 @@ impl Dispatch {
             registered: RwLock::new(registered),
             index: ArcSwap::default(),
             routing: tokio::sync::Mutex::new(routed),
+            routed: AtomicU64::new(routed.0),
             log: AttemptLog::default(),
             unsaved: tokio::sync::Mutex::default(),
             rescans: Semaphore::new(RESCANS_MAX),
@@ -177,8 +181,8 @@ impl Dispatch {
     }
 
     /// Everything before this has been routed.
-    pub async fn routed(&self) -> Sequence {
-        *self.routing.lock().await
+    pub fn routed(&self) -> Sequence {
+        Sequence(self.routed.load(Ordering::Acquire))
     }
 
     /// How many attempts could not be logged.

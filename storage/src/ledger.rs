@@ -166,17 +166,17 @@ impl Ledger {
         })
     }
 
-    /// The references of one chunk.
+    /// The references of one chunk; none when there is no such chunk.
     pub fn references(
         &self,
         subscription: u64,
         first: Sequence,
-    ) -> Result<Vec<Sequence>, StoreError> {
+    ) -> Result<Option<Vec<Sequence>>, StoreError> {
         let value = self.read(|transaction| {
             let found = transaction.open_table(REFERENCES)?.get((subscription, first.0))?;
             Ok(found.map(|value| Bytes::copy_from_slice(value.value())))
         })?;
-        value.map_or(Ok(Vec::new()), refs::decode).map_err(damaged(first))
+        value.map(refs::decode).transpose().map_err(damaged(first))
     }
 
     /// The dead letters of a subscription after `after`, in the order of the journal.

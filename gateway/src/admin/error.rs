@@ -54,6 +54,8 @@ pub fn registry(error: RegistryError) -> Error {
         RegistryError::NotFound(_) => coded(Code::NotFound, &error.to_string()),
         RegistryError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
         RegistryError::Store(error) => store(&error),
-        RegistryError::Encode(_) => coded(Code::InternalError, &error.to_string()),
+        RegistryError::Encode(_) | RegistryError::Unreadable => {
+            coded(Code::InternalError, &error.to_string())
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Health {
                 metrics.set_gauge(name, &[], value as f64);
             }
         }
-        let routed = self.dispatch.routed().await;
+        let routed = self.dispatch.routed();
         metrics.set_gauge("event_gateway_routed_sequence", &[], routed.0 as f64);
         let writable = if self.ready().is_ok() { 1.0 } else { 0.0 };
         metrics.set_gauge("event_gateway_writable", &[], writable);

@@ -109,10 +109,10 @@ impl Backlog {
         self.head = references.into();
     }
 
-    /// Whether nothing is left of what was put at the front.
+    /// Whether everything before `until` has been taken, as far as it was ever here.
     #[must_use]
-    pub fn head_is_empty(&self) -> bool {
-        self.head.is_empty()
+    pub fn is_empty_before(&self, until: Sequence) -> bool {
+        self.head.is_empty() && self.stored.front().is_none_or(|chunk| chunk.first >= until)
     }
 
     /// How many references wait.
@@ -225,7 +225,7 @@ mod tests {
         backlog.save(1, &mut changes);
         ledger.apply(&changes).unwrap();
         let chunks = ledger.outstanding(1).unwrap().chunks;
-        chunks.iter().map(|c| (c.first, ledger.references(1, c.first).unwrap())).collect()
+        chunks.iter().map(|c| (c.first, ledger.references(1, c.first).unwrap().unwrap())).collect()
     }
 
     proptest! {

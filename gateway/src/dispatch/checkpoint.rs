@@ -41,14 +41,6 @@ impl AttemptLog {
     }
 }
 
-/// Where everything stands, as far as it has changed.
-struct Snapshot {
-    /// The place of the tailer before the lanes' state was taken: what it has routed since is
-    /// routed again after a crash, and the lanes pass over what they have.
-    routed: Sequence,
-    changes: Changes,
-}
-
 /// Writes checkpoints until the gateway stops.
 pub async fn run(dispatch: Arc<Dispatch>) {
     let mut ticks = 0u32;
@@ -59,14 +51,14 @@ pub async fn run(dispatch: Arc<Dispatch>) {
             () = dispatch.stop.cancelled() => return,
         }
         ticks = ticks.wrapping_add(1);
-        let snapshot = dispatch.snapshot().await;
-        let idle = snapshot.routed == written || !ticks.is_multiple_of(IDLE_INTERVALS);
-        if snapshot.changes.is_empty() && idle {
-            continue;
-        }
-        written = snapshot.routed;
-        if let Err(error) = dispatch.write(snapshot).await {
-            tracing::error!(%error, "where deliveries stand could not be written down");
+        let routed = dispatch.routed();
+        let idle = routed == written || !ticks.is_multiple_of(IDLE_INTERVALS);
+        match dispatch.write_down(idle).await {
+            Ok(()) if !idle => written = routed,
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, "where deliveries stand could not be written down");
+            }
         }
     }
 }
@@ -74,38 +66,55 @@ pub async fn run(dispatch: Arc<Dispatch>) {
 impl Dispatch {
     /// Writes down where everything stands now.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        let snapshot = self.snapshot().await;
-        self.write(snapshot).await
+        self.write_down(false).await
     }
 
-    async fn snapshot(&self) -> Snapshot {
-        let routed = self.routed().await;
-        let mut changes = Changes::default();
-        for registered in self.all() {
-            registered.lane().save(&mut changes);
-        }
-        changes.log_attempts(self.log.take());
-        Snapshot { routed, changes }
-    }
-
-    async fn write(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        let Snapshot { routed, mut changes } = snapshot;
-        changes.put_routed(routed);
-        self.persist(changes).await
-    }
-
-    /// Makes `changes` durable, after whatever could not be written before.
-    pub(super) async fn persist(&self, changes: Changes) -> Result<(), StoreError> {
+    /// The same, unless nothing but the tailer's place has changed and `idle` says that this can
+    /// wait.
+    async fn write_down(&self, idle: bool) -> Result<(), StoreError> {
+        // Held throughout, so that what is older is never written over what is newer.
         let mut unsaved = self.unsaved.lock().await;
-        unsaved.append(changes);
-        let all = std::mem::take(&mut *unsaved);
+        if !unsaved.is_empty() {
+            // What the lanes have changed since stays with them until this is done.
+            self.apply(&mut unsaved, Changes::default()).await?;
+        }
+        // The tailer's place comes first: what it has routed since is routed again after a crash,
+        // and the lanes pass over what they have.
+        let routed = self.routed();
+        for registered in self.all() {
+            registered.lane().save(&mut unsaved);
+        }
+        unsaved.log_attempts(self.log.take());
+        if unsaved.is_empty() && idle {
+            return Ok(());
+        }
+        unsaved.put_routed(routed);
+        self.apply(&mut unsaved, Changes::default()).await
+    }
+
+    /// Makes `kept` and `asked` durable, after whatever could not be written before. If that
+    /// fails, `kept` is written later, and `asked` never.
+    pub(super) async fn persist(&self, kept: Changes, asked: Changes) -> Result<(), StoreError> {
+        let mut unsaved = self.unsaved.lock().await;
+        unsaved.append(kept);
+        self.apply(&mut unsaved, asked).await
+    }
+
+    async fn apply(&self, unsaved: &mut Changes, asked: Changes) -> Result<(), StoreError> {
         let ledger = self.outlets.ledger.clone();
-        let write = move || ledger.apply(&all).map_err(|error| Box::new((error, all)));
+        let kept = std::mem::take(unsaved);
+        let write = move || {
+            let mut both = (!asked.is_empty()).then(|| kept.clone());
+            if let Some(both) = &mut both {
+                both.append(asked);
+            }
+            ledger.apply(both.as_ref().unwrap_or(&kept)).map_err(|error| Box::new((error, kept)))
+        };
         match tokio::task::spawn_blocking(write).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(failed)) => {
-                let (error, all) = *failed;
-                *unsaved = all;
+                let (error, kept) = *failed;
+                *unsaved = kept;
                 Err(error)
             }
             Err(_) => Err(StoreError::Closed),

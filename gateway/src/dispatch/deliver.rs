@@ -1,10 +1,11 @@
 //! Drives one lane: reads what comes next, makes the attempts, and settles them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eg_event::{Delivery, Outcome, Sequence, StoredEvent, Subscription, Timestamp};
+use eg_event::{Data, Delivery, Outcome, Sequence, StoredEvent, Subscription, Timestamp};
 use eg_storage::{Attempt, StoreError, Verdict};
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -18,10 +19,15 @@ use crate::matching;
 
 /// How many events are read ahead from the disk.
 const READ_AHEAD: usize = 64;
+/// How many bytes of payload are read ahead, give or take a part of [`READ_AHEAD`].
+const READ_AHEAD_BYTES: usize = 1 << 20;
 /// How many bytes of the journal are read at once when it is read again.
 const RESCAN_BYTES: usize = 1 << 20;
 /// How long a lane waits after its store could not be read.
 const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a lane waits for what is on its way to the disk.
+const WRITE_WAIT: Duration = Duration::from_millis(20);
 
 /// Delivers to one subscription until it is removed or the gateway stops.
 pub async fn run(dispatch: Arc<Dispatch>, registered: Arc<Registered>) {
@@ -59,9 +65,21 @@ struct Ended {
 
 /// What was read.
 enum Read {
-    Events { asked: Vec<Sequence>, found: Vec<Arc<StoredEvent>> },
-    References { first: Sequence, references: Vec<Sequence> },
-    Rescanned { from: Sequence, next: Sequence, found: Vec<Sequence> },
+    Events {
+        asked: Vec<Sequence>,
+        found: Vec<Arc<StoredEvent>>,
+    },
+    References {
+        first: Sequence,
+        references: Vec<Sequence>,
+    },
+    /// The references are on their way to the disk.
+    NotWritten,
+    Rescanned {
+        from: Sequence,
+        next: Sequence,
+        found: Vec<Sequence>,
+    },
 }
 
 impl Driver {
@@ -163,7 +181,7 @@ impl Driver {
         let began_at = outlets.clock.now();
         if has_expired(&event, began_at) {
             let (sequence, done) = (event.sequence, Settled::Done { delivered: false });
-            self.registered.lane().settle(sequence, done, began_at);
+            self.registered.lane().settle(sequence, done, (began_at, Duration::MAX));
             self.log_expired(&event, Timing { began_at, latency_us: 0, number });
             return;
         }
@@ -172,7 +190,13 @@ impl Driver {
         self.attempts.push(Box::pin(async move {
             let started = Instant::now();
             let delivery = Delivery { event, subscription, attempt: number };
-            let outcome = sink.deliver(&delivery).await;
+            // One event that cannot be sent must not end the delivery of all others.
+            let outcome = AssertUnwindSafe(sink.deliver(&delivery)).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_| Outcome::Failed {
+                status: None,
+                reason: "the event cannot be sent: an error in the gateway".to_owned(),
+                retry_after: None,
+            });
             let latency_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
             let Delivery { event, subscription, .. } = delivery;
             let timing = Timing { began_at, latency_us, number };
@@ -192,7 +216,8 @@ impl Driver {
             outcome: ended.outcome.clone(),
         };
         let decision = decide(&attempted, now, &mut self.rng);
-        lane.settle(sequence, decision.settled.clone(), now);
+        let delay_max = Duration::from_millis(ended.subscription.retry.max_delay_ms.into());
+        lane.settle(sequence, decision.settled.clone(), (now, delay_max));
         if let Some(until) = decision.hold_until {
             lane.hold(until);
         }
@@ -229,6 +254,7 @@ impl Driver {
                 }
             }
             Ok(Read::References { first, references }) => lane.loaded(first, references),
+            Ok(Read::NotWritten) => {}
             Ok(Read::Rescanned { from, next, found }) => lane.rescanned(from, next, found),
             Err(error) => {
                 let name = &self.registered.definition().subscription.name;
@@ -238,12 +264,26 @@ impl Driver {
     }
 
     /// Reads events from the journal; those that are gone from there may be kept as dead letters.
-    fn events(&self, asked: Vec<Sequence>) -> BoxFuture<'static, Result<Read, StoreError>> {
+    fn events(&self, mut asked: Vec<Sequence>) -> BoxFuture<'static, Result<Read, StoreError>> {
         let (journal, ledger) =
             (self.dispatch.outlets.journal.clone(), self.dispatch.outlets.ledger.clone());
         let number = self.registered.definition().number;
         blocking(move || {
-            let mut found = journal.get_many(&asked)?;
+            let mut found = Vec::new();
+            let (mut read, mut bytes) = (0, 0);
+            for part in asked.chunks(READ_AHEAD / 4) {
+                let events = journal.get_many(part)?;
+                read += part.len();
+                bytes += events
+                    .iter()
+                    .map(|event| event.event.data().map_or(0, Data::len))
+                    .sum::<usize>();
+                found.extend(events);
+                if bytes >= READ_AHEAD_BYTES {
+                    break;
+                }
+            }
+            asked.truncate(read);
             for sequence in &asked {
                 let is_there = |event: &Arc<StoredEvent>| event.sequence == *sequence;
                 if !found.iter().any(is_there)
@@ -260,8 +300,10 @@ impl Driver {
         let ledger = self.dispatch.outlets.ledger.clone();
         let number = self.registered.definition().number;
         blocking(move || {
-            let references = ledger.references(number, first)?;
-            Ok(Read::References { first, references })
+            Ok(match ledger.references(number, first)? {
+                Some(references) => Read::References { first, references },
+                None => Read::NotWritten,
+            })
         })
     }
 
@@ -297,8 +339,10 @@ fn blocking(
     let read = tokio::task::spawn_blocking(read);
     async move {
         let read = read.await.unwrap_or(Err(StoreError::Closed));
-        if read.is_err() {
-            tokio::time::sleep(READ_RETRY).await;
+        match read {
+            Ok(Read::NotWritten) => tokio::time::sleep(WRITE_WAIT).await,
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(READ_RETRY).await,
         }
         read
     }

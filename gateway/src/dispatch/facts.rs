@@ -1,6 +1,8 @@
 //! Facts about the way out, over a real store and a receiver in memory.
 
-use std::sync::{Arc, Mutex};
+mod interrupted;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use eg_auth::{Authenticator, Credential};
@@ -35,7 +37,7 @@ impl Sink for Receiver {
             let to = delivery.subscription.name.clone();
             let id = delivery.event.event.id().to_owned();
             self.sent.lock().unwrap().push((to, id, delivery.attempt));
-            (self.script.lock().unwrap())(delivery)
+            (self.script.lock().unwrap_or_else(PoisonError::into_inner))(delivery)
         }
         .boxed()
     }
@@ -101,7 +103,7 @@ impl Bench {
     }
 
     fn script(&self, script: impl Fn(&Delivery) -> Outcome + Send + Sync + 'static) {
-        *self.receiver.script.lock().unwrap() = Box::new(script);
+        *self.receiver.script.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(script);
     }
 
     fn dispatch(&self) -> &Arc<Dispatch> {

@@ -156,6 +156,15 @@ impl Lane {
         }
     }
 
+    /// Notes that the tailer has routed everything before `position`: what it routes again after a
+    /// restart, perhaps by other filters, is passed over.
+    pub fn routed_to(&mut self, position: Sequence) {
+        if self.routed < position {
+            self.routed = position;
+            self.dirty = true;
+        }
+    }
+
     /// What to do next, with room for another attempt.
     pub fn next(&mut self, now: Timestamp, in_flight_max: usize) -> Next {
         if self.paused.is_some() || self.in_flight >= in_flight_max {
@@ -164,7 +173,7 @@ impl Lane {
         if now < self.hold_until {
             return Next::Wait(Some(self.hold_until));
         }
-        let due = self.retries.first().copied();
+        let due = self.first_retry();
         if let Some((at, sequence)) = due
             && at <= now
         {
@@ -184,18 +193,45 @@ impl Lane {
         }
     }
 
+    /// The attempt that is due first.
+    fn first_retry(&mut self) -> Option<(Timestamp, Sequence)> {
+        while let Some((at, sequence)) = self.retries.first().copied() {
+            let is_due = |unsettled: &Unsettled| {
+                unsettled.phase == Phase::Retrying && unsettled.exception.due == at
+            };
+            if self.unsettled.get(&sequence).is_some_and(is_due) {
+                return Some((at, sequence));
+            }
+            self.retries.pop_first();
+        }
+        None
+    }
+
     /// What reading on comes to: first what is being read again, then what the tailer routed.
     fn take_from(&mut self) -> Next {
-        if self.backlog.head_is_empty()
-            && let Some(rescan) = self.rescan
-        {
-            return Next::Rescan(rescan);
+        loop {
+            if let Some(rescan) = self.rescan
+                && self.backlog.is_empty_before(rescan.until)
+            {
+                return Next::Rescan(rescan);
+            }
+            match self.backlog.front() {
+                // It is under way already: an operator asked for it.
+                Front::Ready(sequence) if self.unsettled.contains_key(&sequence) => {
+                    self.pop(sequence);
+                }
+                Front::Ready(sequence) => return Next::New(sequence),
+                Front::OnDisk(first) => return Next::Load(first),
+                Front::Empty => return Next::Wait(None),
+            }
         }
-        match self.backlog.front() {
-            Front::Ready(sequence) => Next::New(sequence),
-            Front::OnDisk(first) => Next::Load(first),
-            Front::Empty => Next::Wait(None),
-        }
+    }
+
+    /// Takes the reference at the front.
+    fn pop(&mut self, sequence: Sequence) {
+        self.backlog.pop();
+        self.handed = self.handed.max(sequence.next());
+        self.dirty = true;
     }
 
     /// The next events that will be taken up, as far as memory tells.
@@ -223,15 +259,15 @@ impl Lane {
 
     /// Takes up the event at the front for the first time, with the key that it is ordered by.
     pub fn take(&mut self, sequence: Sequence, key: Option<Box<str>>, now: Timestamp) -> Taken {
-        self.backlog.pop();
-        self.handed = self.handed.max(sequence.next());
-        self.dirty = true;
+        self.pop(sequence);
         let exception = Exception { due: now, first_attempt_at: now, ..Exception::default() };
         let mut unsettled =
             Unsettled { phase: Phase::InFlight, exception, key: key.clone(), requeued: false };
         if let Some(waiting) = key.as_ref().and_then(|key| self.keys.get_mut(key)) {
             waiting.push_back(sequence);
             unsettled.phase = Phase::Parked;
+            // Its time runs from its own first attempt.
+            unsettled.exception.first_attempt_at = Timestamp::default();
             self.parked += 1;
             self.changed.insert(sequence);
             self.unsettled.insert(sequence, unsettled);
@@ -248,10 +284,8 @@ impl Lane {
 
     /// Passes over the event at the front, which the journal no longer has.
     pub fn pass_over(&mut self, sequence: Sequence) {
-        self.backlog.pop();
-        self.handed = self.handed.max(sequence.next());
+        self.pop(sequence);
         self.lost += 1;
-        self.dirty = true;
     }
 
     /// Begins another attempt at an event, or parks one whose key is busy, as can be after a
@@ -293,9 +327,15 @@ impl Lane {
         self.unsettled.get(&sequence).map(|unsettled| unsettled.exception.first_attempt_at)
     }
 
-    /// Notes how an attempt ended. An event that the lane no longer knows, since it was moved
+    /// Notes how an attempt ended. A receiver that is down is tried at least as often as the
+    /// subscription's `retry_delay_max` says. An event that the lane no longer knows, since it was moved
     /// meanwhile, is let be.
-    pub fn settle(&mut self, sequence: Sequence, settled: Settled, now: Timestamp) {
+    pub fn settle(
+        &mut self,
+        sequence: Sequence,
+        settled: Settled,
+        (now, retry_delay_max): (Timestamp, Duration),
+    ) {
         let in_flight = |unsettled: &&mut Unsettled| unsettled.phase == Phase::InFlight;
         let Some(unsettled) = self.unsettled.get_mut(&sequence).filter(in_flight) else { return };
         unsettled.exception.attempts += 1;
@@ -314,7 +354,7 @@ impl Lane {
                 unsettled.exception.last_status = status;
                 unsettled.exception.last_reason = reason;
                 self.retries.insert((due, sequence));
-                self.failed(now);
+                self.failed(now, retry_delay_max);
             }
             Settled::Dead(letter) => {
                 self.last_error = Some(letter.reason.clone());
@@ -322,7 +362,7 @@ impl Lane {
                 self.dead_letters.insert(sequence);
                 self.letters.push(*letter);
                 self.finish(sequence);
-                self.failed(now);
+                self.failed(now, retry_delay_max);
             }
         }
     }
@@ -345,10 +385,11 @@ impl Lane {
         }
     }
 
-    fn failed(&mut self, now: Timestamp) {
+    fn failed(&mut self, now: Timestamp, retry_delay_max: Duration) {
         self.failures = self.failures.saturating_add(1);
         let beyond = self.failures.saturating_sub(FAILURES_UNTIL_DOWN).min(10);
-        let interval = Duration::from_millis(500 << beyond).min(PROBE_INTERVAL_MAX);
+        let longest = PROBE_INTERVAL_MAX.min(retry_delay_max);
+        let interval = Duration::from_millis(500 << beyond).min(longest);
         self.probe_at = now.after(interval);
     }
 

@@ -29,7 +29,7 @@ impl Dispatch {
             datacontenttype: Some("application/json".into()),
             ..Attributes::default()
         };
-        let data = Data::Json(format!("{{\"subscription\":{name:?}}}").into());
+        let data = Data::Json(serde_json::json!({ "subscription": name }).to_string().into());
         let event = StoredEvent {
             sequence: Sequence(0),
             received_at: now,

@@ -8,7 +8,7 @@ use eg_event::{InvalidInput, Sequence, Subscription, Timestamp};
 use eg_storage::{Changes, DeadLetter, Ledger, StoreError};
 
 use super::lane::Lane;
-use super::{Definition, Dispatch, Registered};
+use super::{Definition, Dispatch, Registered, tail};
 
 /// What the documents are called in the ledger.
 const KIND: &str = "subscription";
@@ -48,6 +48,9 @@ pub enum RegistryError {
     /// The change could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the change does not concern could not be read.
+    #[error("the journal cannot be read at present; nothing was changed")]
+    Unreadable,
     /// The change could not be encoded.
     #[error("the subscription cannot be written: {0}")]
     Encode(#[from] serde_json::Error),
@@ -110,7 +113,7 @@ impl Dispatch {
         changes.put_number(NEXT_NUMBER, number + 1);
         put_definition(&mut changes, &definition)?;
         lane.save(&mut changes);
-        self.persist(changes).await?;
+        self.persist(Changes::default(), changes).await?;
         let registered = Registered::new(definition, lane);
         self.insert(name, Arc::clone(&registered));
         self.start_lane(Arc::clone(&registered));
@@ -125,13 +128,23 @@ impl Dispatch {
         subscription: Subscription,
     ) -> Result<Arc<Registered>, RegistryError> {
         subscription.check()?;
-        let _routing = self.routing.lock().await;
+        let mut routing = self.routing.lock().await;
         let registered = self.expect(&subscription.name)?;
+        // What has been accepted is routed as it was promised; and it stays so after a restart.
+        if !tail::catch_up(self, &mut routing).await {
+            return Err(RegistryError::Unreadable);
+        }
+        let mut kept = Changes::default();
+        {
+            let mut lane = registered.lane();
+            lane.routed_to(*routing);
+            lane.save(&mut kept);
+        }
         let updated_at = self.outlets.clock.now();
         let subscription = Arc::new(subscription);
         let old = registered.definition();
-        self.redefine(&registered, Definition { subscription, updated_at, ..(*old).clone() })
-            .await?;
+        let definition = Definition { subscription, updated_at, ..(*old).clone() };
+        self.redefine(&registered, definition, kept).await?;
         self.reindex();
         registered.wake.notify_one();
         Ok(registered)
@@ -147,7 +160,7 @@ impl Dispatch {
         let mut changes = Changes::default();
         changes.remove_document(KIND, name);
         changes.remove_subscription(registered.definition().number);
-        self.persist(changes).await?;
+        self.persist(changes, Changes::default()).await?;
         Ok(registered)
     }
 
@@ -155,7 +168,7 @@ impl Dispatch {
     pub async fn pause(&self, name: &str, reason: &str) -> Result<Arc<Registered>, RegistryError> {
         let registered = self.expect(name)?;
         registered.lane().pause(reason.to_owned());
-        self.note_pause(&registered, Some(reason.to_owned())).await?;
+        self.note_pause(&registered).await?;
         Ok(registered)
     }
 
@@ -163,29 +176,31 @@ impl Dispatch {
     pub async fn resume(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
         let registered = self.expect(name)?;
         registered.lane().resume();
-        self.note_pause(&registered, None).await?;
+        self.note_pause(&registered).await?;
         registered.wake.notify_one();
         Ok(registered)
     }
 
     /// Pauses the lane at once, and writes that down soon.
     pub(super) fn pause_lane(self: &Arc<Self>, registered: &Arc<Registered>, reason: String) {
-        registered.lane().pause(reason.clone());
+        registered.lane().pause(reason);
         let (dispatch, registered) = (Arc::clone(self), Arc::clone(registered));
         self.tasks.spawn(async move {
-            if let Err(error) = dispatch.note_pause(&registered, Some(reason)).await {
+            if let Err(error) = dispatch.note_pause(&registered).await {
                 tracing::error!(%error, "a pause could not be written down");
             }
         });
     }
 
-    async fn note_pause(
-        &self,
-        registered: &Registered,
-        paused: Option<String>,
-    ) -> Result<(), RegistryError> {
+    /// Writes down whether the lane is paused, as it is once nobody else changes the subscription.
+    async fn note_pause(&self, registered: &Registered) -> Result<(), RegistryError> {
+        let _routing = self.routing.lock().await;
+        if registered.removed.is_cancelled() {
+            return Ok(());
+        }
+        let paused = registered.lane().paused().map(str::to_owned);
         let definition = Definition { paused, ..(*registered.definition()).clone() };
-        self.redefine(registered, definition).await
+        self.redefine(registered, definition, Changes::default()).await
     }
 
     /// Moves a subscription to `position`: matching events from there on are delivered (again).
@@ -207,7 +222,7 @@ impl Dispatch {
         let definition = Definition { begins: old.begins.min(to), ..(*old).clone() };
         put_definition(&mut changes, &definition)?;
         registered.define(definition);
-        self.persist(changes).await?;
+        self.persist(changes, Changes::default()).await?;
         registered.wake.notify_one();
         Ok(registered)
     }
@@ -290,10 +305,11 @@ impl Dispatch {
         &self,
         registered: &Registered,
         definition: Definition,
+        kept: Changes,
     ) -> Result<(), RegistryError> {
-        let mut changes = Changes::default();
-        put_definition(&mut changes, &definition)?;
-        self.persist(changes).await?;
+        let mut asked = Changes::default();
+        put_definition(&mut asked, &definition)?;
+        self.persist(kept, asked).await?;
         registered.define(definition);
         Ok(())
     }

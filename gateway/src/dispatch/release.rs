@@ -35,6 +35,7 @@ impl Dispatch {
         let Some(before) = expired.unwrap_or(Err(StoreError::Closed))? else { return Ok(None) };
         for registered in all {
             let lost = registered.lane().forget_before(before);
+            registered.wake.notify_one();
             if lost > 0 {
                 let name = &registered.definition().subscription.name;
                 tracing::warn!(

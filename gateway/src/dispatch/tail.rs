@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eg_event::{Sequence, StoredEvent};
@@ -19,7 +20,7 @@ const READ_RETRY: Duration = Duration::from_secs(1);
 pub async fn run(dispatch: Arc<Dispatch>) {
     let mut end = dispatch.outlets.journal.follow_end();
     loop {
-        let position = dispatch.routed().await;
+        let position = dispatch.routed();
         let events = read(&dispatch, position).await;
         if events.is_empty() {
             tokio::select! {
@@ -28,7 +29,7 @@ pub async fn run(dispatch: Arc<Dispatch>) {
             }
             continue;
         }
-        route(&dispatch, &events).await;
+        route(&dispatch, &mut *dispatch.routing.lock().await, &events);
         if dispatch.stop.is_cancelled() {
             return;
         }
@@ -56,14 +57,28 @@ async fn read(dispatch: &Dispatch, from: Sequence) -> Vec<Arc<StoredEvent>> {
     }
 }
 
-/// Routes a batch. Nobody changes the subscriptions meanwhile.
-async fn route(dispatch: &Dispatch, events: &[Arc<StoredEvent>]) {
+/// Routes what is in the journal now, for someone who holds `position` to change what comes next;
+/// says whether that could be done.
+pub(super) async fn catch_up(dispatch: &Dispatch, position: &mut Sequence) -> bool {
+    let end = dispatch.outlets.journal.end();
+    while *position < end {
+        let events = read(dispatch, *position).await;
+        if events.is_empty() {
+            return false;
+        }
+        route(dispatch, position, &events);
+    }
+    true
+}
+
+/// Routes a batch from `position` on. Nobody changes the subscriptions meanwhile.
+fn route(dispatch: &Dispatch, position: &mut Sequence, events: &[Arc<StoredEvent>]) {
     let Some(last) = events.last() else { return };
-    let mut position = dispatch.routing.lock().await;
     let index = dispatch.index.load_full();
     let mut concerned: HashMap<*const Registered, (&Arc<Registered>, Vec<Sequence>)> =
         HashMap::new();
-    for event in events {
+    let unrouted = events.iter().filter(|event| event.sequence >= *position);
+    for event in unrouted {
         for registered in index.matching(&event.event) {
             let entry = concerned.entry(Arc::as_ptr(registered));
             entry.or_insert_with(|| (registered, Vec::new())).1.push(event.sequence);
@@ -73,5 +88,6 @@ async fn route(dispatch: &Dispatch, events: &[Arc<StoredEvent>]) {
         registered.lane().push(&sequences);
         registered.wake.notify_one();
     }
-    *position = last.sequence.next();
+    *position = last.sequence.next().max(*position);
+    dispatch.routed.store(position.0, Ordering::Release);
 }

@@ -8,6 +8,8 @@ use crate::data::Data;
 
 /// The version of the specification that events are kept in.
 pub const SPEC_VERSION: &str = "1.0";
+/// The most extension attributes: receivers take about a hundred headers.
+const EXTENSIONS_MAX: usize = 64;
 
 /// An event that holds every rule of CloudEvents 1.0; made by [`EventBuilder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +208,9 @@ impl EventBuilder {
         if insert_sorted(&mut self.rest.extensions, checked, value) {
             return Err(twice(name));
         }
+        if self.rest.extensions.len() > EXTENSIONS_MAX {
+            return Err(InvalidAttribute::new(name, "no more than 64 extension attributes"));
+        }
         Ok(())
     }
 
@@ -308,6 +313,16 @@ mod tests {
             }
             assert_eq!(builder.build().unwrap_err().name, left_out);
         }
+    }
+
+    #[test]
+    fn extensions_are_limited() {
+        let mut builder = CloudEvent::builder();
+        for number in 0..EXTENSIONS_MAX {
+            builder.attribute(&format!("ext{number}"), "x").unwrap();
+        }
+        let error = builder.attribute("onemore", "x").unwrap_err();
+        assert!(error.to_string().contains("no more than 64"), "{error}");
     }
 
     #[test]

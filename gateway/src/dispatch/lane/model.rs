@@ -58,7 +58,7 @@ impl Run {
             let (sequence, taken) = match next {
                 Next::Wait(_) => return,
                 Next::Load(first) => {
-                    self.lane.loaded(first, ledger.references(1, first).unwrap());
+                    self.lane.loaded(first, ledger.references(1, first).unwrap().unwrap());
                     continue;
                 }
                 Next::Rescan(rescan) => {
@@ -113,7 +113,7 @@ impl Run {
             }
             Settled::Done { delivered: true }
         };
-        self.lane.settle(sequence, settled, self.now);
+        self.lane.settle(sequence, settled, (self.now, Duration::from_secs(1)));
     }
 
     fn save(&mut self, ledger: &Ledger) {

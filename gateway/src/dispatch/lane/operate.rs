@@ -20,6 +20,12 @@ impl Lane {
         self.failures = 0;
     }
 
+    /// Why no attempts are made, if so.
+    #[must_use]
+    pub fn paused(&self) -> Option<&str> {
+        self.paused.as_deref()
+    }
+
     /// Moves to `to`: every matching event from there on is delivered (again), and none before it
     /// that was not taken up. `tailer` is where the tailer's references will begin.
     pub fn rewind(&mut self, to: Sequence, tailer: Sequence) {
@@ -110,8 +116,11 @@ impl Lane {
                 self.give_up_lost(known);
             }
         }
-        if let Some(rescan) = &mut self.rescan {
-            rescan.next = rescan.next.max(sequence);
+        if let Some(rescan) = &mut self.rescan
+            && rescan.next < sequence
+        {
+            rescan.next = sequence;
+            self.dirty = true;
         }
         self.lost += waiting;
         self.dirty |= waiting > 0;

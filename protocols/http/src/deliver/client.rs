@@ -1,10 +1,11 @@
 //! The HTTP client: a pool of kept connections, names resolved under the guard's eye, TLS.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec;
@@ -55,6 +56,7 @@ pub(super) fn build(
     let mut tcp = HttpConnector::new_with_resolver(Resolver {
         guard,
         places: Arc::new(Semaphore::new(size(config.lookups_max))),
+        names: Arc::default(),
         tasks: tasks.clone(),
     });
     tcp.enforce_http(false);
@@ -132,6 +134,9 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, PushError> {
 pub(super) struct Resolver {
     guard: Guard,
     places: Arc<Semaphore>,
+    /// The names that are being looked up, each once at a time: a name that takes long has one
+    /// place of all, however many attempts wait for it.
+    names: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     tasks: TaskTracker,
 }
 
@@ -159,13 +164,17 @@ pub(super) enum LookupError {
 impl Resolver {
     async fn resolve(self, name: String) -> Result<Vec<SocketAddr>, LookupError> {
         let not_found = |error| LookupError::NotFound { name: name.clone(), error };
-        let place =
-            self.places.acquire_owned().await.map_err(|e| not_found(io::Error::other(e)))?;
-        let asked = name.clone();
+        let closed = |error| not_found(io::Error::other(error));
+        let turn = self.turn(&name).acquire_owned().await.map_err(closed)?;
+        let place = self.places.acquire_owned().await.map_err(closed)?;
+        let (asked, names) = (name.clone(), self.names);
         let answer = self.tasks.spawn_blocking(move || {
+            let found = (asked.as_str(), 0).to_socket_addrs();
             // A look-up cannot be called off; its place is free when it has ended.
-            let _place = place;
-            (asked.as_str(), 0).to_socket_addrs()
+            drop((turn, place));
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.retain(|_, turn| Arc::strong_count(turn) > 1);
+            found
         });
         let found = answer.await.map_err(io::Error::other).flatten().map_err(not_found)?;
         let mut refused = None;
@@ -182,6 +191,13 @@ impl Resolver {
             }
             _ => Ok(allowed),
         }
+    }
+
+    /// What whoever looks `name` up takes a turn at.
+    fn turn(&self, name: &str) -> Arc<Semaphore> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = names.entry(name.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(1)));
+        Arc::clone(turn)
     }
 }
 
@@ -225,6 +241,7 @@ mod tests {
         Resolver {
             guard: Guard::new(&PushConfig { allowed_networks, ..PushConfig::default() }),
             places: Arc::new(Semaphore::new(1)),
+            names: Arc::default(),
             tasks: TaskTracker::new(),
         }
     }

@@ -1,0 +1,164 @@
+//! Facts about what happens when something comes in between: a restart, a slow disk, an operator.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_while_the_past_is_read_again_loses_none_of_it() {
+    let config = StorageConfig { fresh_bytes_max: 1 << 12, ..StorageConfig::default() };
+    let mut bench = Bench::with(|_| delivered(), Duration::from_millis(1), config);
+    for thousand in 0..10 {
+        bench.publish_numbers(thousand * 1000..(thousand + 1) * 1000).await;
+    }
+    bench.dispatch().create(subscription("s"), Position::Earliest).await.unwrap();
+    bench.until_sent("s", 1000).await;
+    bench.stop().await;
+    bench.start();
+    bench
+        .until("all is sent", |bench| {
+            let view = bench.view("s");
+            !view.is_catching_up && view.waiting == 0 && view.in_flight == 0
+        })
+        .await;
+    let sent: std::collections::HashSet<_> = bench.sent("s").into_iter().collect();
+    assert_eq!(sent.len(), 10_000);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn references_that_are_not_on_the_disk_yet_are_waited_for() {
+    let mut bench = Bench::new(|_| delivered());
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    bench.dispatch().pause("s", "for now").await.unwrap();
+    // Whoever holds this stands for a disk that takes its time.
+    let slow_disk = bench.dispatch().unsaved.lock().await;
+    for thousand in 0..12 {
+        bench.publish_numbers(thousand * 1000..(thousand + 1) * 1000).await;
+    }
+    bench.until("all wait", |bench| bench.view("s").waiting == 12_000).await;
+    let mut on_their_way = eg_storage::Changes::default();
+    let registered = bench.dispatch().get("s").unwrap();
+    registered.lane().save(&mut on_their_way);
+    registered.lane().resume();
+    registered.wake.notify_one();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bench.view("s").waiting, 12_000);
+    drop(slow_disk);
+    let none = eg_storage::Changes::default();
+    bench.dispatch().persist(on_their_way, none).await.unwrap();
+    bench.until("all are delivered", |bench| bench.view("s").delivered == 12_000).await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_asked_for_twice_is_delivered_and_holds_up_nothing() {
+    let mut bench =
+        Bench::new(
+            |delivery| if delivery.event.event.id() == "1" { failed(500) } else { delivered() },
+        );
+    let mut one = subscription("s");
+    one.max_in_flight = 1;
+    one.retry.max_attempts = 1;
+    bench.dispatch().create(one, Position::Now).await.unwrap();
+    bench.publish_numbers(0..3).await;
+    bench.until("one is dead", |bench| bench.view("s").dead_letters == 1).await;
+    bench.until("the others are not", |bench| bench.view("s").delivered == 2).await;
+    bench.script(|_| delivered());
+    bench.dispatch().pause("s", "for now").await.unwrap();
+    bench.dispatch().rewind("s", Position::Sequence(Sequence(1))).await.unwrap();
+    assert_eq!(bench.dispatch().requeue("s", &[Sequence(2)]).await.unwrap(), 1);
+    bench.dispatch().replay("s", Sequence(3)).await.unwrap();
+    bench.dispatch().resume("s").await.unwrap();
+    bench.publish_numbers(3..8).await;
+    // The two may come once more, since they are both asked for and passed again.
+    bench.until("all are delivered again", |bench| bench.view("s").delivered >= 10).await;
+    bench.until_sent("s", 3 + 8).await;
+    bench.until("the last has come", |bench| bench.sent("s").last().unwrap() == "7").await;
+    bench.until("it is settled", |bench| bench.view("s").in_flight == 0).await;
+    let view = bench.view("s");
+    assert_eq!((view.in_flight, view.waiting, view.retrying), (0, 0, 0));
+    assert_eq!(view.dead_letters, 0);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_update_holds_from_the_next_event_on_also_after_a_crash() {
+    let mut bench = Bench::new(|_| failed(500));
+    let of_subject = |subject: &str| {
+        let mut made = subscription("s");
+        made.filters = Filter::parse_list(&json!([{"exact": {"subject": subject}}])).unwrap();
+        made
+    };
+    bench.dispatch().create(of_subject("a"), Position::Now).await.unwrap();
+    assert_eq!(bench.publish(&[("1", "a"), ("2", "b")]).await, [1, 0]);
+    bench.dispatch().update(of_subject("b")).await.unwrap();
+    // What a crash at this instant leaves.
+    let left = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(bench.directory.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+    }
+    bench.stop().await;
+    bench.directory = left;
+    bench.script(|_| delivered());
+    bench.receiver.sent.lock().unwrap().clear();
+    bench.start();
+    assert_eq!(bench.publish(&[("3", "b")]).await, [1]);
+    bench.until("both are delivered", |bench| bench.view("s").delivered == 2).await;
+    let mut sent = bench.sent("s");
+    sent.sort();
+    assert_eq!(sent, ["1", "3"]);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_at_the_same_time_all_hold() {
+    let mut bench = Bench::new(|_| delivered());
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    for round in 0..20 {
+        let mut changed = subscription("s");
+        changed.max_in_flight = 10 + round;
+        let dispatch = bench.dispatch();
+        let (updated, paused) =
+            tokio::join!(dispatch.update(changed), dispatch.pause("s", "for now"));
+        assert!(updated.is_ok() && paused.is_ok());
+        let definition = dispatch.get("s").unwrap().definition();
+        assert_eq!(definition.subscription.max_in_flight, 10 + round);
+        assert!(definition.paused.is_some());
+        dispatch.resume("s").await.unwrap();
+        assert!(dispatch.get("s").unwrap().definition().paused.is_none());
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_of_an_event_that_waits_for_its_key_runs_from_its_own_first_attempt() {
+    let mut bench = Bench::new(|_| failed(500));
+    let mut ordered = subscription("s");
+    ordered.ordering = eg_event::subscription::Ordering::Key;
+    ordered.retry.max_attempts = 3;
+    ordered.retry.initial_delay_ms = 700;
+    ordered.retry.max_delay_ms = 700;
+    ordered.retry.max_age_s = 1;
+    bench.dispatch().create(ordered, Position::Now).await.unwrap();
+    bench.publish(&[("1", "k"), ("2", "k")]).await;
+    bench.until("both are dead", |bench| bench.view("s").dead_letters == 2).await;
+    let attempts = |id: &str| bench.sent("s").iter().filter(|sent| *sent == id).count();
+    assert!(attempts("1") > 1 && attempts("2") > 1, "{:?}", bench.sent("s"));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_makes_the_sink_panic_fails_alone() {
+    let mut bench = Bench::new(|delivery| {
+        assert_ne!(delivery.event.event.id(), "1");
+        delivered()
+    });
+    let mut one = subscription("s");
+    one.max_in_flight = 1;
+    one.retry.max_attempts = 2;
+    bench.dispatch().create(one, Position::Now).await.unwrap();
+    bench.publish_numbers(0..4).await;
+    bench.until("it is dead", |bench| bench.view("s").dead_letters == 1).await;
+    bench.until("the others are delivered", |bench| bench.view("s").delivered == 3).await;
+    bench.stop().await;
+}
