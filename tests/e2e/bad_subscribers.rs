@@ -40,7 +40,11 @@ async fn publish(gateway: &Gateway, ids: std::ops::Range<usize>) {
     assert_eq!(request.send().await.unwrap().status(), 202);
 }
 
-async fn until_state(gateway: &Gateway, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+async fn until_state(
+    gateway: &Gateway,
+    what: &str,
+    holds: impl Fn(&Value) -> bool + Send,
+) -> Value {
     until(what, async || {
         let state = gateway.subscription("bad").await;
         holds(&state).then_some(state)

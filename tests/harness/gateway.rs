@@ -135,7 +135,7 @@ impl Gateway {
         let mut after = Value::Null;
         loop {
             let mut page = self.graphql(query, json!({ "after": after })).await["events"].take();
-            all.extend(page["data"].as_array_mut().unwrap().drain(..));
+            all.append(page["data"].as_array_mut().unwrap());
             if page["pageInfo"]["hasNextPage"] != true {
                 return all;
             }

@@ -189,6 +189,11 @@ fn comparisons(body: &Value, path: &str) -> Result<Vec<Comparison>, InvalidInput
     let object = body.as_object().filter(|object| !object.is_empty()).ok_or_else(expected)?;
     let read = |(attribute, text): (&String, &Value)| {
         let text = text.as_str().filter(|text| !text.is_empty()).ok_or_else(expected)?;
+        let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if attribute.is_empty() || !attribute.bytes().all(is_of_name) {
+            let detail = "expected the name of an attribute: lower-case letters and digits";
+            return Err(InvalidInput::new(format!("{path}.{attribute}"), detail));
+        }
         Ok(Comparison { attribute: attribute.clone(), text: text.to_owned() })
     };
     object.iter().map(read).collect()
