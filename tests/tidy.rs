@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// The longest file, in lines.
 const LINES_MAX: usize = 600;
 /// Names that say nothing about what is in a file.
@@ -108,7 +110,7 @@ fn libraries_stay_where_they_belong() {
 
 #[test]
 fn the_map_names_files_that_exist() {
-    for document in ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"] {
+    for document in ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "docs/configuration.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let quoted = text.split('`').skip(1).step_by(2);
         let paths = quoted.filter(|quoted| {
@@ -120,6 +122,58 @@ fn the_map_names_files_that_exist() {
             assert!(root().join(path).exists(), "{document} names {path}, which does not exist");
         }
     }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_documented_with_its_default() {
+    let document = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let config = serde_json::to_value(eg_gateway::config::Config::default()).unwrap();
+    let shown = |value: &Value| match value {
+        Value::Null => "none".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::String(text) => format!("`\"{text}\"`"),
+        other => format!("`{other}`"),
+    };
+    for (key, value) in config.as_object().unwrap() {
+        let Some(section) = value.as_object() else {
+            assert_row(&document, key, &shown(value));
+            continue;
+        };
+        let (_, rest) = document.split_once(&format!("## `[{key}]`")).unwrap();
+        let rows = rest.split("\n## ").next().unwrap();
+        for (key, value) in section {
+            assert_row(rows, key, &shown(value));
+        }
+    }
+}
+
+fn assert_row(rows: &str, key: &str, default: &str) {
+    let row = format!("\n| `{key}` | {default} | ");
+    assert!(rows.contains(&row), "docs/configuration.md has no row {row}");
+}
+
+#[test]
+fn commands_in_the_readme_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let help = |args: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_gateway-under-test");
+        let output = std::process::Command::new(program).args(args).arg("--help").output().unwrap();
+        output.status.success()
+    };
+    let mut found = 0;
+    for line in readme.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((commands, _)) = line.split_once("` |") else { continue };
+        if let Some((noun, verbs)) = commands.split_once(' ')
+            && noun.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        {
+            for verb in verbs.split(", ") {
+                assert!(help(&[noun, verb]), "{noun} {verb} does not exist");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 10, "the table of commands is there");
+    assert!(["serve", "check-config", "demo"].iter().all(|command| help(&[command])));
 }
 
 #[test]

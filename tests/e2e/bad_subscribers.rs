@@ -43,7 +43,7 @@ async fn publish(gateway: &Gateway, ids: std::ops::Range<usize>) {
 async fn until_state(
     gateway: &Gateway,
     what: &str,
-    holds: impl Fn(&Value) -> bool + Send,
+    holds: impl Fn(&Value) -> bool + Send + Sync,
 ) -> Value {
     until(what, async || {
         let state = gateway.subscription("bad").await;
