@@ -195,7 +195,7 @@ mod tests {
         for good in ["a", "traceparent", "x1", "0"] {
             assert!(AttributeName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "A", "bad_name", "with-dash", "data", "id", "data_base64", "é"] {
+        for bad in ["", "A", "bad_name", "with-dash", "data", "id", "data_base64", "\u{e9}"] {
             assert!(AttributeName::parse(bad).is_err(), "{bad}");
         }
         assert!(AttributeName::parse(&"x".repeat(65)).is_err());
