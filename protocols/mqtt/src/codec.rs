@@ -1,9 +1,11 @@
 //! Bytes to packets and back, for both versions of MQTT. The only file that names the protocol
 //! library; everything else sees the types of this one.
 
-mod head;
+mod frame;
+mod properties;
 mod publish;
 mod reason;
+mod rules;
 mod translate;
 
 use std::borrow::Cow;
@@ -14,13 +16,14 @@ use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Properti
 use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
 
-use self::head::Head;
+use self::frame::Frames;
 use self::publish::Message;
 pub use self::publish::Publish;
 pub use self::reason::{ConnectRefusal, Reason};
+use self::rules::BadConnect;
 use self::translate::{
-    accept_properties, connect_v5, connect_v311, disconnect_v5, publish, qos, reason_string,
-    user_property,
+    accept_properties, connect_v5, connect_v311, disconnect_v5, packet_bytes_max, publish, qos,
+    reason_string, user_property,
 };
 
 /// The version that a client speaks.
@@ -163,7 +166,13 @@ pub struct Codec {
     connection: Connection<role::Server>,
     version: Option<Version>,
     problem_information: bool,
-    head: Head,
+    /// The largest packet that the client takes, in bytes.
+    client_packet_bytes_max: usize,
+    frames: Frames,
+    /// What came behind CONNECT before that was answered.
+    early: Vec<u8>,
+    /// The library takes the connection for closed: what is still to be said goes past it.
+    is_over: bool,
 }
 
 impl std::fmt::Debug for Codec {
@@ -181,8 +190,15 @@ impl Codec {
         let mut connection = Connection::with_options(LibraryVersion::Undetermined, options);
         connection.set_auto_pub_response(false);
         connection.set_auto_ping_response(true);
-        let head = Head::new(connect_bytes_max);
-        Self { connection, version: None, problem_information: true, head }
+        Self {
+            connection,
+            version: None,
+            problem_information: true,
+            client_packet_bytes_max: usize::MAX,
+            frames: Frames::new(packet_bytes_max, connect_bytes_max),
+            early: Vec::new(),
+            is_over: false,
+        }
     }
 
     /// The version that the client speaks, once it has said so.
@@ -191,20 +207,80 @@ impl Codec {
         self.version
     }
 
-    /// Reads bytes as they came; answers that need no decision go to `out`.
+    /// Reads bytes as they came; answers that need no decision go to `out`. What follows CONNECT
+    /// is read by the first call after [`Codec::accept`].
     pub fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Read {
-        let mut read = Read::default();
-        if let Err(reason) = self.head.check(bytes) {
-            read.end = Some(reason);
-            return read;
+        if self.early.is_empty() {
+            return self.read_packets(bytes, out);
         }
-        let mut cursor = Cursor::new(bytes);
-        while read.end.is_none() && cursor.position() < bytes.len() as u64 {
-            for event in self.connection.recv(&mut cursor) {
-                self.take(event, &mut read, out);
+        let mut early = std::mem::take(&mut self.early);
+        early.extend_from_slice(bytes);
+        self.read_packets(&early, out)
+    }
+
+    fn read_packets(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Read {
+        let mut read = Read::default();
+        while read.end.is_none() {
+            let packet = match self.frames.next(&mut bytes) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                Err(reason) => {
+                    self.is_over = true;
+                    read.end = Some(reason);
+                    break;
+                }
+            };
+            let Some(version) = self.version else {
+                self.read_connect(&packet, &mut read, out);
+                self.early.extend_from_slice(bytes);
+                break;
+            };
+            match rules::check(&packet, version) {
+                Ok(()) => self.feed(&packet, &mut read, out),
+                Err(reason) => {
+                    self.is_over = true;
+                    read.end = Some(reason);
+                }
             }
         }
         read
+    }
+
+    /// Reads the first packet. One that breaks a rule is answered here.
+    fn read_connect(&mut self, packet: &[u8], read: &mut Read, out: &mut Vec<u8>) {
+        match rules::connect(rules::body(packet)) {
+            Ok(good) => match good.lone_password_at {
+                None => self.feed(packet, read, out),
+                Some(at) => self.feed(&with_empty_user_name(rules::body(packet), at), read, out),
+            },
+            Err(bad) => {
+                self.is_over = true;
+                let (version, refusal) = match bad {
+                    BadConnect::Unknown => (None, ConnectRefusal::UnsupportedVersion),
+                    BadConnect::Older => (Some(Version::V311), ConnectRefusal::UnsupportedVersion),
+                    BadConnect::Newer => (Some(Version::V5), ConnectRefusal::UnsupportedVersion),
+                    // 3.1.1 has no return code for what is malformed.
+                    BadConnect::Wrong(Version::V311, reason) => (None, reason.into()),
+                    BadConnect::Wrong(Version::V5, reason) => (Some(Version::V5), reason.into()),
+                };
+                self.version = version;
+                self.refuse(refusal, refusal.text(), out);
+                read.end = Some(Reason::MalformedPacket);
+            }
+        }
+    }
+
+    /// Hands a whole packet to the library.
+    fn feed(&mut self, packet: &[u8], read: &mut Read, out: &mut Vec<u8>) {
+        let mut cursor = Cursor::new(packet);
+        for event in self.connection.recv(&mut cursor) {
+            self.take(event, read, out);
+        }
+        let nameless = packet[0] >> 4 == 3 && rules::body(packet).starts_with(&[0, 0]);
+        // An alias that nobody has set leaves the topic without a name (MQTT 5.0 section 3.3.4).
+        if nameless && read.end == Some(Reason::TopicAliasInvalid) {
+            read.end = Some(Reason::ProtocolError);
+        }
     }
 
     fn take(&mut self, event: Event, read: &mut Read, out: &mut Vec<u8>) {
@@ -212,20 +288,21 @@ impl Codec {
             Event::NotifyPacketReceived(packet) => match self.incoming(packet) {
                 Ok(packet) => read.packets.push(packet),
                 Err(reason) => {
-                    self.disconnect(reason, out);
+                    self.is_over = true;
                     read.end.get_or_insert(reason);
                 }
             },
+            // What ends the connection is said behind the answers that are due before it.
+            Event::RequestSendPacket { packet: Packet::V5_0Disconnect(_), .. } => {}
             Event::RequestSendPacket { packet, .. } => {
                 out.extend_from_slice(&packet.to_continuous_buffer());
             }
             Event::NotifyError(error) => {
+                self.is_over = true;
                 // The low byte of an error of the protocol is its reason code.
                 read.end.get_or_insert_with(|| Reason::of_error(error as u16));
             }
-            Event::RequestClose => {
-                read.end.get_or_insert(Reason::ProtocolError);
-            }
+            Event::RequestClose => self.is_over = true,
             Event::NotifyPacketIdReleased(_)
             | Event::RequestTimerReset { .. }
             | Event::RequestTimerCancel(_) => {}
@@ -240,6 +317,7 @@ impl Codec {
             }
             Packet::V5_0Connect(connect) => {
                 self.version = Some(Version::V5);
+                self.client_packet_bytes_max = packet_bytes_max(&connect);
                 let connect = connect_v5(&connect);
                 self.problem_information = connect.problem_information;
                 Incoming::Connect(Box::new(connect))
@@ -362,6 +440,8 @@ impl Codec {
         self.send(packet, out);
     }
 
+    /// An acknowledgement that is larger than the client takes goes without its properties (MQTT
+    /// 5.0 section 3.4.2.2.2).
     fn acknowledge_v5(
         &mut self,
         kind: Kind,
@@ -378,31 +458,11 @@ impl Codec {
                 properties.extend(user_property(name, value));
             }
         }
-        let code = acknowledgement.code;
-        let packet = match kind {
-            Kind::Puback => {
-                let builder = v5_0::Puback::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubackReasonCode::try_from(code);
-                builder
-                    .reason_code(code.unwrap_or(codes::PubackReasonCode::UnspecifiedError))
-                    .build()
-                    .map(Packet::from)
-            }
-            Kind::Pubrec => {
-                let builder = v5_0::Pubrec::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubrecReasonCode::try_from(code);
-                builder
-                    .reason_code(code.unwrap_or(codes::PubrecReasonCode::UnspecifiedError))
-                    .build()
-                    .map(Packet::from)
-            }
-            Kind::Pubcomp => {
-                let builder = v5_0::Pubcomp::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubcompReasonCode::try_from(code);
-                let other = codes::PubcompReasonCode::PacketIdentifierNotFound;
-                builder.reason_code(code.unwrap_or(other)).build().map(Packet::from)
-            }
-        };
+        let mut packet = acknowledgement_v5(kind, packet_id, acknowledgement.code, properties);
+        if packet.as_ref().is_ok_and(|packet| !self.fits(packet)) {
+            let none = Properties::new();
+            packet = acknowledgement_v5(kind, packet_id, acknowledgement.code, none);
+        }
         self.send(packet, out);
     }
 
@@ -456,11 +516,17 @@ impl Codec {
         if self.version != Some(Version::V5) {
             return;
         }
+        let disconnect = |properties| {
+            let builder = v5_0::Disconnect::builder().reason_code(reason.code());
+            builder.props(properties).build().map(Packet::from)
+        };
         let mut properties = Properties::new();
         self.explain(reason.text(), &mut properties);
-        let packet =
-            v5_0::Disconnect::builder().reason_code(reason.code()).props(properties).build();
-        self.send(packet.map(Packet::from), out);
+        let mut packet = disconnect(properties);
+        if packet.as_ref().is_ok_and(|packet| !self.fits(packet)) {
+            packet = disconnect(Properties::new());
+        }
+        self.send(packet, out);
     }
 
     /// Adds a reason string, if the client wants to know.
@@ -470,18 +536,73 @@ impl Codec {
         }
     }
 
-    /// Sends a packet, or leaves it out when it breaks a rule of the connection: one larger than
-    /// the client takes goes without its properties (MQTT 5.0 section 3.4.2.2.2).
-    fn send(
-        &mut self,
-        packet: Result<Packet, mqtt_protocol_core::mqtt::result_code::MqttError>,
-        out: &mut Vec<u8>,
-    ) {
+    fn fits(&self, packet: &Packet) -> bool {
+        packet.size() <= self.client_packet_bytes_max
+    }
+
+    /// Sends a packet, or leaves it out when it is larger than the client takes (MQTT 5.0 section
+    /// 3.1.2.11.4).
+    fn send(&mut self, packet: Result<Packet, codes::MqttError>, out: &mut Vec<u8>) {
         let Ok(packet) = packet else { return };
+        if self.is_over {
+            if self.fits(&packet) {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
+            return;
+        }
         for event in self.connection.send(packet) {
             if let Event::RequestSendPacket { packet, .. } = event {
                 out.extend_from_slice(&packet.to_continuous_buffer());
             }
         }
     }
+}
+
+/// PUBACK, PUBREC or PUBCOMP of version 5.
+fn acknowledgement_v5(
+    kind: Kind,
+    packet_id: u16,
+    code: u8,
+    properties: Properties,
+) -> Result<Packet, codes::MqttError> {
+    match kind {
+        Kind::Puback => {
+            let code = codes::PubackReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubackReasonCode::UnspecifiedError);
+            let builder = v5_0::Puback::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
+        }
+        Kind::Pubrec => {
+            let code = codes::PubrecReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubrecReasonCode::UnspecifiedError);
+            let builder = v5_0::Pubrec::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
+        }
+        Kind::Pubcomp => {
+            let code = codes::PubcompReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubcompReasonCode::PacketIdentifierNotFound);
+            let builder = v5_0::Pubcomp::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
+        }
+    }
+}
+
+/// The library wants a user name before every password: CONNECT with this body, and an empty one.
+fn with_empty_user_name(body: &[u8], password_at: usize) -> Vec<u8> {
+    /// The user name flag, in the byte behind the protocol's name and level.
+    const FLAGS_AT: usize = 7;
+    let (before, password) = body.split_at(password_at);
+    let mut packet = vec![0x10];
+    let mut length = body.len() + 2;
+    while length > 0x7f {
+        packet.push(0x80 | (length & 0x7f) as u8);
+        length >>= 7;
+    }
+    packet.push(length as u8);
+    let flags_at = packet.len() + FLAGS_AT;
+    packet.extend_from_slice(before);
+    packet.extend_from_slice(&[0, 0]);
+    packet.extend_from_slice(password);
+    packet[flags_at] |= 0x80;
+    packet
 }

@@ -87,7 +87,7 @@ where
     let mut output = Output::default();
     let until =
         tokio::time::Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
-    let first = connect::first_packets(&mut io, (&mut codec, &mut output), until).await;
+    let first = connect::first_packet(&mut io, (&mut codec, &mut output), until).await;
     if first.is_some() {
         let text = "there are as many connections as there may be";
         codec.refuse(ConnectRefusal::ServerBusy, text, output.buffer());

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::output::Output;
+use super::packets::{THE_SERVERS, is_the_servers};
 use crate::authenticate::authenticate;
 use crate::codec::{Accept, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version};
+use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::TooMany;
 
@@ -36,14 +38,15 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
 ) -> Option<Admitted> {
     let patience = Duration::from_secs(server.0.config.connect_seconds_max.into());
     let until = Instant::now() + patience;
-    let (connect, rest) = tokio::select! {
-        first = first_packets(io, (&mut *codec, &mut *output), until) => first?,
+    let connect = tokio::select! {
+        first = first_packet(io, (&mut *codec, &mut *output), until) => first?,
         () = server.0.stop.cancelled() => return None,
     };
     match let_in(server, *connect, remote).await {
         Ok((client, accept)) => {
             codec.accept(&accept, output.buffer());
-            Some(Admitted { client, packets: rest.packets, end: rest.end })
+            let Read { packets, end } = codec.read(&[], output.buffer());
+            Some(Admitted { client, packets, end })
         }
         Err((refusal, text)) => {
             server.0.counters.connects_refused.fetch_add(1, Ordering::Relaxed);
@@ -55,21 +58,21 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
 }
 
 /// Waits for CONNECT; none when something else comes, or nothing in time.
-pub(super) async fn first_packets<S: AsyncRead + Unpin>(
+pub(super) async fn first_packet<S: AsyncRead + Unpin>(
     io: &mut S,
     (codec, output): Halves<'_>,
     until: Instant,
-) -> Option<(Box<Connect>, Read)> {
+) -> Option<Box<Connect>> {
     let mut bytes = [0; 1024];
     loop {
         let count = tokio::time::timeout_at(until, io.read(&mut bytes)).await.ok()?.ok()?;
         if count == 0 {
             return None;
         }
-        let mut read = codec.read(&bytes[..count], output.buffer());
-        if !read.packets.is_empty() {
-            let Incoming::Connect(connect) = read.packets.remove(0) else { return None };
-            return Some((connect, read));
+        let read = codec.read(&bytes[..count], output.buffer());
+        if let Some(first) = read.packets.into_iter().next() {
+            let Incoming::Connect(connect) = first else { return None };
+            return Some(connect);
         }
         if read.end.is_some() {
             return None;
@@ -88,15 +91,7 @@ async fn let_in(
     let principal = authenticate(&server.0.ports.authenticator, &connect, remote).await?;
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
-    if connect.version == Version::V5
-        && connect.will.as_ref().is_some_and(|will| will.message.retain)
-    {
-        return Err((
-            ConnectRefusal::RetainNotSupported,
-            "a retained will is not supported".to_owned(),
-        ));
-    }
-
+    check_will(server, &connect, &id)?;
     let now = server.0.ports.clock.now();
     let taken = server.0.sessions.take(&id, connect.clean_start, now);
     let taken = taken.map_err(|TooMany| {
@@ -144,6 +139,32 @@ async fn let_in(
         will: connect.will,
     };
     Ok((client, accept))
+}
+
+/// A will that could not be published is refused while somebody can be told.
+fn check_will(server: &Server, connect: &Connect, id: &str) -> Result<(), Refused> {
+    let Some(will) = &connect.will else { return Ok(()) };
+    let refused = |refusal: ConnectRefusal| (refusal, refusal.text().to_owned());
+    if will.message.retain && connect.version == Version::V5 {
+        return Err(refused(ConnectRefusal::RetainNotSupported));
+    }
+    if is_the_servers(will.message.topic()) {
+        return Err((ConnectRefusal::NotAuthorized, THE_SERVERS.to_owned()));
+    }
+    let now = server.0.ports.clock.now();
+    let context = Context {
+        version: connect.version,
+        client_id: id,
+        user: connect.user_name.as_deref().unwrap_or_default(),
+        now,
+        now_text: &now.to_string(),
+        mappings: &server.0.mappings,
+        identifiers: &server.0.identifiers,
+    };
+    let normalized = normalize(&will.message, context);
+    normalized.map(drop).map_err(|invalid| {
+        (ConnectRefusal::PayloadFormatInvalid, format!("the will is no event: {invalid}"))
+    })
 }
 
 /// An identifier for a client that brings none (MQTT 5.0 section 3.1.3.1, 3.1.1 section 3.1.3.1).

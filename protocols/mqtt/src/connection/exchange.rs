@@ -265,8 +265,7 @@ impl<'a> Exchange<'a> {
         self.ended.is_some()
     }
 
-    /// Tells the client why the server ends the connection. What the protocol library found wrong
-    /// it has told already, and says nothing twice.
+    /// Tells the client why the server ends the connection.
     fn say_goodbye(&mut self, ended: Ended) {
         if let Ended::ByServer(reason) = ended {
             self.codec.disconnect(reason, self.output.buffer());
