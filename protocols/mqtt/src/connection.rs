@@ -53,27 +53,23 @@ where
     exchange.handle(packets, end);
     let ended = exchange.run(&mut io).await;
     let mut output = exchange.into_output();
-    // Who takes the session over waits for this.
-    let over = server.0.sessions.leave(
-        &client.id,
-        &client.seat,
-        client.session_expiry,
-        server.0.ports.clock.now(),
-    );
-    farewell(&mut io, &mut output).await;
-    conclude(&server, client, &ended, over).await;
+    tokio::join!(farewell(&mut io, &mut output), conclude(&server, client, ended));
 }
 
-/// What the end of a connection brings about: the will, and the end of the session.
-async fn conclude(server: &Server, mut client: Client, ended: &Ended, session_over: bool) {
-    let will = client.will.take().filter(|_| ended.sends_will());
-    if let Some(will) = will {
-        will::publish_or_wait(server, &client, &will, session_over);
+/// What the end of a connection brings about: the end of the session, and the will.
+async fn conclude(server: &Server, mut client: Client, ended: Ended) {
+    let mut expiry = client.session_expiry;
+    // Who takes the session over waits until it has been left, and so until this is forgotten.
+    if expiry == Some(Duration::ZERO) && !client.seat.taken_over.is_cancelled() {
+        expiry = Some(server.forget(&client.id).await);
     }
-    if session_over
-        && let Err(refusal) = server.0.ports.handshakes.forget_session(Arc::clone(&client.id)).await
-    {
-        tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+    let will = client.will.take().filter(|_| ended.sends_will());
+    let may_wait = client.session_expiry != Some(Duration::ZERO) && !server.0.stop.is_cancelled();
+    let will_waits = may_wait && will.as_ref().is_some_and(|will| will.delay_s > 0);
+    let now = server.0.ports.clock.now();
+    let left = server.0.sessions.leave(&client.id, &client.seat, (expiry, will_waits), now);
+    if let Some(will) = will {
+        will::publish_or_wait(server, &client, &will, left);
     }
 }
 

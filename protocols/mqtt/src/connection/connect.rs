@@ -15,7 +15,7 @@ use crate::authenticate::authenticate;
 use crate::codec::{Accept, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version};
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
-use crate::sessions::TooMany;
+use crate::sessions::{TooMany, UNTIL_THE_NEXT_LOOK};
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -92,25 +92,27 @@ async fn let_in(
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
     check_will(server, &connect, &id)?;
+    let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
     let now = server.0.ports.clock.now();
-    let taken = server.0.sessions.take(&id, connect.clean_start, now);
+    let claim = (connect.clean_start, session_expiry_s == 0);
+    let taken = server.0.sessions.take(&id, claim, now);
     let taken = taken.map_err(|TooMany| {
         (ConnectRefusal::ServerBusy, "there are as many sessions as there may be".to_owned())
     })?;
     if let Some(previous) = &taken.previous {
-        previous.taken_over.cancel();
         // What the old connection has handed over comes before what this one will.
         drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
     }
     let handshakes = &server.0.ports.handshakes;
-    if connect.clean_start {
-        let forgotten = handshakes.forget_session(Arc::clone(&id)).await;
-        forgotten.map_err(|refusal| (ConnectRefusal::ServerUnavailable, refusal.to_string()))?;
+    if (connect.clean_start || taken.ended)
+        && let Err(refusal) = handshakes.forget_session(Arc::clone(&id)).await
+    {
+        let ended = (Some(UNTIL_THE_NEXT_LOOK), false);
+        drop(server.0.sessions.leave(&id, &taken.seat, ended, now));
+        return Err((ConnectRefusal::ServerUnavailable, refusal.to_string()));
     }
     let session_present =
         !connect.clean_start && (taken.present || !handshakes.open_in_session(&id).is_empty());
-
-    let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
     let keep_alive_s = match (connect.keep_alive_s, config.keep_alive_seconds_max) {
         (asked, 0) => asked,
         (0, cap) => cap,

@@ -71,6 +71,11 @@ impl Store {
         self.taken.lock().unwrap().clear();
     }
 
+    /// Forgets all but the first so many.
+    pub(crate) fn clear_but(&self, count: usize) {
+        self.taken.lock().unwrap().truncate(count);
+    }
+
     pub(crate) fn taken(&self) -> Vec<Submission> {
         self.taken.lock().unwrap().clone()
     }

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
+mod acknowledge;
 mod client;
+mod exactly_once;
 mod gateway;
 mod malformed;
 mod packet;
+mod sessions;
 
 use std::time::Duration;
 
