@@ -93,7 +93,6 @@ impl Exchange<'_> {
     }
 
     fn wait_for(&mut self, pending: Pending, events: usize) {
-        self.begin_waiting();
         self.pending_events += events;
         self.pending.push_back(pending);
     }

@@ -41,6 +41,12 @@ impl Client {
         tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.unwrap().is_ok()
     }
 
+    /// Whether the other side takes all of it within `time`.
+    pub(crate) async fn try_write(&mut self, bytes: &[u8], time: Duration) -> bool {
+        let written = tokio::time::timeout(time, self.stream.write_all(bytes)).await;
+        written.is_ok_and(|written| written.is_ok())
+    }
+
     /// Says that no more will be written.
     pub(crate) async fn finish(&mut self) {
         drop(self.stream.shutdown().await);

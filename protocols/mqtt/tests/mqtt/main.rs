@@ -5,10 +5,12 @@
 mod acknowledge;
 mod client;
 mod exactly_once;
+mod flow;
 mod gateway;
 mod malformed;
 mod packet;
 mod sessions;
+mod will;
 
 use std::time::Duration;
 
