@@ -2,13 +2,12 @@
 //! library; everything else sees the types of this one.
 
 mod frame;
+mod packet;
 mod properties;
 mod publish;
 mod reason;
 mod rules;
 mod translate;
-
-use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
@@ -17,6 +16,9 @@ use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
 
 use self::frame::Frames;
+pub use self::packet::{
+    Accept, Acknowledgement, Connect, Disconnect, Incoming, Kind, Qos, Version, Will,
+};
 use self::publish::Message;
 pub use self::publish::Publish;
 pub use self::reason::{ConnectRefusal, Reason};
@@ -25,131 +27,6 @@ use self::translate::{
     accept_properties, connect_v5, connect_v311, disconnect_v5, packet_bytes_max, publish, qos,
     reason_string, user_property,
 };
-
-/// The version that a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.0.
-    V5,
-}
-
-/// How surely a message arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
-    /// At most once.
-    AtMostOnce,
-    /// At least once.
-    AtLeastOnce,
-    /// Exactly once.
-    ExactlyOnce,
-}
-
-/// A packet from a client.
-#[derive(Debug)]
-pub enum Incoming {
-    /// CONNECT.
-    Connect(Box<Connect>),
-    /// PUBLISH.
-    Publish(Publish),
-    /// PUBREL for a packet identifier.
-    Release(u16),
-    /// SUBSCRIBE: the packet identifier and how many filters.
-    Subscribe(u16, usize),
-    /// UNSUBSCRIBE: the packet identifier and how many filters.
-    Unsubscribe(u16, usize),
-    /// PINGREQ; answered already.
-    Ping,
-    /// AUTH.
-    Auth,
-    /// DISCONNECT.
-    Disconnect(Disconnect),
-    /// An acknowledgement of something that this server never sent.
-    Unexpected,
-}
-
-/// CONNECT, MQTT 5.0 section 3.1; fields that 3.1.1 lacks have their defaults.
-#[derive(Clone, Debug)]
-pub struct Connect {
-    /// The version that the client speaks.
-    pub version: Version,
-    /// The client identifier; empty when the server is to assign one.
-    pub client_id: String,
-    /// Clean start, or clean session.
-    pub clean_start: bool,
-    /// The longest silence of the client, in seconds; 0: any.
-    pub keep_alive_s: u16,
-    /// How long the session outlives the connection, in seconds; `u32::MAX`: for ever.
-    pub session_expiry_s: u32,
-    /// The user name.
-    pub user_name: Option<String>,
-    /// The password.
-    pub password: Option<Vec<u8>>,
-    /// The method of enhanced authentication.
-    pub authentication_method: Option<String>,
-    /// Whether reason strings and user properties may be sent.
-    pub problem_information: bool,
-    /// What is to be published when the client is lost.
-    pub will: Option<Will>,
-}
-
-/// What is to be published when a client is lost.
-#[derive(Clone, Debug)]
-pub struct Will {
-    /// The message.
-    pub message: Publish,
-    /// How long after the loss, in seconds.
-    pub delay_s: u32,
-}
-
-/// DISCONNECT from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disconnect {
-    /// The will is to be published all the same (reason code 0x04, or an error).
-    pub with_will: bool,
-    /// A new session expiry, in seconds.
-    pub session_expiry_s: Option<u32>,
-}
-
-/// What CONNACK tells a client that is let in.
-#[derive(Clone, Debug)]
-pub struct Accept {
-    /// The server knows the session.
-    pub session_present: bool,
-    /// The identifier that the server chose.
-    pub assigned_client_id: Option<String>,
-    /// The session expiry that holds, if it is not what was asked for, in seconds.
-    pub session_expiry_s: Option<u32>,
-    /// The keep alive that holds, if it is not what was asked for, in seconds.
-    pub keep_alive_s: Option<u16>,
-    /// How many QoS 1 and 2 publications may be under way.
-    pub receive_maximum: u16,
-    /// How many topic aliases there may be.
-    pub topic_alias_maximum: u16,
-}
-
-/// The answer to a PUBLISH of QoS 1 or 2, or to a PUBREL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledgement {
-    /// The reason code (MQTT 5.0 section 3.4.2.1).
-    pub code: u8,
-    /// What is wrong, in words.
-    pub reason: Option<Cow<'static, str>>,
-    /// User properties.
-    pub properties: Vec<(&'static str, String)>,
-}
-
-/// Which acknowledgement is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// PUBACK, for QoS 1.
-    Puback,
-    /// PUBREC, for QoS 2.
-    Pubrec,
-    /// PUBCOMP, for PUBREL.
-    Pubcomp,
-}
 
 /// What reading bytes came to.
 #[derive(Debug, Default)]
@@ -251,7 +128,7 @@ impl Codec {
         match rules::connect(rules::body(packet)) {
             Ok(good) => match good.lone_password_at {
                 None => self.feed(packet, read, out),
-                Some(at) => self.feed(&with_empty_user_name(rules::body(packet), at), read, out),
+                Some(at) => self.feed(&rules::with_user_name(packet, at), read, out),
             },
             Err(bad) => {
                 self.is_over = true;
@@ -292,20 +169,20 @@ impl Codec {
                     read.end.get_or_insert(reason);
                 }
             },
-            // What ends the connection is said behind the answers that are due before it.
-            Event::RequestSendPacket { packet: Packet::V5_0Disconnect(_), .. } => {}
-            Event::RequestSendPacket { packet, .. } => {
-                out.extend_from_slice(&packet.to_continuous_buffer());
-            }
             Event::NotifyError(error) => {
                 self.is_over = true;
                 // The low byte of an error of the protocol is its reason code.
                 read.end.get_or_insert_with(|| Reason::of_error(error as u16));
             }
             Event::RequestClose => self.is_over = true,
-            Event::NotifyPacketIdReleased(_)
+            // What ends the connection is said behind the answers that are due before it.
+            Event::RequestSendPacket { packet: Packet::V5_0Disconnect(_), .. }
+            | Event::NotifyPacketIdReleased(_)
             | Event::RequestTimerReset { .. }
             | Event::RequestTimerCancel(_) => {}
+            Event::RequestSendPacket { packet, .. } => {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
         }
     }
 
@@ -585,24 +462,4 @@ fn acknowledgement_v5(
             builder.reason_code(code).build().map(Packet::from)
         }
     }
-}
-
-/// The library wants a user name before every password: CONNECT with this body, and an empty one.
-fn with_empty_user_name(body: &[u8], password_at: usize) -> Vec<u8> {
-    /// The user name flag, in the byte behind the protocol's name and level.
-    const FLAGS_AT: usize = 7;
-    let (before, password) = body.split_at(password_at);
-    let mut packet = vec![0x10];
-    let mut length = body.len() + 2;
-    while length > 0x7f {
-        packet.push(0x80 | (length & 0x7f) as u8);
-        length >>= 7;
-    }
-    packet.push(length as u8);
-    let flags_at = packet.len() + FLAGS_AT;
-    packet.extend_from_slice(before);
-    packet.extend_from_slice(&[0, 0]);
-    packet.extend_from_slice(password);
-    packet[flags_at] |= 0x80;
-    packet
 }

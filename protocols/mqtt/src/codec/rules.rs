@@ -48,6 +48,27 @@ pub(super) fn connect(body: &[u8]) -> Result<GoodConnect, BadConnect> {
     Ok(GoodConnect { version, lone_password_at })
 }
 
+/// The same CONNECT with an empty user name before its password, without which the library takes
+/// no password.
+pub(super) fn with_user_name(packet: &[u8], password_at: usize) -> Vec<u8> {
+    /// The flags, behind the protocol's name and level.
+    const FLAGS_AT: usize = 7;
+    let (before, password) = body(packet).split_at(password_at);
+    let mut length = before.len() + 2 + password.len();
+    let mut with = vec![packet[0]];
+    while length > 0x7f {
+        with.push(0x80 | u8::try_from(length & 0x7f).unwrap_or(0));
+        length >>= 7;
+    }
+    with.push(u8::try_from(length).unwrap_or(0));
+    let flags_at = with.len() + FLAGS_AT;
+    with.extend_from_slice(before);
+    with.extend_from_slice(&[0, 0]);
+    with.extend_from_slice(password);
+    with[flags_at] |= 0x80;
+    with
+}
+
 /// What follows the level. Says how many bytes a password without a user name has, its length
 /// included.
 fn connect_fields(reader: &mut Reader<'_>, version: Version) -> Result<Option<usize>, Reason> {

@@ -137,7 +137,7 @@ async fn only_so_many_events_of_a_connection_wait_for_the_disk() {
     let gateway = Gateway::start_with(|config| config.pending_events_max = 10).await;
     gateway.store.hold();
     let mut client = Client::connect(gateway.address, &Connect::v311("a")).await;
-    let message = Publish::v311(0, 0, "t").payload([b'x'; 60_000]).bytes();
+    let message = Publish::v311(0, 0, "t").payload(vec![b'x'; 60_000]).bytes();
     for _ in 0..10 {
         client.write(&message).await;
     }

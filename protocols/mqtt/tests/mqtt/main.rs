@@ -4,12 +4,14 @@
 
 mod acknowledge;
 mod client;
+mod events;
 mod exactly_once;
 mod flow;
 mod gateway;
 mod malformed;
 mod packet;
 mod sessions;
+mod websocket;
 mod will;
 
 use std::time::Duration;
