@@ -242,26 +242,33 @@ impl Codec {
         self.connection.restore_qos2_publish_handled(std::iter::empty().collect());
     }
 
-    /// Lets the client in.
-    pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) {
-        match self.version {
-            Some(Version::V311) => {
-                let connack = v3_1_1::Connack::builder()
-                    .session_present(accept.session_present)
-                    .return_code(codes::ConnectReturnCode::Accepted)
-                    .build();
-                self.send(connack.map(Packet::from), out);
-            }
-            Some(Version::V5) => {
-                let connack = v5_0::Connack::builder()
-                    .session_present(accept.session_present)
-                    .reason_code(codes::ConnectReasonCode::Success)
-                    .props(accept_properties(accept))
-                    .build();
-                self.send(connack.map(Packet::from), out);
-            }
-            None => {}
+    /// Lets the client in. Says whether it has been told: not if it takes no packet as large as
+    /// that, which it is told instead.
+    pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) -> bool {
+        let connack = match self.version {
+            Some(Version::V311) => v3_1_1::Connack::builder()
+                .session_present(accept.session_present)
+                .return_code(codes::ConnectReturnCode::Accepted)
+                .build()
+                .map(Packet::from),
+            Some(Version::V5) => v5_0::Connack::builder()
+                .session_present(accept.session_present)
+                .reason_code(codes::ConnectReasonCode::Success)
+                .props(accept_properties(accept))
+                .build()
+                .map(Packet::from),
+            None => return false,
+        };
+        let before = out.len();
+        self.send(connack, out);
+        if out.len() > before {
+            return true;
         }
+        let refusal = ConnectRefusal::PacketTooLarge;
+        self.refuse(refusal, refusal.text(), out);
+        // Nothing may follow.
+        self.version = None;
+        false
     }
 
     /// Refuses CONNECT.
@@ -274,14 +281,11 @@ impl Codec {
                 self.send(connack.build().map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let mut properties = Properties::new();
-                self.explain(text, &mut properties);
-                let connack = v5_0::Connack::builder()
-                    .session_present(false)
-                    .reason_code(code)
-                    .props(properties)
-                    .build();
-                self.send(connack.map(Packet::from), out);
+                let connack = |properties| {
+                    let builder = v5_0::Connack::builder().session_present(false);
+                    builder.reason_code(code).props(properties).build().map(Packet::from)
+                };
+                self.send_explained(connack, text, out);
             }
             None => {}
         }
@@ -358,15 +362,13 @@ impl Codec {
                 self.send(suback.build().map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let mut properties = Properties::new();
-                self.explain(text, &mut properties);
                 let codes = vec![codes::SubackReasonCode::ImplementationSpecificError; filters];
-                let suback = v5_0::Suback::builder()
-                    .packet_id(packet_id)
-                    .reason_codes(codes)
-                    .props(properties)
-                    .build();
-                self.send(suback.map(Packet::from), out);
+                let suback = |properties| {
+                    let builder = v5_0::Suback::builder().packet_id(packet_id);
+                    let builder = builder.reason_codes(codes.clone()).props(properties);
+                    builder.build().map(Packet::from)
+                };
+                self.send_explained(suback, text, out);
             }
             None => {}
         }
@@ -397,13 +399,21 @@ impl Codec {
             let builder = v5_0::Disconnect::builder().reason_code(reason.code());
             builder.props(properties).build().map(Packet::from)
         };
+        self.send_explained(disconnect, reason.text(), out);
+    }
+
+    /// Sends a packet with a reason string, or without one where it would not fit.
+    fn send_explained(
+        &mut self,
+        packet: impl Fn(Properties) -> Result<Packet, codes::MqttError>,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) {
         let mut properties = Properties::new();
-        self.explain(reason.text(), &mut properties);
-        let mut packet = disconnect(properties);
-        if packet.as_ref().is_ok_and(|packet| !self.fits(packet)) {
-            packet = disconnect(Properties::new());
-        }
-        self.send(packet, out);
+        self.explain(text, &mut properties);
+        let explained = packet(properties);
+        let fits = explained.as_ref().is_ok_and(|packet| self.fits(packet));
+        self.send(if fits { explained } else { packet(Properties::new()) }, out);
     }
 
     /// Adds a reason string, if the client wants to know.

@@ -80,6 +80,8 @@ pub enum ConnectRefusal {
     TopicNameInvalid,
     /// No such version is spoken.
     UnsupportedVersion,
+    /// The client takes no packet as large as CONNACK.
+    PacketTooLarge,
     /// CONNECT cannot be read.
     Malformed,
     /// CONNECT says what it may not.
@@ -111,6 +113,7 @@ impl ConnectRefusal {
             Self::PayloadFormatInvalid => "the will is no event",
             Self::TopicNameInvalid => "the topic of the will is not valid",
             Self::UnsupportedVersion => "expected MQTT 3.1.1 or 5.0",
+            Self::PacketTooLarge => "the maximum packet size is too small",
             Self::Malformed => "malformed packet",
             Self::ProtocolError => "protocol error",
         }
@@ -167,6 +170,7 @@ impl ConnectRefusal {
             Self::UnsupportedVersion => {
                 (V5::UnsupportedProtocolVersion, V311::UnacceptableProtocolVersion)
             }
+            Self::PacketTooLarge => (V5::PacketTooLarge, V311::NotAuthorized),
             Self::Malformed => (V5::MalformedPacket, V311::NotAuthorized),
             Self::ProtocolError => (V5::ProtocolError, V311::NotAuthorized),
         }

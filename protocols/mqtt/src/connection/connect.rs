@@ -44,7 +44,10 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
     };
     match let_in(server, *connect, remote).await {
         Ok((client, accept)) => {
-            codec.accept(&accept, output.buffer());
+            if !codec.accept(&accept, output.buffer()) {
+                let end = Some(Reason::PacketTooLarge);
+                return Some(Admitted { client, packets: Vec::new(), end });
+            }
             let Read { packets, end } = codec.read(&[], output.buffer());
             Some(Admitted { client, packets, end })
         }

@@ -289,10 +289,10 @@ impl<'a> Exchange<'a> {
             let silent = self.silent_at().is_some_and(|at| at <= now);
             if self.is_stalled(now) {
                 // What was handed over is stored or not, and the client will ask again.
-                let reason = Reason::QuotaExceeded;
-                self.end(Ended::ByServer(reason));
-                self.say_goodbye(Ended::ByServer(reason));
-                return Poll::Ready(Ended::ByServer(reason));
+                let stalled = Ended::ByServer(Reason::QuotaExceeded);
+                let ended = *self.ended.get_or_insert(stalled);
+                self.say_goodbye(ended);
+                return Poll::Ready(ended);
             }
             if silent && self.ended.is_none() {
                 self.end(Ended::ByServer(Reason::KeepAliveTimeout));

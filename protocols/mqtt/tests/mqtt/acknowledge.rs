@@ -189,6 +189,15 @@ async fn a_client_that_takes_small_packets_is_told_less() {
     let end = client.answer().await;
     assert_eq!((end.first, end.code()), (0xe0, 0x81));
 
+    // One that does not even take a CONNACK is refused, with or without a word.
+    for (bytes_max, told) in [(20, true), (5, true), (4, false)] {
+        let mut client = Client::open(gateway.address).await;
+        client.write(&Connect::v5("c").property(&[0x27, 0, 0, 0, bytes_max]).bytes()).await;
+        let connack = client.read().await;
+        assert_eq!(connack.as_ref().map(crate::packet::Answer::code), told.then_some(0x95));
+        assert_eq!(client.read().await, None);
+    }
+
     // Request Problem Information 0 (MQTT 5.0 section 3.1.2.11.7).
     let connect = Connect::v5("b").property(&[0x17, 0]);
     let mut client = Client::connect(gateway.address, &connect).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
 mod acknowledge;
+mod arbitrary;
 mod client;
 mod events;
 mod exactly_once;

@@ -2,6 +2,7 @@
 //! how connections end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use eg_auth::Authenticator;
@@ -9,7 +10,7 @@ use eg_mqtt::MqttConfig;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::packet::{Connect, PINGREQ, Publish, string_property, text};
+use crate::packet::{Connect, Publish, string_property, text};
 use crate::{PATIENCE, until};
 
 const PAUSE: Duration = Duration::from_millis(60);
@@ -109,6 +110,38 @@ async fn sessions_last_as_long_as_was_asked_and_no_longer_than_allowed() {
 }
 
 #[tokio::test]
+async fn a_session_ends_when_its_time_has_come_though_nobody_comes_back() {
+    let gateway = Gateway::start().await;
+    let delay_long: &[u8] = &[0x18, 0, 1, 0, 0];
+    let connect = Connect::v5("a").expiry(5).will("lost", "gone", &[delay_long]);
+    let mut client = Client::connect(gateway.address, &connect).await;
+    client.exchange(&Publish::v5(2, 1, "t").bytes()).await;
+    drop(client);
+    let counters = gateway.server.counters();
+    until("the loss", || counters.connections.load(Ordering::Relaxed) == 0).await;
+    let server = gateway.server.clone();
+    gateway.tasks.spawn(async move { server.expire_sessions().await });
+    let look = async || {
+        tokio::task::yield_now().await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        tokio::time::resume();
+    };
+    let before = gateway.store.times_forgotten("a");
+    gateway.clock.advance(Duration::from_secs(4));
+    look().await;
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!((gateway.store.times_forgotten("a"), gateway.store.count()), (before, 1));
+    gateway.clock.advance(Duration::from_secs(2));
+    look().await;
+    until("the end", || gateway.store.times_forgotten("a") == before + 1).await;
+    until("the will", || gateway.store.payloads() == ["payload", "gone"]).await;
+    let resume = Connect::v5("a").expiry(5).resume();
+    let (_, connack) = Client::try_connect(gateway.address, &resume).await;
+    assert!(!connack.session_present());
+}
+
+#[tokio::test]
 async fn a_client_without_an_identifier_is_given_one() {
     let gateway = Gateway::start().await;
     let (_first, one) = Client::try_connect(gateway.address, &Connect::v5("")).await;
@@ -197,22 +230,22 @@ async fn a_password_needs_no_user_name_in_version_5() {
 #[tokio::test]
 async fn a_silent_client_is_let_go_after_one_and_a_half_times_its_keep_alive() {
     let gateway = Gateway::start().await;
-    for connect in [Connect::v5("a"), Connect::v311("b")] {
-        let expected = Some((0xe0, 0x8d)).filter(|_| connect.level == 5);
-        let mut client = Client::connect(gateway.address, &connect.keep_alive(1)).await;
+    let live = async |connect: Connect| {
+        let mut client = Client::connect(gateway.address, &connect.keep_alive(2)).await;
         // Anything that it sends counts as a sign of life.
         for _ in 0..2 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            client.write(&PINGREQ).await;
-            assert_eq!(client.answer().await.first, 0xd0);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert!(client.is_alive().await);
         }
         let silent_since = Instant::now();
         let end = client.read().await;
-        let waited = silent_since.elapsed();
-        let as_said = Duration::from_millis(1400)..Duration::from_secs(3);
+        (end.map(|end| (end.first, end.code())), silent_since.elapsed())
+    };
+    let (newer, older) = tokio::join!(live(Connect::v5("a")), live(Connect::v311("b")));
+    assert_eq!((newer.0, older.0), (Some((0xe0, 0x8d)), None));
+    for waited in [newer.1, older.1] {
+        let as_said = Duration::from_millis(2900)..Duration::from_secs(6);
         assert!(as_said.contains(&waited), "{waited:?}");
-        let codes = end.map(|end| (end.first, end.code()));
-        assert_eq!(codes, expected);
     }
 }
 
@@ -249,10 +282,10 @@ async fn there_are_only_so_many_connections_and_the_next_is_told() {
             assert_eq!(client.read().await, None);
         }
         let counters = gateway.server.counters();
-        let refused = counters.connections_refused.load(std::sync::atomic::Ordering::Relaxed);
+        let refused = counters.connections_refused.load(Ordering::Relaxed);
         assert_eq!(refused, 2);
         drop(first);
-        let open = || counters.connections.load(std::sync::atomic::Ordering::Relaxed);
+        let open = || counters.connections.load(Ordering::Relaxed);
         until("the place", || open() == 0).await;
         assert!(Client::connect(gateway.address, &Connect::v5("b")).await.is_alive().await);
     }

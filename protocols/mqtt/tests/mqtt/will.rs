@@ -55,6 +55,19 @@ async fn a_will_is_published_unless_the_client_says_goodbye() {
 }
 
 #[tokio::test]
+async fn a_goodbye_counts_though_the_store_is_slow() {
+    let gateway = Gateway::start_with(|config| config.stall_seconds_max = 1).await;
+    gateway.store.hold();
+    let mut client = Client::connect(gateway.address, &with_will(Connect::v5("a"))).await;
+    client.write(&[Publish::v5(1, 1, "t").bytes(), vec![0xe0, 0]].concat()).await;
+    assert_eq!(client.read().await, None);
+    gateway.stop.cancel();
+    gateway.tasks.close();
+    gateway.tasks.wait().await;
+    assert_eq!(gateway.store.payloads(), ["payload"]);
+}
+
+#[tokio::test]
 async fn a_will_is_published_when_the_client_is_silent_for_too_long() {
     let gateway = Gateway::start().await;
     let connect = with_will(Connect::v5("a")).keep_alive(1);
