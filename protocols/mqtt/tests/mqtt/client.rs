@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::PATIENCE;
 use crate::packet::{Answer, Connect, PINGREQ};
@@ -20,6 +20,13 @@ impl Client {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, received: Vec::new() }
+    }
+
+    /// With so little room for what the other side sends.
+    pub(crate) async fn open_with_receive_buffer(address: SocketAddr, bytes: u32) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), received: Vec::new() }
     }
 
     /// Connects, and is let in.
@@ -45,6 +52,12 @@ impl Client {
     pub(crate) async fn try_write(&mut self, bytes: &[u8], time: Duration) -> bool {
         let written = tokio::time::timeout(time, self.stream.write_all(bytes)).await;
         written.is_ok_and(|written| written.is_ok())
+    }
+
+    /// Writes what the other side takes within `time`; says how many bytes that was.
+    pub(crate) async fn write_some(&mut self, bytes: &[u8], time: Duration) -> usize {
+        let written = tokio::time::timeout(time, self.stream.write(bytes)).await;
+        written.map_or(0, Result::unwrap_or_default)
     }
 
     /// Says that no more will be written.
