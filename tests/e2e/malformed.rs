@@ -96,8 +96,8 @@ const PACKETS: [Packet; 14] = [
     ("text that is not text", &[0x32, 9, 0, 1, b't', 0, 1, 2, 1, 1, 0xff], (0x40, 0x99)),
     (
         "a CloudEvent without attributes",
-        b"\x32\x28\x00\x01t\x00\x01\x22\x03\x00\x1capplication/cloudevents+json",
-        (0xe0, 0x81),
+        b"\x32\x25\x00\x01t\x00\x01\x1f\x03\x00\x1capplication/cloudevents+json",
+        (0x40, 0x99),
     ),
     (
         "a CloudEvent that is no JSON",

@@ -1,12 +1,13 @@
 //! Bytes to packets and back, for both versions of MQTT. The only file that names the protocol
 //! library; everything else sees the types of this one.
 
-mod head;
+mod frame;
+mod packet;
+mod properties;
 mod publish;
 mod reason;
+mod rules;
 mod translate;
-
-use std::borrow::Cow;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
@@ -14,139 +15,18 @@ use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Properti
 use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
 
-use self::head::Head;
+use self::frame::Frames;
+pub use self::packet::{
+    Accept, Acknowledgement, Connect, Disconnect, Incoming, Kind, Qos, Version, Will,
+};
 use self::publish::Message;
 pub use self::publish::Publish;
 pub use self::reason::{ConnectRefusal, Reason};
+use self::rules::BadConnect;
 use self::translate::{
-    accept_properties, connect_v5, connect_v311, disconnect_v5, publish, qos, reason_string,
-    user_property,
+    accept_properties, connect_v5, connect_v311, disconnect_v5, packet_bytes_max, publish, qos,
+    reason_string, user_property,
 };
-
-/// The version that a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.0.
-    V5,
-}
-
-/// How surely a message arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
-    /// At most once.
-    AtMostOnce,
-    /// At least once.
-    AtLeastOnce,
-    /// Exactly once.
-    ExactlyOnce,
-}
-
-/// A packet from a client.
-#[derive(Debug)]
-pub enum Incoming {
-    /// CONNECT.
-    Connect(Box<Connect>),
-    /// PUBLISH.
-    Publish(Publish),
-    /// PUBREL for a packet identifier.
-    Release(u16),
-    /// SUBSCRIBE: the packet identifier and how many filters.
-    Subscribe(u16, usize),
-    /// UNSUBSCRIBE: the packet identifier and how many filters.
-    Unsubscribe(u16, usize),
-    /// PINGREQ; answered already.
-    Ping,
-    /// AUTH.
-    Auth,
-    /// DISCONNECT.
-    Disconnect(Disconnect),
-    /// An acknowledgement of something that this server never sent.
-    Unexpected,
-}
-
-/// CONNECT, MQTT 5.0 section 3.1; fields that 3.1.1 lacks have their defaults.
-#[derive(Clone, Debug)]
-pub struct Connect {
-    /// The version that the client speaks.
-    pub version: Version,
-    /// The client identifier; empty when the server is to assign one.
-    pub client_id: String,
-    /// Clean start, or clean session.
-    pub clean_start: bool,
-    /// The longest silence of the client, in seconds; 0: any.
-    pub keep_alive_s: u16,
-    /// How long the session outlives the connection, in seconds; `u32::MAX`: for ever.
-    pub session_expiry_s: u32,
-    /// The user name.
-    pub user_name: Option<String>,
-    /// The password.
-    pub password: Option<Vec<u8>>,
-    /// The method of enhanced authentication.
-    pub authentication_method: Option<String>,
-    /// Whether reason strings and user properties may be sent.
-    pub problem_information: bool,
-    /// What is to be published when the client is lost.
-    pub will: Option<Will>,
-}
-
-/// What is to be published when a client is lost.
-#[derive(Clone, Debug)]
-pub struct Will {
-    /// The message.
-    pub message: Publish,
-    /// How long after the loss, in seconds.
-    pub delay_s: u32,
-}
-
-/// DISCONNECT from a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Disconnect {
-    /// The will is to be published all the same (reason code 0x04, or an error).
-    pub with_will: bool,
-    /// A new session expiry, in seconds.
-    pub session_expiry_s: Option<u32>,
-}
-
-/// What CONNACK tells a client that is let in.
-#[derive(Clone, Debug)]
-pub struct Accept {
-    /// The server knows the session.
-    pub session_present: bool,
-    /// The identifier that the server chose.
-    pub assigned_client_id: Option<String>,
-    /// The session expiry that holds, if it is not what was asked for, in seconds.
-    pub session_expiry_s: Option<u32>,
-    /// The keep alive that holds, if it is not what was asked for, in seconds.
-    pub keep_alive_s: Option<u16>,
-    /// How many QoS 1 and 2 publications may be under way.
-    pub receive_maximum: u16,
-    /// How many topic aliases there may be.
-    pub topic_alias_maximum: u16,
-}
-
-/// The answer to a PUBLISH of QoS 1 or 2, or to a PUBREL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledgement {
-    /// The reason code (MQTT 5.0 section 3.4.2.1).
-    pub code: u8,
-    /// What is wrong, in words.
-    pub reason: Option<Cow<'static, str>>,
-    /// User properties.
-    pub properties: Vec<(&'static str, String)>,
-}
-
-/// Which acknowledgement is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// PUBACK, for QoS 1.
-    Puback,
-    /// PUBREC, for QoS 2.
-    Pubrec,
-    /// PUBCOMP, for PUBREL.
-    Pubcomp,
-}
 
 /// What reading bytes came to.
 #[derive(Debug, Default)]
@@ -163,7 +43,13 @@ pub struct Codec {
     connection: Connection<role::Server>,
     version: Option<Version>,
     problem_information: bool,
-    head: Head,
+    /// The largest packet that the client takes, in bytes.
+    client_packet_bytes_max: usize,
+    frames: Frames,
+    /// What came behind CONNECT before that was answered.
+    early: Vec<u8>,
+    /// The library takes the connection for closed: what is still to be said goes past it.
+    is_over: bool,
 }
 
 impl std::fmt::Debug for Codec {
@@ -181,8 +67,15 @@ impl Codec {
         let mut connection = Connection::with_options(LibraryVersion::Undetermined, options);
         connection.set_auto_pub_response(false);
         connection.set_auto_ping_response(true);
-        let head = Head::new(connect_bytes_max);
-        Self { connection, version: None, problem_information: true, head }
+        Self {
+            connection,
+            version: None,
+            problem_information: true,
+            client_packet_bytes_max: usize::MAX,
+            frames: Frames::new(packet_bytes_max, connect_bytes_max),
+            early: Vec::new(),
+            is_over: false,
+        }
     }
 
     /// The version that the client speaks, once it has said so.
@@ -191,20 +84,80 @@ impl Codec {
         self.version
     }
 
-    /// Reads bytes as they came; answers that need no decision go to `out`.
+    /// Reads bytes as they came; answers that need no decision go to `out`. What follows CONNECT
+    /// is read by the first call after [`Codec::accept`].
     pub fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Read {
-        let mut read = Read::default();
-        if let Err(reason) = self.head.check(bytes) {
-            read.end = Some(reason);
-            return read;
+        if self.early.is_empty() {
+            return self.read_packets(bytes, out);
         }
-        let mut cursor = Cursor::new(bytes);
-        while read.end.is_none() && cursor.position() < bytes.len() as u64 {
-            for event in self.connection.recv(&mut cursor) {
-                self.take(event, &mut read, out);
+        let mut early = std::mem::take(&mut self.early);
+        early.extend_from_slice(bytes);
+        self.read_packets(&early, out)
+    }
+
+    fn read_packets(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Read {
+        let mut read = Read::default();
+        while read.end.is_none() {
+            let packet = match self.frames.next(&mut bytes) {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                Err(reason) => {
+                    self.is_over = true;
+                    read.end = Some(reason);
+                    break;
+                }
+            };
+            let Some(version) = self.version else {
+                self.read_connect(&packet, &mut read, out);
+                self.early.extend_from_slice(bytes);
+                break;
+            };
+            match rules::check(&packet, version) {
+                Ok(()) => self.feed(&packet, &mut read, out),
+                Err(reason) => {
+                    self.is_over = true;
+                    read.end = Some(reason);
+                }
             }
         }
         read
+    }
+
+    /// Reads the first packet. One that breaks a rule is answered here.
+    fn read_connect(&mut self, packet: &[u8], read: &mut Read, out: &mut Vec<u8>) {
+        match rules::connect(rules::body(packet)) {
+            Ok(good) => match good.lone_password_at {
+                None => self.feed(packet, read, out),
+                Some(at) => self.feed(&rules::with_user_name(packet, at), read, out),
+            },
+            Err(bad) => {
+                self.is_over = true;
+                let (version, refusal) = match bad {
+                    BadConnect::Unknown => (None, ConnectRefusal::UnsupportedVersion),
+                    BadConnect::Older => (Some(Version::V311), ConnectRefusal::UnsupportedVersion),
+                    BadConnect::Newer => (Some(Version::V5), ConnectRefusal::UnsupportedVersion),
+                    // 3.1.1 has no return code for what is malformed.
+                    BadConnect::Wrong(Version::V311, reason) => (None, reason.into()),
+                    BadConnect::Wrong(Version::V5, reason) => (Some(Version::V5), reason.into()),
+                };
+                self.version = version;
+                self.refuse(refusal, refusal.text(), out);
+                read.end = Some(Reason::MalformedPacket);
+            }
+        }
+    }
+
+    /// Hands a whole packet to the library.
+    fn feed(&mut self, packet: &[u8], read: &mut Read, out: &mut Vec<u8>) {
+        let mut cursor = Cursor::new(packet);
+        for event in self.connection.recv(&mut cursor) {
+            self.take(event, read, out);
+        }
+        let nameless = packet[0] >> 4 == 3 && rules::body(packet).starts_with(&[0, 0]);
+        // An alias that nobody has set leaves the topic without a name (MQTT 5.0 section 3.3.4).
+        if nameless && read.end == Some(Reason::TopicAliasInvalid) {
+            read.end = Some(Reason::ProtocolError);
+        }
     }
 
     fn take(&mut self, event: Event, read: &mut Read, out: &mut Vec<u8>) {
@@ -212,23 +165,24 @@ impl Codec {
             Event::NotifyPacketReceived(packet) => match self.incoming(packet) {
                 Ok(packet) => read.packets.push(packet),
                 Err(reason) => {
-                    self.disconnect(reason, out);
+                    self.is_over = true;
                     read.end.get_or_insert(reason);
                 }
             },
-            Event::RequestSendPacket { packet, .. } => {
-                out.extend_from_slice(&packet.to_continuous_buffer());
-            }
             Event::NotifyError(error) => {
+                self.is_over = true;
                 // The low byte of an error of the protocol is its reason code.
                 read.end.get_or_insert_with(|| Reason::of_error(error as u16));
             }
-            Event::RequestClose => {
-                read.end.get_or_insert(Reason::ProtocolError);
-            }
-            Event::NotifyPacketIdReleased(_)
+            Event::RequestClose => self.is_over = true,
+            // What ends the connection is said behind the answers that are due before it.
+            Event::RequestSendPacket { packet: Packet::V5_0Disconnect(_), .. }
+            | Event::NotifyPacketIdReleased(_)
             | Event::RequestTimerReset { .. }
             | Event::RequestTimerCancel(_) => {}
+            Event::RequestSendPacket { packet, .. } => {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
         }
     }
 
@@ -240,6 +194,7 @@ impl Codec {
             }
             Packet::V5_0Connect(connect) => {
                 self.version = Some(Version::V5);
+                self.client_packet_bytes_max = packet_bytes_max(&connect);
                 let connect = connect_v5(&connect);
                 self.problem_information = connect.problem_information;
                 Incoming::Connect(Box::new(connect))
@@ -287,26 +242,33 @@ impl Codec {
         self.connection.restore_qos2_publish_handled(std::iter::empty().collect());
     }
 
-    /// Lets the client in.
-    pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) {
-        match self.version {
-            Some(Version::V311) => {
-                let connack = v3_1_1::Connack::builder()
-                    .session_present(accept.session_present)
-                    .return_code(codes::ConnectReturnCode::Accepted)
-                    .build();
-                self.send(connack.map(Packet::from), out);
-            }
-            Some(Version::V5) => {
-                let connack = v5_0::Connack::builder()
-                    .session_present(accept.session_present)
-                    .reason_code(codes::ConnectReasonCode::Success)
-                    .props(accept_properties(accept))
-                    .build();
-                self.send(connack.map(Packet::from), out);
-            }
-            None => {}
+    /// Lets the client in. Says whether it has been told: not if it takes no packet as large as
+    /// that, which it is told instead.
+    pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) -> bool {
+        let connack = match self.version {
+            Some(Version::V311) => v3_1_1::Connack::builder()
+                .session_present(accept.session_present)
+                .return_code(codes::ConnectReturnCode::Accepted)
+                .build()
+                .map(Packet::from),
+            Some(Version::V5) => v5_0::Connack::builder()
+                .session_present(accept.session_present)
+                .reason_code(codes::ConnectReasonCode::Success)
+                .props(accept_properties(accept))
+                .build()
+                .map(Packet::from),
+            None => return false,
+        };
+        let before = out.len();
+        self.send(connack, out);
+        if out.len() > before {
+            return true;
         }
+        let refusal = ConnectRefusal::PacketTooLarge;
+        self.refuse(refusal, refusal.text(), out);
+        // Nothing may follow.
+        self.version = None;
+        false
     }
 
     /// Refuses CONNECT.
@@ -319,14 +281,11 @@ impl Codec {
                 self.send(connack.build().map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let mut properties = Properties::new();
-                self.explain(text, &mut properties);
-                let connack = v5_0::Connack::builder()
-                    .session_present(false)
-                    .reason_code(code)
-                    .props(properties)
-                    .build();
-                self.send(connack.map(Packet::from), out);
+                let connack = |properties| {
+                    let builder = v5_0::Connack::builder().session_present(false);
+                    builder.reason_code(code).props(properties).build().map(Packet::from)
+                };
+                self.send_explained(connack, text, out);
             }
             None => {}
         }
@@ -362,6 +321,8 @@ impl Codec {
         self.send(packet, out);
     }
 
+    /// An acknowledgement that is larger than the client takes goes without its properties (MQTT
+    /// 5.0 section 3.4.2.2.2).
     fn acknowledge_v5(
         &mut self,
         kind: Kind,
@@ -378,31 +339,11 @@ impl Codec {
                 properties.extend(user_property(name, value));
             }
         }
-        let code = acknowledgement.code;
-        let packet = match kind {
-            Kind::Puback => {
-                let builder = v5_0::Puback::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubackReasonCode::try_from(code);
-                builder
-                    .reason_code(code.unwrap_or(codes::PubackReasonCode::UnspecifiedError))
-                    .build()
-                    .map(Packet::from)
-            }
-            Kind::Pubrec => {
-                let builder = v5_0::Pubrec::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubrecReasonCode::try_from(code);
-                builder
-                    .reason_code(code.unwrap_or(codes::PubrecReasonCode::UnspecifiedError))
-                    .build()
-                    .map(Packet::from)
-            }
-            Kind::Pubcomp => {
-                let builder = v5_0::Pubcomp::builder().packet_id(packet_id).props(properties);
-                let code = codes::PubcompReasonCode::try_from(code);
-                let other = codes::PubcompReasonCode::PacketIdentifierNotFound;
-                builder.reason_code(code.unwrap_or(other)).build().map(Packet::from)
-            }
-        };
+        let mut packet = acknowledgement_v5(kind, packet_id, acknowledgement.code, properties);
+        if packet.as_ref().is_ok_and(|packet| !self.fits(packet)) {
+            let none = Properties::new();
+            packet = acknowledgement_v5(kind, packet_id, acknowledgement.code, none);
+        }
         self.send(packet, out);
     }
 
@@ -421,15 +362,13 @@ impl Codec {
                 self.send(suback.build().map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let mut properties = Properties::new();
-                self.explain(text, &mut properties);
                 let codes = vec![codes::SubackReasonCode::ImplementationSpecificError; filters];
-                let suback = v5_0::Suback::builder()
-                    .packet_id(packet_id)
-                    .reason_codes(codes)
-                    .props(properties)
-                    .build();
-                self.send(suback.map(Packet::from), out);
+                let suback = |properties| {
+                    let builder = v5_0::Suback::builder().packet_id(packet_id);
+                    let builder = builder.reason_codes(codes.clone()).props(properties);
+                    builder.build().map(Packet::from)
+                };
+                self.send_explained(suback, text, out);
             }
             None => {}
         }
@@ -456,11 +395,25 @@ impl Codec {
         if self.version != Some(Version::V5) {
             return;
         }
+        let disconnect = |properties| {
+            let builder = v5_0::Disconnect::builder().reason_code(reason.code());
+            builder.props(properties).build().map(Packet::from)
+        };
+        self.send_explained(disconnect, reason.text(), out);
+    }
+
+    /// Sends a packet with a reason string, or without one where it would not fit.
+    fn send_explained(
+        &mut self,
+        packet: impl Fn(Properties) -> Result<Packet, codes::MqttError>,
+        text: &str,
+        out: &mut Vec<u8>,
+    ) {
         let mut properties = Properties::new();
-        self.explain(reason.text(), &mut properties);
-        let packet =
-            v5_0::Disconnect::builder().reason_code(reason.code()).props(properties).build();
-        self.send(packet.map(Packet::from), out);
+        self.explain(text, &mut properties);
+        let explained = packet(properties);
+        let fits = explained.as_ref().is_ok_and(|packet| self.fits(packet));
+        self.send(if fits { explained } else { packet(Properties::new()) }, out);
     }
 
     /// Adds a reason string, if the client wants to know.
@@ -470,18 +423,53 @@ impl Codec {
         }
     }
 
-    /// Sends a packet, or leaves it out when it breaks a rule of the connection: one larger than
-    /// the client takes goes without its properties (MQTT 5.0 section 3.4.2.2.2).
-    fn send(
-        &mut self,
-        packet: Result<Packet, mqtt_protocol_core::mqtt::result_code::MqttError>,
-        out: &mut Vec<u8>,
-    ) {
+    fn fits(&self, packet: &Packet) -> bool {
+        packet.size() <= self.client_packet_bytes_max
+    }
+
+    /// Sends a packet, or leaves it out when it is larger than the client takes (MQTT 5.0 section
+    /// 3.1.2.11.4).
+    fn send(&mut self, packet: Result<Packet, codes::MqttError>, out: &mut Vec<u8>) {
         let Ok(packet) = packet else { return };
+        if self.is_over {
+            if self.fits(&packet) {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
+            return;
+        }
         for event in self.connection.send(packet) {
             if let Event::RequestSendPacket { packet, .. } = event {
                 out.extend_from_slice(&packet.to_continuous_buffer());
             }
+        }
+    }
+}
+
+/// PUBACK, PUBREC or PUBCOMP of version 5.
+fn acknowledgement_v5(
+    kind: Kind,
+    packet_id: u16,
+    code: u8,
+    properties: Properties,
+) -> Result<Packet, codes::MqttError> {
+    match kind {
+        Kind::Puback => {
+            let code = codes::PubackReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubackReasonCode::UnspecifiedError);
+            let builder = v5_0::Puback::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
+        }
+        Kind::Pubrec => {
+            let code = codes::PubrecReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubrecReasonCode::UnspecifiedError);
+            let builder = v5_0::Pubrec::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
+        }
+        Kind::Pubcomp => {
+            let code = codes::PubcompReasonCode::try_from(code);
+            let code = code.unwrap_or(codes::PubcompReasonCode::PacketIdentifierNotFound);
+            let builder = v5_0::Pubcomp::builder().packet_id(packet_id).props(properties);
+            builder.reason_code(code).build().map(Packet::from)
         }
     }
 }

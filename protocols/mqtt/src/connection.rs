@@ -18,7 +18,7 @@ use self::exchange::{Ended, Exchange};
 use self::output::Output;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::server::Server;
-use crate::sessions::{Forgotten, Seat};
+use crate::sessions::Seat;
 
 /// How long the last bytes of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -31,12 +31,12 @@ pub(crate) struct Client {
     pub(crate) principal: Arc<Principal>,
     pub(crate) remote: SocketAddr,
     pub(crate) keep_alive: Option<Duration>,
-    /// The client asked to go on with a session.
-    pub(crate) resumes: bool,
     /// How long the session outlives the connection; none: for ever.
     pub(crate) session_expiry: Option<Duration>,
     /// What it has asked for instead when it left, in seconds.
     pub(crate) new_expiry_s: Option<u32>,
+    /// It asked to go on with a session.
+    pub(crate) resumes: bool,
     pub(crate) seat: Seat,
     pub(crate) will: Option<Will>,
 }
@@ -57,38 +57,27 @@ where
     exchange.handle(packets, end);
     let ended = exchange.run(&mut io).await;
     let mut output = exchange.into_output();
-    // Who takes the session over waits for this.
-    let over = server.0.sessions.leave(
-        &client.id,
-        &client.seat,
-        client.session_expiry,
-        server.0.ports.clock.now(),
-    );
-    farewell(&mut io, &mut output).await;
-    conclude(&server, client, &ended, over).await;
+    tokio::join!(farewell(&mut io, &mut output), conclude(&server, client, ended));
 }
 
-/// What the end of a connection brings about: the will, and the end of the session.
-async fn conclude(
-    server: &Server,
-    mut client: Client,
-    ended: &Ended,
-    forgotten: Option<Forgotten>,
-) {
-    let session_over = forgotten.is_some();
-    let will = client.will.take().filter(|_| ended.sends_will());
-    if let Some(will) = will {
-        will::publish_or_wait(server, &client, &will, session_over);
-    }
-    let told = match (forgotten, client.new_expiry_s) {
-        (Some(forgotten), _) => forgotten.await,
-        (None, Some(expiry_s)) if !client.seat.taken_over.is_cancelled() => {
-            server.0.ports.handshakes.keep_session(Arc::clone(&client.id), expiry_s).await
+/// What the end of a connection brings about: the end of the session, and the will.
+async fn conclude(server: &Server, mut client: Client, ended: Ended) {
+    let mut expiry = client.session_expiry;
+    // Who takes the session over waits until it has been left, and so until this is forgotten.
+    if !client.seat.taken_over.is_cancelled() {
+        if expiry == Some(Duration::ZERO) {
+            expiry = Some(server.forget(&client.id).await);
+        } else if let Some(expiry_s) = client.new_expiry_s {
+            server.keep(&client.id, expiry_s).await;
         }
-        (None, _) => Ok(()),
-    };
-    if let Err(refusal) = told {
-        tracing::warn!(%refusal, "what became of a session could not be stored yet");
+    }
+    let will = client.will.take().filter(|_| ended.sends_will());
+    let may_wait = client.session_expiry != Some(Duration::ZERO) && !server.0.stop.is_cancelled();
+    let will_waits = may_wait && will.as_ref().is_some_and(|will| will.delay_s > 0);
+    let now = server.0.ports.clock.now();
+    let left = server.0.sessions.leave(&client.id, &client.seat, (expiry, will_waits), now);
+    if let Some(will) = will {
+        will::publish_or_wait(server, &client, &will, left);
     }
 }
 
@@ -102,7 +91,7 @@ where
     let mut output = Output::default();
     let until =
         tokio::time::Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
-    let first = connect::first_packets(&mut io, (&mut codec, &mut output), until).await;
+    let first = connect::first_packet(&mut io, (&mut codec, &mut output), until).await;
     if first.is_some() {
         let text = "there are as many connections as there may be";
         codec.refuse(ConnectRefusal::ServerBusy, text, output.buffer());

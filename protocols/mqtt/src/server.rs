@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::MqttConfig;
 use crate::identifier::Identifiers;
 use crate::mapping::Mappings;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
 
 /// How often sessions are looked at for their end.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ impl Server {
     ) -> Result<Self, InvalidInput> {
         config.check()?;
         let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
-        let sessions = Sessions::new(size(config.sessions_max), Arc::clone(&ports.handshakes));
+        let sessions = Sessions::new(size(config.sessions_max));
         sessions.restore(ports.handshakes.sessions(), ports.clock.now());
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
@@ -114,11 +114,33 @@ impl Server {
                 () = tokio::time::sleep(EXPIRY_INTERVAL) => {}
                 () = self.0.stop.cancelled() => return,
             }
-            for forgotten in self.0.sessions.expire(self.0.ports.clock.now()) {
-                if let Err(refusal) = forgotten.await {
-                    tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+            let now = self.0.ports.clock.now();
+            for client_id in self.0.sessions.expired(now) {
+                if let Some(seat) = self.0.sessions.take_expired(&client_id, now) {
+                    let expiry = self.forget(&client_id).await;
+                    drop(self.0.sessions.leave(&client_id, &seat, (Some(expiry), false), now));
                 }
             }
+        }
+    }
+
+    /// Forgets what is left of a session that has ended. Says how long it is still to be
+    /// remembered.
+    pub(crate) async fn forget(&self, client_id: &Arc<str>) -> Duration {
+        match self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await {
+            Ok(()) => Duration::ZERO,
+            Err(refusal) => {
+                tracing::warn!(%refusal, "an ended session could not be forgotten yet");
+                UNTIL_THE_NEXT_LOOK
+            }
+        }
+    }
+
+    /// Keeps a session for as long as its client has asked when it left.
+    pub(crate) async fn keep(&self, client_id: &Arc<str>, expiry_s: u32) {
+        let kept = self.0.ports.handshakes.keep_session(Arc::clone(client_id), expiry_s).await;
+        if let Err(refusal) = kept {
+            tracing::warn!(%refusal, "how long a session is kept could not be stored");
         }
     }
 

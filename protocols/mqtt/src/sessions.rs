@@ -2,28 +2,31 @@
 //! remembered for as long as the client asked (MQTT 5.0 section 4.1).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_event::{Handshakes, Refusal, Timestamp};
-use futures_util::future::BoxFuture;
+use eg_event::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+/// How long a session that has ended is remembered if it could not be forgotten: until the next
+/// look, and no client finds it.
+pub(crate) const UNTIL_THE_NEXT_LOOK: Duration = Duration::from_micros(1);
+
 /// The sessions of one server.
+#[derive(Debug)]
 pub(crate) struct Sessions {
     by_client: Mutex<HashMap<Arc<str>, Session>>,
     count_max: usize,
-    handshakes: Arc<dyn Handshakes>,
 }
-
-/// A session has ended; completes when that is durable.
-pub(crate) type Forgotten = BoxFuture<'static, Result<(), Refusal>>;
 
 #[derive(Debug)]
 struct Session {
     /// The connection that has it.
     seat: Option<Seat>,
+    /// It ends with that connection.
+    ends_with_connection: bool,
     /// When it ends, once no connection has it; none: never.
     expires_at: Option<Timestamp>,
     /// A will that waits for its delay.
@@ -40,12 +43,14 @@ pub(crate) enum WillFate {
 }
 
 /// A connection's hold on its session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Seat {
     /// Cancelled when another connection takes the session over.
     pub(crate) taken_over: CancellationToken,
     /// Cancelled when this connection is done with the session.
     pub(crate) left: CancellationToken,
+    /// The session goes on with the connection that took it over.
+    goes_on: Arc<AtomicBool>,
 }
 
 /// A session that a connection has taken.
@@ -55,8 +60,21 @@ pub(crate) struct Taken {
     pub(crate) seat: Seat,
     /// There was one already, and it goes on.
     pub(crate) present: bool,
-    /// The connection that had it until now.
+    /// There was one already, and it has ended: what is left of it is to be forgotten.
+    pub(crate) ended: bool,
+    /// The connection that had it until now, and has been told.
     pub(crate) previous: Option<Seat>,
+}
+
+/// How a connection leaves its session behind.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// Ended.
+    Over,
+    /// Remembered; the will that waits with it is told here what becomes of it.
+    Remembered(Option<oneshot::Receiver<WillFate>>),
+    /// Another connection's; true: and it goes on there.
+    TakenOver(bool),
 }
 
 /// There are as many sessions as there may be.
@@ -66,25 +84,31 @@ pub(crate) struct TooMany;
 impl Sessions {
     /// Remembers at most `count_max` sessions.
     #[must_use]
-    pub(crate) fn new(count_max: usize, handshakes: Arc<dyn Handshakes>) -> Self {
-        Self { by_client: Mutex::default(), count_max, handshakes }
+    pub(crate) fn new(count_max: usize) -> Self {
+        Self { by_client: Mutex::default(), count_max }
     }
 
     /// Remembers sessions from before the start, each as if its connection had just gone: who it
     /// is, and how long the session outlives that, in seconds.
     pub(crate) fn restore(&self, kept: Vec<(Arc<str>, u32)>, now: Timestamp) {
         let restored = kept.into_iter().map(|(client_id, expiry_s)| {
-            let expires_at = Some(now.after(Duration::from_secs(expiry_s.into())));
-            (client_id, Session { seat: None, expires_at, waiting_will: None })
+            let session = Session {
+                seat: None,
+                ends_with_connection: false,
+                expires_at: Some(now.after(Duration::from_secs(expiry_s.into()))),
+                waiting_will: None,
+            };
+            (client_id, session)
         });
         self.lock().extend(restored);
     }
 
-    /// Gives the session of `client_id` to a new connection; with `clean`, an old one ends.
+    /// Gives the session of `client_id` to a new connection, which has it for as long as it lives
+    /// or longer; with `clean`, an old one ends.
     pub(crate) fn take(
         &self,
         client_id: &Arc<str>,
-        clean: bool,
+        (clean, ends_with_connection): (bool, bool),
         now: Timestamp,
     ) -> Result<Taken, TooMany> {
         let mut sessions = self.lock();
@@ -92,77 +116,66 @@ impl Sessions {
         if old.is_none() && sessions.len() >= self.count_max {
             return Err(TooMany);
         }
-        let expired =
-            old.as_ref().and_then(|old| old.expires_at).is_some_and(|expiry| expiry <= now);
-        let present = old.is_some() && !clean && !expired;
-        let seat = Seat { taken_over: CancellationToken::new(), left: CancellationToken::new() };
-        let previous = old.and_then(|old| {
-            if let Some(will) = old.waiting_will {
-                let fate = if present { WillFate::Cancelled } else { WillFate::Due };
-                drop(will.send(fate));
-            }
-            old.seat
-        });
-        let session = Session { seat: Some(seat.clone()), expires_at: None, waiting_will: None };
+        let present = !clean && old.as_ref().is_some_and(|old| old.goes_on(now));
+        let ended = old.is_some() && !present;
+        let seat = Seat::default();
+        let previous = old.and_then(|old| old.hand_over(present));
+        let session = Session {
+            seat: Some(seat.clone()),
+            ends_with_connection,
+            expires_at: None,
+            waiting_will: None,
+        };
         sessions.insert(Arc::clone(client_id), session);
-        Ok(Taken { seat, present, previous })
+        Ok(Taken { seat, present, ended, previous })
     }
 
-    /// Ends a connection's hold. The session outlives it by `expiry`; `None`: for ever. Says
-    /// whether the session ends with it, which it does not when another connection has it.
-    ///
-    /// What ends is handed over to be forgotten while nobody else can take it, so that it is
-    /// forgotten before anything of a later session of the same name is stored.
+    /// Ends a connection's hold. The session outlives it by `expiry`, and by nothing when that is
+    /// zero; `None`: for ever. With `will_waits`, a will waits with a session that does.
     pub(crate) fn leave(
         &self,
         client_id: &Arc<str>,
         seat: &Seat,
-        expiry: Option<Duration>,
+        (expiry, will_waits): (Option<Duration>, bool),
         now: Timestamp,
-    ) -> Option<Forgotten> {
+    ) -> Left {
         let mut sessions = self.lock();
         seat.left.cancel();
         if seat.taken_over.is_cancelled() {
-            return None;
+            return Left::TakenOver(seat.goes_on.load(Ordering::Acquire));
         }
         if expiry == Some(Duration::ZERO) {
             sessions.remove(client_id);
-            return Some(self.handshakes.forget_session(Arc::clone(client_id)));
+            return Left::Over;
         }
-        if let Some(session) = sessions.get_mut(client_id) {
-            session.seat = None;
-            session.expires_at = expiry.map(|expiry| now.after(expiry));
-        }
-        None
-    }
-
-    /// Lets a will wait with its session; the receiver is told what becomes of it.
-    pub(crate) fn let_will_wait(
-        &self,
-        client_id: &Arc<str>,
-    ) -> Option<oneshot::Receiver<WillFate>> {
-        let mut sessions = self.lock();
-        let session = sessions.get_mut(client_id)?;
-        let (fate, told) = oneshot::channel();
-        session.waiting_will = Some(fate);
-        Some(told)
-    }
-
-    /// Ends the sessions whose time has come by `now`.
-    pub(crate) fn expire(&self, now: Timestamp) -> Vec<Forgotten> {
-        let mut ended = Vec::new();
-        self.lock().retain(|client_id, session| {
-            let over =
-                session.seat.is_none() && session.expires_at.is_some_and(|expiry| expiry <= now);
-            if over {
-                ended.push(self.handshakes.forget_session(Arc::clone(client_id)));
-                if let Some(will) = session.waiting_will.take() {
-                    drop(will.send(WillFate::Due));
-                }
-            }
-            !over
+        let Some(session) = sessions.get_mut(client_id) else { return Left::Over };
+        session.seat = None;
+        session.expires_at = expiry.map(|expiry| now.after(expiry));
+        let told = will_waits.then(|| {
+            let (fate, told) = oneshot::channel();
+            session.waiting_will = Some(fate);
+            told
         });
-        ended
+        Left::Remembered(told)
+    }
+
+    /// Whose sessions have ended by `now`.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
+        let sessions = self.lock();
+        let ended = sessions.iter().filter(|(_, session)| session.has_expired(now));
+        ended.map(|(client_id, _)| Arc::clone(client_id)).collect()
+    }
+
+    /// Takes a session that has ended, so that no connection begins one of the same client before
+    /// what is left of it is forgotten; none when it has been taken already.
+    pub(crate) fn take_expired(&self, client_id: &Arc<str>, now: Timestamp) -> Option<Seat> {
+        let mut sessions = self.lock();
+        let session = sessions.get_mut(client_id).filter(|session| session.has_expired(now))?;
+        if let Some(will) = session.waiting_will.take() {
+            drop(will.send(WillFate::Due));
+        }
+        session.ends_with_connection = true;
+        Some(session.seat.insert(Seat::default()).clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Session>> {
@@ -170,44 +183,32 @@ impl Sessions {
     }
 }
 
+impl Session {
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.seat.is_none() && self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Whether a connection that begins now finds it.
+    fn goes_on(&self, now: Timestamp) -> bool {
+        let ends = self.seat.is_some() && self.ends_with_connection;
+        !ends && !self.has_expired(now)
+    }
+
+    /// Tells those who have to do with it that another connection has it, or that it has ended.
+    fn hand_over(self, goes_on: bool) -> Option<Seat> {
+        if let Some(will) = self.waiting_will {
+            drop(will.send(if goes_on { WillFate::Cancelled } else { WillFate::Due }));
+        }
+        let seat = self.seat?;
+        seat.goes_on.store(goes_on, Ordering::Release);
+        seat.taken_over.cancel();
+        Some(seat)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use eg_event::Handshake;
-    use futures_util::future::FutureExt as _;
-
-    /// Remembers who was to be forgotten.
-    #[derive(Default)]
-    struct Kept(Mutex<Vec<Arc<str>>>);
-
-    impl Handshakes for Kept {
-        fn release(&self, _: Handshake) -> Forgotten {
-            async { Ok(()) }.boxed()
-        }
-
-        fn keep_session(&self, _: Arc<str>, _: u32) -> Forgotten {
-            async { Ok(()) }.boxed()
-        }
-
-        fn sessions(&self) -> Vec<(Arc<str>, u32)> {
-            Vec::new()
-        }
-
-        fn forget_session(&self, client_id: Arc<str>) -> Forgotten {
-            self.0.lock().unwrap().push(client_id);
-            async { Ok(()) }.boxed()
-        }
-
-        fn open_in_session(&self, _: &str) -> Vec<u16> {
-            Vec::new()
-        }
-    }
-
-    fn sessions(sessions_max: usize) -> (Sessions, Arc<Kept>) {
-        let kept = Arc::new(Kept::default());
-        (Sessions::new(sessions_max, Arc::clone(&kept) as Arc<dyn Handshakes>), kept)
-    }
 
     const START: Timestamp = Timestamp::from_micros(1_000_000);
 
@@ -215,81 +216,109 @@ mod tests {
         START.after(Duration::from_secs(secs))
     }
 
-    #[test]
-    fn the_latest_connection_has_the_session() {
-        let (sessions, kept) = sessions(10);
-        let client: Arc<str> = "c".into();
-        let first = sessions.take(&client, true, START).unwrap();
-        assert!(!first.present && first.previous.is_none());
-        let second = sessions.take(&client, false, START).unwrap();
-        let previous = second.previous.unwrap();
-        previous.taken_over.cancel();
-        assert!(first.seat.taken_over.is_cancelled() && second.present);
-        assert!(sessions.leave(&client, &first.seat, Some(Duration::ZERO), START).is_none());
-        assert!(second.seat.left.is_cancelled() != first.seat.left.is_cancelled());
-        assert!(sessions.leave(&client, &second.seat, Some(Duration::ZERO), START).is_some());
-        assert_eq!(*kept.0.lock().unwrap(), [Arc::clone(&client)]);
-        assert!(!sessions.take(&client, false, START).unwrap().present);
+    const CLEAN: (bool, bool) = (true, false);
+    const RESUME: (bool, bool) = (false, false);
+
+    fn for_secs(secs: u64) -> (Option<Duration>, bool) {
+        (Some(Duration::from_secs(secs)), false)
     }
 
     #[test]
-    fn a_session_outlives_its_connection_for_as_long_as_was_asked() {
-        let (sessions, kept) = sessions(10);
+    fn the_latest_connection_has_the_session() {
+        let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
-        let stay = |secs| {
-            let taken = sessions.take(&client, true, START).unwrap();
-            let expiry = Some(Duration::from_secs(secs));
-            assert!(sessions.leave(&client, &taken.seat, expiry, START).is_none());
-        };
-        stay(5);
-        assert!(sessions.take(&client, false, after(4)).unwrap().present);
-        stay(5);
-        assert!(!sessions.take(&client, false, after(5)).unwrap().present);
-        stay(5);
-        assert!(sessions.expire(after(4)).is_empty());
-        assert_eq!(sessions.expire(after(5)).len(), 1);
-        assert_eq!(*kept.0.lock().unwrap(), [Arc::clone(&client)]);
-        assert!(!sessions.take(&client, false, after(5)).unwrap().present);
+        let first = sessions.take(&client, CLEAN, START).unwrap();
+        assert!(!first.present && !first.ended && first.previous.is_none());
+        let second = sessions.take(&client, RESUME, START).unwrap();
+        assert!(first.seat.taken_over.is_cancelled() && second.present && !second.ended);
+        let left = sessions.leave(&client, &first.seat, for_secs(0), START);
+        assert!(matches!(left, Left::TakenOver(true)));
+        assert!(second.previous.unwrap().left.is_cancelled());
+        let third = sessions.take(&client, CLEAN, START).unwrap();
+        assert!(!third.present && third.ended);
+        let left = sessions.leave(&client, &second.seat, for_secs(0), START);
+        assert!(matches!(left, Left::TakenOver(false)));
+        let left = sessions.leave(&client, &third.seat, for_secs(0), START);
+        assert!(matches!(left, Left::Over));
+        assert!(!sessions.take(&client, RESUME, START).unwrap().present);
     }
 
     #[test]
     fn sessions_from_before_the_start_are_there_until_they_expire() {
-        let (sessions, kept_as) = sessions(10);
+        let sessions = Sessions::new(10);
         let (kept, over): (Arc<str>, Arc<str>) = ("kept".into(), "over".into());
         sessions.restore(vec![(Arc::clone(&kept), 5), (Arc::clone(&over), 0)], START);
-        assert!(sessions.take(&kept, false, after(4)).unwrap().present);
-        assert!(!sessions.take(&over, false, START).unwrap().present);
-        sessions.restore(vec![(Arc::clone(&over), 0)], START);
-        assert_eq!(sessions.expire(START).len(), 1);
-        assert_eq!(*kept_as.0.lock().unwrap(), [over]);
+        assert_eq!(sessions.expired(START), [Arc::clone(&over)]);
+        assert!(sessions.take(&kept, RESUME, after(4)).unwrap().present);
+        let taken = sessions.take(&over, RESUME, START).unwrap();
+        assert!(!taken.present && taken.ended);
+    }
+
+    #[test]
+    fn a_session_that_ends_with_its_connection_is_not_taken_over() {
+        let sessions = Sessions::new(10);
+        let client: Arc<str> = "c".into();
+        let first = sessions.take(&client, (false, true), START).unwrap();
+        let second = sessions.take(&client, RESUME, START).unwrap();
+        assert!(!second.present && second.ended);
+        assert!(first.seat.taken_over.is_cancelled());
+    }
+
+    #[test]
+    fn a_session_outlives_its_connection_for_as_long_as_was_asked() {
+        let sessions = Sessions::new(10);
+        let client: Arc<str> = "c".into();
+        let stay = |secs| {
+            let taken = sessions.take(&client, CLEAN, START).unwrap();
+            let left = sessions.leave(&client, &taken.seat, for_secs(secs), START);
+            assert!(matches!(left, Left::Remembered(None)));
+        };
+        stay(5);
+        assert!(sessions.take(&client, RESUME, after(4)).unwrap().present);
+        stay(5);
+        let late = sessions.take(&client, RESUME, after(5)).unwrap();
+        assert!(!late.present && late.ended);
+        stay(5);
+        assert!(sessions.expired(after(4)).is_empty());
+        assert_eq!(sessions.expired(after(5)), [Arc::clone(&client)]);
+        let ending = sessions.take_expired(&client, after(5)).unwrap();
+        assert!(sessions.take_expired(&client, after(5)).is_none());
+        let next = sessions.take(&client, RESUME, after(5)).unwrap();
+        assert!(!next.present && next.ended);
+        assert!(matches!(
+            sessions.leave(&client, &ending, for_secs(0), after(5)),
+            Left::TakenOver(false)
+        ));
     }
 
     #[test]
     fn a_waiting_will_follows_its_session() {
-        let (sessions, _) = sessions(10);
+        let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
         let wait = || {
-            let taken = sessions.take(&client, true, START).unwrap();
-            let expiry = Some(Duration::from_secs(5));
-            assert!(sessions.leave(&client, &taken.seat, expiry, START).is_none());
-            sessions.let_will_wait(&client).unwrap()
+            let taken = sessions.take(&client, CLEAN, START).unwrap();
+            let five_secs = (Some(Duration::from_secs(5)), true);
+            match sessions.leave(&client, &taken.seat, five_secs, START) {
+                Left::Remembered(Some(told)) => told,
+                other => panic!("{other:?}"),
+            }
         };
         let mut told = wait();
-        sessions.take(&client, false, after(1)).unwrap();
+        sessions.take(&client, RESUME, after(1)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Cancelled));
         let mut told = wait();
-        sessions.take(&client, true, after(1)).unwrap();
+        sessions.take(&client, CLEAN, after(1)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Due));
         let mut told = wait();
-        assert_eq!(sessions.expire(after(9)).len(), 1);
+        sessions.take_expired(&client, after(9)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Due));
     }
 
     #[test]
     fn there_are_only_so_many_sessions() {
-        let (sessions, _) = sessions(1);
-        sessions.take(&"a".into(), true, START).unwrap();
-        assert_eq!(sessions.take(&"b".into(), true, START).unwrap_err(), TooMany);
-        assert!(sessions.take(&"a".into(), true, START).is_ok());
+        let sessions = Sessions::new(1);
+        sessions.take(&"a".into(), CLEAN, START).unwrap();
+        assert_eq!(sessions.take(&"b".into(), CLEAN, START).unwrap_err(), TooMany);
+        assert!(sessions.take(&"a".into(), CLEAN, START).is_ok());
     }
 }

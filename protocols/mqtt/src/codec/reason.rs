@@ -74,6 +74,50 @@ pub enum ConnectRefusal {
     BadAuthenticationMethod,
     /// The will asks for what is not supported.
     RetainNotSupported,
+    /// The will is no event.
+    PayloadFormatInvalid,
+    /// The will's topic is not a topic name.
+    TopicNameInvalid,
+    /// No such version is spoken.
+    UnsupportedVersion,
+    /// The client takes no packet as large as CONNACK.
+    PacketTooLarge,
+    /// CONNECT cannot be read.
+    Malformed,
+    /// CONNECT says what it may not.
+    ProtocolError,
+}
+
+impl From<Reason> for ConnectRefusal {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::ProtocolError => Self::ProtocolError,
+            Reason::TopicNameInvalid => Self::TopicNameInvalid,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl ConnectRefusal {
+    /// What is said of it to people where nobody knows more.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ClientIdentifierNotValid => "the client identifier is not valid",
+            Self::BadUserNameOrPassword => "bad user name or password",
+            Self::NotAuthorized => "not authorized",
+            Self::ServerUnavailable => "events cannot be taken at present",
+            Self::ServerBusy => "there are as many connections as there may be",
+            Self::BadAuthenticationMethod => "the authentication method is not offered",
+            Self::RetainNotSupported => "a retained will is not supported",
+            Self::PayloadFormatInvalid => "the will is no event",
+            Self::TopicNameInvalid => "the topic of the will is not valid",
+            Self::UnsupportedVersion => "expected MQTT 3.1.1 or 5.0",
+            Self::PacketTooLarge => "the maximum packet size is too small",
+            Self::Malformed => "malformed packet",
+            Self::ProtocolError => "protocol error",
+        }
+    }
 }
 
 impl Reason {
@@ -121,6 +165,14 @@ impl ConnectRefusal {
                 (V5::BadAuthenticationMethod, V311::BadUserNameOrPassword)
             }
             Self::RetainNotSupported => (V5::RetainNotSupported, V311::NotAuthorized),
+            Self::PayloadFormatInvalid => (V5::PayloadFormatInvalid, V311::NotAuthorized),
+            Self::TopicNameInvalid => (V5::TopicNameInvalid, V311::NotAuthorized),
+            Self::UnsupportedVersion => {
+                (V5::UnsupportedProtocolVersion, V311::UnacceptableProtocolVersion)
+            }
+            Self::PacketTooLarge => (V5::PacketTooLarge, V311::NotAuthorized),
+            Self::Malformed => (V5::MalformedPacket, V311::NotAuthorized),
+            Self::ProtocolError => (V5::ProtocolError, V311::NotAuthorized),
         }
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn qos(qos: LibraryQos) -> Qos {
 /// Checks what the library leaves open (MQTT 5.0 sections 3.3.2.1 and 3.3.4).
 pub(super) fn publish(publish: Publish) -> Result<Incoming, Reason> {
     let topic = publish.topic();
-    if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+    if topic.contains('\0') {
+        return Err(Reason::MalformedPacket);
+    }
+    if topic.is_empty() || topic.contains(['+', '#']) {
         return Err(Reason::TopicNameInvalid);
     }
     if publish.names_a_subscription() {
@@ -104,6 +107,15 @@ pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
         problem_information,
         will,
     }
+}
+
+/// The largest packet that the client takes, in bytes.
+pub(super) fn packet_bytes_max(connect: &v5_0::Connect) -> usize {
+    let maximum = connect.props().iter().find_map(|property| match property {
+        Property::MaximumPacketSize(value) => usize::try_from(value.val()).ok(),
+        _ => None,
+    });
+    maximum.unwrap_or(usize::MAX)
 }
 
 pub(super) fn disconnect_v5(packet: &v5_0::Disconnect) -> Disconnect {

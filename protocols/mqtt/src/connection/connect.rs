@@ -11,10 +11,12 @@ use tokio::time::Instant;
 
 use super::Client;
 use super::output::Output;
+use super::packets::{THE_SERVERS, is_the_servers};
 use crate::authenticate::authenticate;
 use crate::codec::{Accept, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version};
+use crate::normalize::{Context, normalize};
 use crate::server::Server;
-use crate::sessions::TooMany;
+use crate::sessions::{Taken, TooMany, UNTIL_THE_NEXT_LOOK};
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -37,14 +39,18 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
 ) -> Option<Admitted> {
     let patience = Duration::from_secs(server.0.config.connect_seconds_max.into());
     let until = Instant::now() + patience;
-    let (connect, rest) = tokio::select! {
-        first = first_packets(io, (&mut *codec, &mut *output), until) => first?,
+    let connect = tokio::select! {
+        first = first_packet(io, (&mut *codec, &mut *output), until) => first?,
         () = server.0.stop.cancelled() => return None,
     };
     match let_in(server, *connect, remote).await {
         Ok((client, accept)) => {
-            codec.accept(&accept, output.buffer());
-            Some(Admitted { client, packets: rest.packets, end: rest.end })
+            if !codec.accept(&accept, output.buffer()) {
+                let end = Some(Reason::PacketTooLarge);
+                return Some(Admitted { client, packets: Vec::new(), end });
+            }
+            let Read { packets, end } = codec.read(&[], output.buffer());
+            Some(Admitted { client, packets, end })
         }
         Err((refusal, text)) => {
             server.0.counters.connects_refused.fetch_add(1, Ordering::Relaxed);
@@ -56,21 +62,21 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
 }
 
 /// Waits for CONNECT; none when something else comes, or nothing in time.
-pub(super) async fn first_packets<S: AsyncRead + Unpin>(
+pub(super) async fn first_packet<S: AsyncRead + Unpin>(
     io: &mut S,
     (codec, output): Halves<'_>,
     until: Instant,
-) -> Option<(Box<Connect>, Read)> {
+) -> Option<Box<Connect>> {
     let mut bytes = [0; 1024];
     loop {
         let count = tokio::time::timeout_at(until, io.read(&mut bytes)).await.ok()?.ok()?;
         if count == 0 {
             return None;
         }
-        let mut read = codec.read(&bytes[..count], output.buffer());
-        if !read.packets.is_empty() {
-            let Incoming::Connect(connect) = read.packets.remove(0) else { return None };
-            return Some((connect, read));
+        let read = codec.read(&bytes[..count], output.buffer());
+        if let Some(first) = read.packets.into_iter().next() {
+            let Incoming::Connect(connect) = first else { return None };
+            return Some(connect);
         }
         if read.end.is_some() {
             return None;
@@ -89,27 +95,23 @@ async fn let_in(
     let principal = authenticate(&server.0.ports.authenticator, &connect, remote).await?;
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
-    if connect.version == Version::V5
-        && connect.will.as_ref().is_some_and(|will| will.message.retain)
-    {
-        return Err((
-            ConnectRefusal::RetainNotSupported,
-            "a retained will is not supported".to_owned(),
-        ));
-    }
-
+    check_will(server, &connect, &id)?;
+    let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
     let now = server.0.ports.clock.now();
-    let taken = server.0.sessions.take(&id, connect.clean_start, now);
+    let claim = (connect.clean_start, session_expiry_s == 0);
+    let taken = server.0.sessions.take(&id, claim, now);
     let taken = taken.map_err(|TooMany| {
         (ConnectRefusal::ServerBusy, "there are as many sessions as there may be".to_owned())
     })?;
     if let Some(previous) = &taken.previous {
-        previous.taken_over.cancel();
         // What the old connection has handed over comes before what this one will.
         drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
     }
-    let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
-    keep_session(server, &id, taken.present, session_expiry_s).await?;
+    if let Err(refusal) = keep_session(server, &id, &taken, session_expiry_s).await {
+        let ended = (Some(UNTIL_THE_NEXT_LOOK), false);
+        drop(server.0.sessions.leave(&id, &taken.seat, ended, now));
+        return Err((ConnectRefusal::ServerUnavailable, refusal.to_string()));
+    }
     let keep_alive_s = match (connect.keep_alive_s, config.keep_alive_seconds_max) {
         (asked, 0) => asked,
         (0, cap) => cap,
@@ -133,32 +135,57 @@ async fn let_in(
         principal,
         remote,
         keep_alive: Some(silence_max).filter(|silence| !silence.is_zero()),
+        session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
         new_expiry_s: None,
         resumes: !connect.clean_start,
-        session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
         seat: taken.seat,
         will: connect.will,
     };
     Ok((client, accept))
 }
 
-/// Makes the session durable before the client is told of it, and what is left of an older one
-/// go.
+/// Lets go what is left of a session that has ended, and makes the one that begins or goes on
+/// durable, before the client is told of it.
 async fn keep_session(
     server: &Server,
     id: &Arc<str>,
-    present: bool,
+    taken: &Taken,
     expiry_s: u32,
-) -> Result<(), Refused> {
+) -> Result<(), Refusal> {
     let handshakes = &server.0.ports.handshakes;
-    let unavailable = |refusal: Refusal| (ConnectRefusal::ServerUnavailable, refusal.to_string());
-    if !present {
-        handshakes.forget_session(Arc::clone(id)).await.map_err(unavailable)?;
+    if taken.ended {
+        handshakes.forget_session(Arc::clone(id)).await?;
     }
-    if present || expiry_s > 0 {
-        handshakes.keep_session(Arc::clone(id), expiry_s).await.map_err(unavailable)?;
+    if taken.present || expiry_s > 0 {
+        handshakes.keep_session(Arc::clone(id), expiry_s).await?;
     }
     Ok(())
+}
+
+/// A will that could not be published is refused while somebody can be told.
+fn check_will(server: &Server, connect: &Connect, id: &str) -> Result<(), Refused> {
+    let Some(will) = &connect.will else { return Ok(()) };
+    let refused = |refusal: ConnectRefusal| (refusal, refusal.text().to_owned());
+    if will.message.retain && connect.version == Version::V5 {
+        return Err(refused(ConnectRefusal::RetainNotSupported));
+    }
+    if is_the_servers(will.message.topic()) {
+        return Err((ConnectRefusal::NotAuthorized, THE_SERVERS.to_owned()));
+    }
+    let now = server.0.ports.clock.now();
+    let context = Context {
+        version: connect.version,
+        client_id: id,
+        user: connect.user_name.as_deref().unwrap_or_default(),
+        now,
+        now_text: &now.to_string(),
+        mappings: &server.0.mappings,
+        identifiers: &server.0.identifiers,
+    };
+    let normalized = normalize(&will.message, context);
+    normalized.map(drop).map_err(|invalid| {
+        (ConnectRefusal::PayloadFormatInvalid, format!("the will is no event: {invalid}"))
+    })
 }
 
 /// An identifier for a client that brings none (MQTT 5.0 section 3.1.3.1, 3.1.1 section 3.1.3.1).

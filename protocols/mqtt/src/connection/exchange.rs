@@ -78,6 +78,8 @@ pub(super) struct Exchange<'a> {
     last_read: Instant,
     /// When something last moved of what waits to be sent or answered.
     last_progress: Instant,
+    /// Whether anything waited, and whether the client was held back, when that was last noted.
+    noted: (bool, bool),
     timer: Pin<Box<Sleep>>,
     taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -93,7 +95,8 @@ impl<'a> Exchange<'a> {
         let now = Instant::now();
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
         let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
-        let mut exchange = Self {
+        let idle = client.keep_alive.unwrap_or(Duration::from_hours(1));
+        Self {
             server,
             client,
             codec,
@@ -104,12 +107,11 @@ impl<'a> Exchange<'a> {
             ended: None,
             last_read: now,
             last_progress: now,
-            timer: Box::pin(tokio::time::sleep_until(now)),
+            noted: (false, false),
+            timer: Box::pin(tokio::time::sleep_until(now + idle)),
             taken_over,
             stopped,
-        };
-        exchange.set_timer(now);
-        exchange
+        }
     }
 
     pub(super) fn into_output(self) -> Output {
@@ -232,10 +234,17 @@ impl<'a> Exchange<'a> {
             }
             self.congested = None;
         }
+        !self.is_held_back()
+    }
+
+    /// Whether what waits has to go before more is read.
+    fn is_held_back(&self) -> bool {
         let config = &self.server.0.config;
         let pending_max = usize::try_from(config.pending_events_max).unwrap_or(usize::MAX);
         let output_max = usize::try_from(config.output_bytes_max).unwrap_or(usize::MAX);
-        self.pending_events < pending_max && self.output.unsent().len() < output_max
+        self.congested.is_some()
+            || self.pending_events >= pending_max
+            || self.output.unsent().len() >= output_max
     }
 
     fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
@@ -265,8 +274,7 @@ impl<'a> Exchange<'a> {
         self.ended.is_some()
     }
 
-    /// Tells the client why the server ends the connection. What the protocol library found wrong
-    /// it has told already, and says nothing twice.
+    /// Tells the client why the server ends the connection.
     fn say_goodbye(&mut self, ended: Ended) {
         if let Ended::ByServer(reason) = ended {
             self.codec.disconnect(reason, self.output.buffer());
@@ -275,30 +283,40 @@ impl<'a> Exchange<'a> {
 
     /// Looks at what has taken too long, and sets the timer for the next look.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let now = Instant::now();
+        self.note_what_waits();
         while self.timer.as_mut().poll(cx).is_ready() {
-            let silent = self.client.keep_alive.is_some_and(|max| now - self.last_read >= max);
+            let now = Instant::now();
+            let silent = self.silent_at().is_some_and(|at| at <= now);
             if self.is_stalled(now) {
                 // What was handed over is stored or not, and the client will ask again.
-                let reason = Reason::QuotaExceeded;
-                self.end(Ended::ByServer(reason));
-                self.say_goodbye(Ended::ByServer(reason));
-                return Poll::Ready(Ended::ByServer(reason));
+                let stalled = Ended::ByServer(Reason::QuotaExceeded);
+                let ended = *self.ended.get_or_insert(stalled);
+                self.say_goodbye(ended);
+                return Poll::Ready(ended);
             }
             if silent && self.ended.is_none() {
                 self.end(Ended::ByServer(Reason::KeepAliveTimeout));
                 cx.waker().wake_by_ref();
             }
-            self.set_timer(now);
+            let next = self.next_look(now).max(now + Duration::from_millis(10));
+            self.timer.as_mut().reset(next);
         }
         Poll::Pending
     }
 
+    /// When the client will have been silent for too long: never while it is not listened to.
+    fn silent_at(&self) -> Option<Instant> {
+        let keep_alive = self.client.keep_alive.filter(|_| !self.is_held_back());
+        keep_alive.map(|max| self.last_read + max)
+    }
+
+    /// Whether something waits to be answered, sent or taken.
+    fn waits(&self) -> bool {
+        !self.pending.is_empty() || !self.output.unsent().is_empty() || self.congested.is_some()
+    }
+
     fn is_stalled(&self, now: Instant) -> bool {
-        let waits = !self.pending.is_empty()
-            || !self.output.unsent().is_empty()
-            || self.congested.is_some();
-        waits && now - self.last_progress >= self.stall_max()
+        self.waits() && now - self.last_progress >= self.stall_max()
     }
 
     fn stall_max(&self) -> Duration {
@@ -307,26 +325,32 @@ impl<'a> Exchange<'a> {
 
     /// The next look is when the client will have been silent for too long, or in a while to see
     /// whether something is stuck.
-    fn set_timer(&mut self, now: Instant) {
-        let silent = self.client.keep_alive.map(|max| self.last_read + max);
+    fn next_look(&self, now: Instant) -> Instant {
         let stalled = self.last_progress.max(now) + self.stall_max();
-        let busy = !self.pending.is_empty() || !self.output.unsent().is_empty();
-        let stalled = (busy || self.congested.is_some()).then_some(stalled);
+        let stalled = self.waits().then_some(stalled);
         // A connection with nothing to do and no keep alive is looked at once an hour.
         let idle = now + Duration::from_hours(1);
-        let next = [silent, stalled].into_iter().flatten().min().unwrap_or(idle);
-        self.timer.as_mut().reset(next.max(now + Duration::from_millis(10)));
+        [self.silent_at(), stalled].into_iter().flatten().min().unwrap_or(idle)
     }
 
-    /// Notes that something began to wait, so that its time is counted from now.
-    pub(super) fn begin_waiting(&mut self) {
+    /// Notes that something began to wait, or that the client is listened to again, so that the
+    /// time of either is counted from now.
+    fn note_what_waits(&mut self) {
+        let noted = (self.waits(), self.is_held_back());
+        if noted == self.noted {
+            return;
+        }
         let now = Instant::now();
-        if self.pending.is_empty() {
+        if noted.0 && !self.noted.0 {
             self.last_progress = now;
-            let stalled = now + self.stall_max();
-            if self.timer.deadline() > stalled {
-                self.timer.as_mut().reset(stalled);
-            }
+        }
+        if self.noted.1 && !noted.1 {
+            self.last_read = now;
+        }
+        self.noted = noted;
+        let next = self.next_look(now);
+        if self.timer.deadline() > next {
+            self.timer.as_mut().reset(next);
         }
     }
 }

@@ -16,6 +16,14 @@ use crate::server::Server;
 const NO_SUBSCRIBERS: &str =
     "this server takes messages and does not hand them to MQTT subscribers";
 
+/// What a client that publishes to them is told.
+pub(super) const THE_SERVERS: &str = "topics that begin with $ are the server's";
+
+/// Topics that clients do not publish to (MQTT 5.0 section 4.7.2).
+pub(super) fn is_the_servers(topic: &str) -> bool {
+    topic.starts_with('$')
+}
+
 /// Messages that are handed over together.
 #[derive(Default)]
 struct Batch {
@@ -52,8 +60,8 @@ impl Exchange<'_> {
             return self.end(Ended::ByServer(Reason::RetainNotSupported));
         }
         let slot = Slot { qos: message.qos, packet_id: message.packet_id };
-        let normalized = if message.topic().starts_with('$') {
-            Err(Refusal::Forbidden("topics that begin with $ are the server's".into()))
+        let normalized = if is_the_servers(message.topic()) {
+            Err(Refusal::Forbidden(THE_SERVERS.into()))
         } else {
             let context = self.client.context(self.server, now);
             normalize(message, context).map_err(Refusal::Invalid)
@@ -85,7 +93,6 @@ impl Exchange<'_> {
     }
 
     fn wait_for(&mut self, pending: Pending, events: usize) {
-        self.begin_waiting();
         self.pending_events += events;
         self.pending.push_back(pending);
     }

@@ -10,16 +10,20 @@ use super::Client;
 use crate::codec::Will;
 use crate::normalize::normalize;
 use crate::server::Server;
-use crate::sessions::WillFate;
+use crate::sessions::{Left, WillFate};
 
 /// Publishes the will now, or, if it has a delay and the session goes on, after that or at the end
 /// of the session, whichever comes first; not at all if the client is back before.
-pub(super) fn publish_or_wait(server: &Server, client: &Client, will: &Will, session_over: bool) {
+pub(super) fn publish_or_wait(server: &Server, client: &Client, will: &Will, left: Left) {
+    let told = match left {
+        Left::TakenOver(true) if will.delay_s > 0 => return,
+        Left::Remembered(Some(told)) => told,
+        Left::TakenOver(_) | Left::Remembered(None) | Left::Over => {
+            return publish(server, client, will);
+        }
+    };
     let Some(submission) = submission(server, client, will) else { return };
     let delay = Duration::from_secs(will.delay_s.into());
-    let waits = !session_over && !delay.is_zero() && !server.0.stop.is_cancelled();
-    let told = waits.then(|| server.0.sessions.let_will_wait(&client.id)).flatten();
-    let Some(told) = told else { return publish(server, submission) };
     let waiting = server.clone();
     server.0.tasks.spawn(async move {
         let due = tokio::select! {
@@ -28,9 +32,15 @@ pub(super) fn publish_or_wait(server: &Server, client: &Client, will: &Will, ses
             () = waiting.0.stop.cancelled() => true,
         };
         if due {
-            publish(&waiting, submission);
+            hand_over(&waiting, submission);
         }
     });
+}
+
+fn publish(server: &Server, client: &Client, will: &Will) {
+    if let Some(submission) = submission(server, client, will) {
+        hand_over(server, submission);
+    }
 }
 
 fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submission> {
@@ -46,7 +56,7 @@ fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submissio
     }
 }
 
-fn publish(server: &Server, submission: Submission) {
+fn hand_over(server: &Server, submission: Submission) {
     let answers = server.0.ports.ingest.ingest(vec![submission]);
     let server = Arc::clone(&server.0);
     let counting = Arc::clone(&server);

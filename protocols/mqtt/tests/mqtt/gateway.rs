@@ -1,0 +1,237 @@
+//! An MQTT server on a free port, over a store that remembers what it was given.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eg_auth::Authenticator;
+use eg_event::{
+    Clock, Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Sequence, Submission,
+    Timestamp,
+};
+use eg_mqtt::{MqttConfig, Ports, Server};
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Takes every event, or refuses all; answers at once, or when the test says so.
+#[derive(Default)]
+pub(crate) struct Store {
+    taken: Mutex<Vec<Submission>>,
+    /// The exchanges that are open, with the receipts of their events.
+    open: Mutex<BTreeMap<Handshake, Receipt>>,
+    forgotten: Mutex<Vec<String>>,
+    /// The sessions that are kept over a restart, and for how many seconds.
+    kept: Mutex<BTreeMap<Arc<str>, u32>>,
+    refusal: Mutex<Option<Refusal>>,
+    /// While there is a list, answers wait in it, in the order of the calls.
+    held: Mutex<Option<VecDeque<oneshot::Sender<()>>>>,
+    is_full: watch::Sender<bool>,
+}
+
+impl Store {
+    /// From now on every event is refused, or none.
+    pub(crate) fn refuse(&self, refusal: impl Into<Option<Refusal>>) {
+        *self.refusal.lock().unwrap() = refusal.into();
+    }
+
+    /// From now on no commit completes by itself.
+    pub(crate) fn hold(&self) {
+        self.held.lock().unwrap().get_or_insert_default();
+    }
+
+    /// Completes the commit at this place of those that wait.
+    pub(crate) fn complete(&self, at: usize) {
+        let waiting = self.held.lock().unwrap().as_mut().unwrap().remove(at);
+        waiting.unwrap().send(()).unwrap();
+    }
+
+    /// Completes all, and holds none any more.
+    pub(crate) fn complete_all(&self) {
+        drop(self.held.lock().unwrap().take());
+    }
+
+    /// How many commits wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.held.lock().unwrap().as_ref().map_or(0, VecDeque::len)
+    }
+
+    /// Whether there is room after a refusal.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.is_full.send_replace(full);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.taken.lock().unwrap().len()
+    }
+
+    /// Forgets what was taken.
+    pub(crate) fn clear(&self) {
+        self.taken.lock().unwrap().clear();
+    }
+
+    /// Forgets all but the first so many.
+    pub(crate) fn clear_but(&self, count: usize) {
+        self.taken.lock().unwrap().truncate(count);
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Submission> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    pub(crate) fn last(&self) -> Submission {
+        self.taken.lock().unwrap().last().unwrap().clone()
+    }
+
+    /// The payloads of what was taken, as text.
+    pub(crate) fn payloads(&self) -> Vec<String> {
+        let text = |one: &Submission| one.event.data().map(|data| data.bytes().to_vec());
+        let taken = self.taken.lock().unwrap();
+        taken.iter().map(|one| String::from_utf8(text(one).unwrap_or_default()).unwrap()).collect()
+    }
+
+    /// How often the exchanges of this session were closed all at once.
+    pub(crate) fn times_forgotten(&self, client_id: &str) -> usize {
+        self.forgotten.lock().unwrap().iter().filter(|known| *known == client_id).count()
+    }
+
+    fn take(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
+        let mut open = self.open.lock().unwrap();
+        let known = submission.handshake.as_ref().and_then(|handshake| open.get(handshake));
+        if let Some(receipt) = known {
+            return Ok(Receipt { duplicate: true, ..receipt.clone() });
+        }
+        let mut taken = self.taken.lock().unwrap();
+        let event = &submission.event;
+        let receipt = Receipt {
+            id: event.id().into(),
+            source: event.source().into(),
+            sequence: Sequence(u64::try_from(taken.len()).unwrap() + 1),
+            subscriptions: u32::from(event.ty() != "nobody.cares"),
+            duplicate: false,
+        };
+        if let Some(handshake) = &submission.handshake {
+            open.insert(handshake.clone(), receipt.clone());
+        }
+        taken.push(submission);
+        Ok(receipt)
+    }
+
+    /// Completes at once, or when the test says so.
+    fn commit(&self) -> BoxFuture<'static, ()> {
+        let Some(waiting) = &mut *self.held.lock().unwrap() else {
+            return Box::pin(std::future::ready(()));
+        };
+        let (sender, receiver) = oneshot::channel();
+        waiting.push_back(sender);
+        Box::pin(async move { drop(receiver.await) })
+    }
+}
+
+impl Ingest for Store {
+    fn ingest(&self, submissions: Vec<Submission>) -> Ingested {
+        let outcomes = submissions.into_iter().map(|one| self.take(one)).collect();
+        let committed = self.commit();
+        Box::pin(async move {
+            committed.await;
+            outcomes
+        })
+    }
+
+    fn room(&self) -> BoxFuture<'static, ()> {
+        let mut is_full = self.is_full.subscribe();
+        Box::pin(async move { drop(is_full.wait_for(|full| !full).await.map(|full| *full)) })
+    }
+}
+
+impl Handshakes for Store {
+    fn release(&self, handshake: Handshake) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.open.lock().unwrap().remove(&handshake);
+        let committed = self.commit();
+        Box::pin(async move {
+            committed.await;
+            Ok(())
+        })
+    }
+
+    fn keep_session(
+        &self,
+        client_id: Arc<str>,
+        expiry_s: u32,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.kept.lock().unwrap().insert(client_id, expiry_s);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+        let kept = self.kept.lock().unwrap();
+        let mut sessions: BTreeMap<_, _> =
+            kept.iter().map(|(id, s)| (Arc::clone(id), *s)).collect();
+        for handshake in self.open.lock().unwrap().keys() {
+            sessions.entry(Arc::clone(&handshake.client_id)).or_insert(0);
+        }
+        sessions.into_iter().collect()
+    }
+
+    fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.kept.lock().unwrap().remove(&client_id);
+        self.open.lock().unwrap().retain(|handshake, _| handshake.client_id != client_id);
+        self.forgotten.lock().unwrap().push(client_id.as_ref().to_owned());
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn open_in_session(&self, client_id: &str) -> Vec<u16> {
+        let open = self.open.lock().unwrap();
+        let of_session = open.keys().filter(|handshake| &*handshake.client_id == client_id);
+        of_session.map(|handshake| handshake.packet_id).collect()
+    }
+}
+
+/// What runs.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) server: Server,
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Clock,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Gateway {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut MqttConfig)) -> Self {
+        let mut config = MqttConfig::default();
+        change(&mut config);
+        Self::assemble(config, Authenticator::anonymous_on_loopback(), Arc::default()).await
+    }
+
+    pub(crate) async fn assemble(
+        config: MqttConfig,
+        authenticator: Authenticator,
+        store: Arc<Store>,
+    ) -> Self {
+        let clock = Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)));
+        let ports = Ports {
+            ingest: Arc::clone(&store) as Arc<dyn Ingest>,
+            handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
+            authenticator: Arc::new(authenticator),
+            clock: clock.clone(),
+        };
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let server = Server::new(config, ports, tasks.clone(), stop.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = server.clone();
+        tasks.spawn(async move { serving.serve(listener).await });
+        Self { address, server, store, clock, stop, tasks }
+    }
+}

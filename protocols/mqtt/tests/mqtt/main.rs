@@ -1,0 +1,31 @@
+//! MQTT as its clients see it: bytes over real sockets on this machine.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
+
+mod acknowledge;
+mod arbitrary;
+mod client;
+mod events;
+mod exactly_once;
+mod flow;
+mod gateway;
+mod malformed;
+mod packet;
+mod sessions;
+mod websocket;
+mod will;
+
+use std::time::Duration;
+
+/// How long anything is waited for that has to happen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until `holds`, for at most [`PATIENCE`].
+async fn until(what: &str, holds: impl Fn() -> bool + Send + Sync) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "waited in vain: {what}");
+}
