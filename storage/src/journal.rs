@@ -125,12 +125,15 @@ impl Journal {
         let begin = by_age.0.max(next.0.saturating_sub(capacity.into())).max(first.0);
         let mut window = Window::new(capacity, Sequence(begin));
         let mut expected = begin;
-        for name in self.shared.segments.names() {
-            let after = self.shared.segments.first_after(name.first).unwrap_or(next);
-            if after.0 <= begin {
+        let names = self.shared.segments.names();
+        let ends = names.iter().skip(1).map(|after| after.first).chain([next]);
+        for (name, end) in names.iter().zip(ends) {
+            // Too old, or empty: a failure in an empty file leaves it, and the next one begins
+            // with the same sequence.
+            if end.0 <= expected {
                 continue;
             }
-            let Some(segment) = self.shared.segments.by_name(&name)? else {
+            let Some(segment) = self.shared.segments.by_name(name)? else {
                 continue;
             };
             segment.fingerprints(|row_first, row| {
@@ -142,9 +145,9 @@ impl Journal {
                 }
             })?;
             // A file may begin later than the one before it ended, after files were lost.
-            if expected < after.0 {
-                window = Window::new(capacity, after);
-                expected = after.0;
+            if expected < end.0 {
+                window = Window::new(capacity, end);
+                expected = end.0;
             }
         }
         Ok(window)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use eg_event::{Handshake, Sequence};
 
@@ -57,10 +58,18 @@ impl Segments {
     /// Begins a file and lists it as the newest.
     pub(crate) fn begin(
         &self,
-        name: SegmentName,
+        mut name: SegmentName,
         fingerprint_key: u64,
         open: &[(Handshake, Sequence)],
     ) -> Result<Arc<Segment>, OpenError> {
+        // After a failure in an empty file two files begin with the same sequence: the later one
+        // sorts after it, even if the clock went back.
+        if let Some(newest) = self.read_slots().last()
+            && newest.name.first == name.first
+        {
+            let later = newest.name.created_at.after(Duration::from_micros(1));
+            name.created_at = name.created_at.max(later);
+        }
         let content = (fingerprint_key, open);
         let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, content)?;
         let segment = Arc::new(segment);

@@ -1,5 +1,6 @@
 //! A disk that forgets what was not synced: after a crash each unsynced write is there or not, in
-//! pieces of a page, and so is each file whose name was not synced.
+//! pieces of a page, and so is each file whose name was not synced. When syncs of journal files are
+//! made to fail, what they were to write is read back until the crash, and never reaches the disk.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,7 @@ struct Disk {
     operations_left: Option<u64>,
     dead: bool,
     free_bytes: Option<u64>,
+    syncs_fail: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,6 +61,11 @@ impl CrashVolume {
     /// longer when that is 0.
     pub(crate) fn set_free_bytes(&self, bytes: Option<u64>) {
         self.0.lock().unwrap().free_bytes = bytes;
+    }
+
+    /// Makes every sync of a journal file fail, until it is told otherwise.
+    pub(crate) fn set_syncs_fail(&self, fail: bool) {
+        self.0.lock().unwrap().syncs_fail = fail;
     }
 
     /// What is found when the power comes back.
@@ -102,6 +109,17 @@ impl Image {
             found.resize(self.now.len(), 0);
         }
         Self { name_synced: true, synced: found.clone(), now: found, unsynced: Vec::new() }
+    }
+
+    /// Writes the pages that are dirty. Pages whose sync failed are not: the system takes them for
+    /// clean.
+    fn sync(&mut self) {
+        self.synced.resize(self.now.len(), 0);
+        for (offset, data) in self.unsynced.drain(..) {
+            let begin = (offset / PAGE * PAGE).min(self.now.len());
+            let end = (offset + data.len()).next_multiple_of(PAGE).min(self.now.len());
+            self.synced[begin..end].copy_from_slice(&self.now[begin..end]);
+        }
     }
 }
 
@@ -214,9 +232,13 @@ impl StorageBackend for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.0.lock().unwrap().operate()?;
+        let fails = self.disk.0.lock().unwrap().syncs_fail && self.name.starts_with("journal");
         self.with(|image| {
-            image.synced = image.now.clone();
-            image.unsynced.clear();
+            if fails {
+                image.unsynced.clear();
+                return Err(io::Error::other("the disk failed"));
+            }
+            image.sync();
             Ok(())
         })
     }
