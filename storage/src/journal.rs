@@ -1,6 +1,7 @@
 //! The journal: every accepted event, once, in the order of acceptance.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -384,16 +385,19 @@ impl Journal {
 
     fn files(&self) -> Result<Vec<FileSpan>, StoreError> {
         let names = self.shared.segments.names();
-        let span = |(index, name): (usize, &SegmentName)| {
+        let mut files = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
             let file = name.file();
-            let bytes = self.shared.segments.volume().size_bytes(&file);
-            Ok(FileSpan {
-                first: name.first,
-                ended_at: names.get(index + 1).map(|next| next.created_at),
-                bytes: bytes.map_err(|cause| StoreError::file(&file, redb::Error::Io(cause)))?,
-            })
-        };
-        names.iter().enumerate().map(span).collect()
+            let bytes = match self.shared.segments.volume().size_bytes(&file) {
+                Ok(bytes) => bytes,
+                // Retention has just let it go.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                Err(cause) => return Err(StoreError::file(&file, cause)),
+            };
+            let ended_at = names.get(index + 1).map(|next| next.created_at);
+            files.push(FileSpan { first: name.first, ended_at, bytes });
+        }
+        Ok(files)
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -410,7 +414,7 @@ fn failed() -> Refusal {
 fn reading<T>(result: Result<T, OpenError>) -> Result<T, StoreError> {
     result.map_err(|error| match error {
         OpenError::Failed(error) => error,
-        other => StoreError::file("journal", redb::Error::Io(std::io::Error::other(other))),
+        other => StoreError::file("journal", io::Error::other(other)),
     })
 }
 

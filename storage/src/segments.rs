@@ -1,6 +1,7 @@
 //! The files of the journal in their order, opened when somebody reads them.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -78,26 +79,38 @@ impl Segments {
         Ok(segment)
     }
 
-    /// Opens the newest file.
+    /// Opens the newest file; `None` when there has never been one.
     pub(crate) fn open_newest(&self) -> Result<Option<Arc<Segment>>, OpenError> {
-        let newest = self.read_slots().last().map(Arc::clone);
-        newest.map(|slot| self.open(&slot)).transpose()
+        let Some(slot) = self.read_slots().last().map(Arc::clone) else {
+            return Ok(None);
+        };
+        // Retention leaves the newest file alone, so that it is there or has been lost.
+        let lost = || StoreError::file(&slot.name.file(), io::Error::from(io::ErrorKind::NotFound));
+        Ok(Some(self.open(&slot)?.ok_or_else(lost)?))
     }
 
     /// The file that holds `sequence`, or, when that has been let go, the first one after it.
     pub(crate) fn holding(&self, sequence: Sequence) -> Result<Option<Arc<Segment>>, OpenError> {
-        let slot = {
-            let slots = self.read_slots();
-            let after = slots.partition_point(|slot| slot.name.first <= sequence);
-            slots.get(after.saturating_sub(1)).map(Arc::clone)
-        };
-        slot.map(|slot| self.open(&slot)).transpose()
+        let mut at = Some(sequence);
+        while let Some(sequence) = at {
+            let slot = {
+                let slots = self.read_slots();
+                let after = slots.partition_point(|slot| slot.name.first <= sequence);
+                slots.get(after.saturating_sub(1)).map(Arc::clone)
+            };
+            let Some(slot) = slot else { break };
+            if let Some(segment) = self.open(&slot)? {
+                return Ok(Some(segment));
+            }
+            at = self.first_after(slot.name.first);
+        }
+        Ok(None)
     }
 
     /// Opens the file called `name`; `None` when it is not there (any more).
     pub(crate) fn by_name(&self, name: &SegmentName) -> Result<Option<Arc<Segment>>, OpenError> {
         let slot = self.read_slots().iter().find(|slot| slot.name == *name).map(Arc::clone);
-        slot.map(|slot| self.open(&slot)).transpose()
+        slot.map_or(Ok(None), |slot| self.open(&slot))
     }
 
     /// The first sequence of the file after the one that holds `sequence`.
@@ -129,19 +142,21 @@ impl Segments {
         }
     }
 
-    fn open(&self, slot: &Slot) -> Result<Arc<Segment>, OpenError> {
+    /// Opens a file; `None` when retention has let it go since it was looked up.
+    fn open(&self, slot: &Slot) -> Result<Option<Arc<Segment>>, OpenError> {
         let mut open = slot.open.lock().unwrap_or_else(PoisonError::into_inner);
         let segment = if let Some(segment) = open.upgrade() {
             segment
         } else {
             let opened = Segment::open(self.volume(), slot.name.clone(), self.cache_bytes)?;
+            let Some(opened) = opened else { return Ok(None) };
             let segment = Arc::new(opened);
             *open = Arc::downgrade(&segment);
             segment
         };
         drop(open);
         self.keep_open(&segment);
-        Ok(segment)
+        Ok(Some(segment))
     }
 
     /// Keeps the latest read files open, so that reading on does not open them again.
@@ -165,5 +180,31 @@ impl Segments {
 impl Slot {
     fn closed(name: SegmentName) -> Arc<Self> {
         Arc::new(Self { name, open: Mutex::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Directory;
+    use eg_event::Timestamp;
+
+    #[test]
+    fn a_reader_that_comes_after_retention_finds_the_next_file_and_makes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Arc::new(Directory::open(directory.path()).unwrap());
+        let segments = Segments::list(volume, 1 << 20).unwrap();
+        let name = |first| SegmentName {
+            first: Sequence(first),
+            created_at: Timestamp::from_micros(first),
+        };
+        for first in [1, 5] {
+            segments.begin(name(first), 7, &[]).unwrap();
+        }
+        // A reader looks a file up, and opens it when it has been let go meanwhile.
+        segments.volume().remove(&name(1).file()).unwrap();
+        assert!(segments.by_name(&name(1)).unwrap().is_none());
+        assert_eq!(segments.holding(Sequence(2)).unwrap().unwrap().name, name(5));
+        assert_eq!(segments.volume().names().unwrap(), [name(5).file()]);
     }
 }

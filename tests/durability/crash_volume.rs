@@ -140,7 +140,14 @@ impl Volume for CrashVolume {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
-        disk.files.entry(name.to_owned()).or_default();
+        disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned() }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        let mut disk = self.0.lock().unwrap();
+        disk.operate()?;
+        disk.files.insert(name.to_owned(), Image::default());
         Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned() }))
     }
 
