@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use eg_event::{Handshake, Sequence};
@@ -20,14 +20,16 @@ pub(crate) struct Segments {
     volume: Arc<dyn Volume>,
     cache_bytes: usize,
     slots: RwLock<Vec<Arc<Slot>>>,
-    recently_read: Mutex<VecDeque<Arc<Segment>>>,
+    /// The files that are open, the latest read ones last.
+    opened: Mutex<VecDeque<Arc<Slot>>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     name: SegmentName,
-    /// Whoever has the file open; opened once however many read it.
-    open: Mutex<Weak<Segment>>,
+    /// The file while it is open: opened once however many read it, and closed under this lock,
+    /// so that nobody finds it locked by one who still closes it.
+    open: Mutex<Option<Arc<Segment>>>,
 }
 
 impl Segments {
@@ -44,7 +46,7 @@ impl Segments {
         names.sort_by_key(|name| (name.first, name.created_at));
         let slots = names.into_iter().map(Slot::closed).collect();
         let slots = RwLock::new(slots);
-        Ok(Self { volume, cache_bytes, slots, recently_read: Mutex::default() })
+        Ok(Self { volume, cache_bytes, slots, opened: Mutex::default() })
     }
 
     pub(crate) fn volume(&self) -> &dyn Volume {
@@ -74,8 +76,9 @@ impl Segments {
         let content = (fingerprint_key, open);
         let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, content)?;
         let segment = Arc::new(segment);
-        let slot = Slot { name, open: Mutex::new(Arc::downgrade(&segment)) };
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(slot));
+        let slot = Arc::new(Slot { name, open: Mutex::new(Some(Arc::clone(&segment))) });
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
+        self.keep_open(&slot);
         Ok(segment)
     }
 
@@ -133,43 +136,52 @@ impl Segments {
         self.volume.sync_names().map_err(failed)
     }
 
-    /// Lets go of an open file, so that the next reader opens it anew.
-    pub(crate) fn forget_open(&self, name: &SegmentName) {
-        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|segment| segment.name != *name);
+    /// Closes a file for its writer, so that the next reader opens it anew.
+    pub(crate) fn close(&self, written: Arc<Segment>) {
+        let name = written.name.clone();
+        drop(written);
+        self.forget_open(&name);
+    }
+
+    fn forget_open(&self, name: &SegmentName) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|slot| slot.name != *name);
+        drop(opened);
         for slot in self.read_slots().iter().filter(|slot| slot.name == *name) {
-            *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+            *slot.lock() = None;
         }
     }
 
     /// Opens a file; `None` when retention has let it go since it was looked up.
-    fn open(&self, slot: &Slot) -> Result<Option<Arc<Segment>>, OpenError> {
-        let mut open = slot.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let segment = if let Some(segment) = open.upgrade() {
-            segment
+    fn open(&self, slot: &Arc<Slot>) -> Result<Option<Arc<Segment>>, OpenError> {
+        let mut open = slot.lock();
+        let segment = if let Some(segment) = &*open {
+            Arc::clone(segment)
         } else {
             let opened = Segment::open(self.volume(), slot.name.clone(), self.cache_bytes)?;
             let Some(opened) = opened else { return Ok(None) };
-            let segment = Arc::new(opened);
-            *open = Arc::downgrade(&segment);
-            segment
+            Arc::clone(open.insert(Arc::new(opened)))
         };
         drop(open);
-        self.keep_open(&segment);
+        self.keep_open(slot);
         Ok(Some(segment))
     }
 
     /// Keeps the latest read files open, so that reading on does not open them again.
-    fn keep_open(&self, segment: &Arc<Segment>) {
-        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.back().is_some_and(|latest| Arc::ptr_eq(latest, segment)) {
+    fn keep_open(&self, slot: &Arc<Slot>) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.back().is_some_and(|latest| Arc::ptr_eq(latest, slot)) {
             return;
         }
-        recent.retain(|known| !Arc::ptr_eq(known, segment));
-        recent.push_back(Arc::clone(segment));
-        if recent.len() > OPEN_FILES_MAX {
-            recent.pop_front();
-        }
+        opened.retain(|known| !Arc::ptr_eq(known, slot));
+        opened.push_back(Arc::clone(slot));
+        // One file more: the one that is written.
+        let mut excess = opened.len().saturating_sub(OPEN_FILES_MAX + 1);
+        opened.retain(|slot| {
+            let closed = excess > 0 && slot.close_if_unused();
+            excess -= usize::from(closed);
+            !closed
+        });
     }
 
     fn read_slots(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Slot>>> {
@@ -180,6 +192,22 @@ impl Segments {
 impl Slot {
     fn closed(name: SegmentName) -> Arc<Self> {
         Arc::new(Self { name, open: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Segment>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the file is closed now: nobody reads or writes it. Does not wait for one who opens
+    /// it.
+    fn close_if_unused(&self) -> bool {
+        let Ok(mut open) = self.open.try_lock() else { return false };
+        // Whoever reads it got it under this lock, so that a count of one stays one.
+        let used = open.as_ref().is_some_and(|segment| Arc::strong_count(segment) > 1);
+        if !used {
+            *open = None;
+        }
+        !used
     }
 }
 
@@ -193,14 +221,15 @@ mod tests {
     fn a_reader_that_comes_after_retention_finds_the_next_file_and_makes_none() {
         let directory = tempfile::tempdir().unwrap();
         let volume = Arc::new(Directory::open(directory.path()).unwrap());
-        let segments = Segments::list(volume, 1 << 20).unwrap();
+        let list = || Segments::list(Arc::clone(&volume) as Arc<dyn Volume>, 1 << 20).unwrap();
         let name = |first| SegmentName {
             first: Sequence(first),
             created_at: Timestamp::from_micros(first),
         };
         for first in [1, 5] {
-            segments.begin(name(first), 7, &[]).unwrap();
+            list().begin(name(first), 7, &[]).unwrap();
         }
+        let segments = list();
         // A reader looks a file up, and opens it when it has been let go meanwhile.
         segments.volume().remove(&name(1).file()).unwrap();
         assert!(segments.by_name(&name(1)).unwrap().is_none());

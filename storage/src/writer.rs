@@ -81,10 +81,11 @@ impl Writer {
             self.commit(work);
             self.shared.intake.finished(size);
         }
-        if let Some(active) = &self.active
-            && let Err(error) = active.seal()
-        {
-            tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
+        if let Some(active) = self.active.take() {
+            if let Err(error) = active.seal() {
+                tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
+            }
+            self.shared.segments.close(active);
         }
     }
 
@@ -96,7 +97,7 @@ impl Writer {
         match self.write(&active, work) {
             Ok(pending) => self.publish(pending),
             // The answers are dropped, which tells every sender that nothing is certain.
-            Err(error) => self.fail(&active, &error),
+            Err(error) => self.fail(active, &error),
         }
         self.roll_if_due();
     }
@@ -211,9 +212,17 @@ impl Writer {
         let Batch { entries, records, answer } = batch;
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
-            if let Some(sequence) = self.duplicate_of(&entry, &pending.events) {
-                answers.push(Ok(receipt(&entry, sequence, true)));
-                continue;
+            match self.duplicate_of(&entry, &pending.events) {
+                Ok(None) => {}
+                Ok(Some(sequence)) => {
+                    answers.push(Ok(receipt(&entry, sequence, true)));
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an event that may be a duplicate cannot be compared");
+                    answers.push(Err(unavailable("the journal cannot be read")));
+                    continue;
+                }
             }
             let record = records.get(entry.record.clone()).unwrap_or_default();
             answers.push(Ok(receipt(&entry, self.next, false)));
@@ -264,25 +273,33 @@ impl Writer {
     }
 
     /// The event that `entry` is a second copy of: the same handshake, or the same source and id
-    /// within the window.
-    fn duplicate_of(&self, entry: &Entry, pending: &[Arc<StoredEvent>]) -> Option<Sequence> {
+    /// within the window. An error when a stored event that may be it cannot be read.
+    fn duplicate_of(
+        &self,
+        entry: &Entry,
+        pending: &[Arc<StoredEvent>],
+    ) -> Result<Option<Sequence>, OpenError> {
         let by_handshake =
             entry.handshake.as_ref().and_then(|known| self.shared.handshakes.get(known));
         if by_handshake.is_some() || entry.id_assigned {
-            return by_handshake;
+            return Ok(by_handshake);
         }
         let is_same =
             |source: &str, id: &str| source == entry.event.source() && id == entry.event.id();
-        self.window.candidates(entry.fingerprint).find(|&sequence| {
+        for sequence in self.window.candidates(entry.fingerprint) {
             let index = pending.first().and_then(|first| sequence.0.checked_sub(first.sequence.0));
             let in_hand = index.and_then(|index| pending.get(usize::try_from(index).ok()?));
-            if let Some(known) = in_hand {
-                return is_same(known.event.source(), known.event.id());
+            let found = if let Some(known) = in_hand {
+                is_same(known.event.source(), known.event.id())
+            } else {
+                let reader = Reader::new(&self.shared.segments, &self.shared.fresh);
+                reader.identity(sequence)?.is_some_and(|(id, source)| is_same(&source, &id))
+            };
+            if found {
+                return Ok(Some(sequence));
             }
-            // A stored event that cannot be read cannot be compared: then both are kept.
-            let stored = Reader::new(&self.shared.segments, &self.shared.fresh).identity(sequence);
-            matches!(stored, Ok(Some((id, source))) if is_same(&source, &id))
-        })
+        }
+        Ok(None)
     }
 
     /// Shows what is durable to those who read, then answers those who sent it.
@@ -312,13 +329,13 @@ impl Writer {
     }
 
     /// Stops using a file that could not be written.
-    fn fail(&mut self, active: &Arc<Segment>, error: &StoreError) {
+    fn fail(&mut self, active: Arc<Segment>, error: &StoreError) {
         tracing::error!(%error, "a commit failed; its events were refused");
         self.active = None;
         self.looked_at = Some(self.clock.now());
         let mut nothing = Vec::new();
         self.block.finish(&mut nothing);
-        self.shared.segments.forget_open(&active.name);
+        self.shared.segments.close(active);
         self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
     }
 

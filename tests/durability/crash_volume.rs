@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use eg_storage::volume::{BackendError, StorageBackend, Volume};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 const PAGE: usize = 4096;
+/// How long it takes to close a file.
+const CLOSE_TIME: Duration = Duration::from_micros(200);
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +31,13 @@ struct Disk {
     renamed: BTreeMap<String, String>,
     /// After so many writes and syncs the power goes; none: it stays on.
     operations_left: Option<u64>,
+    /// Which files are locked, under the names that they were opened by, and by which opening.
+    locks: BTreeMap<String, u64>,
+    openings: u64,
     dead: bool,
     free_bytes: Option<u64>,
     syncs_fail: bool,
+    opens_fail: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,6 +73,11 @@ impl CrashVolume {
     /// Makes every sync of a journal file fail, until it is told otherwise.
     pub(crate) fn set_syncs_fail(&self, fail: bool) {
         self.0.lock().unwrap().syncs_fail = fail;
+    }
+
+    /// Makes every attempt to open a file fail, until it is told otherwise.
+    pub(crate) fn set_opens_fail(&self, fail: bool) {
+        self.0.lock().unwrap().opens_fail = fail;
     }
 
     /// What is found when the power comes back.
@@ -141,14 +153,21 @@ impl Volume for CrashVolume {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
         disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned() }))
+        if disk.opens_fail {
+            return Err(io::Error::other("the disk failed"));
+        }
+        disk.openings += 1;
+        let opening = disk.openings;
+        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned(), opening }))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
         disk.files.insert(name.to_owned(), Image::default());
-        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned() }))
+        disk.openings += 1;
+        let opening = disk.openings;
+        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned(), opening }))
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -197,6 +216,7 @@ impl Volume for CrashVolume {
 struct CrashFile {
     disk: CrashVolume,
     name: String,
+    opening: u64,
 }
 
 impl CrashFile {
@@ -264,7 +284,9 @@ impl StorageBackend for CrashFile {
     }
 
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
+        let mut disk = self.disk.0.lock().unwrap();
+        let holder = *disk.locks.entry(self.name.clone()).or_insert(self.opening);
+        Ok(holder == self.opening)
     }
 
     fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
@@ -272,6 +294,16 @@ impl StorageBackend for CrashFile {
     }
 
     fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        // What a real disk takes to write the last pages.
+        std::thread::sleep(CLOSE_TIME);
+        let mut disk = self.disk.0.lock().unwrap();
+        if disk.locks.get(&self.name) == Some(&self.opening) {
+            disk.locks.remove(&self.name);
+        }
         Ok(())
     }
 }

@@ -1,10 +1,14 @@
 //! The journal on a real directory: order, duplicates, files, retention, locks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::{Clock, Handshake, Sequence, Timestamp};
 use eg_storage::{OpenError, StorageConfig, Store};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
+use crate::crash_volume::CrashVolume;
 use crate::events::{anyone, once, small, submission};
 
 #[tokio::test]
@@ -132,6 +136,13 @@ async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
         clock.advance(Duration::from_secs(1));
     }
     assert_eq!(journal.expired(None).unwrap(), None);
+    // The writer answers first and looks afterwards whether the file is old.
+    let idle = async {
+        while journal.usage().unwrap().intake_events > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), idle).await.unwrap();
     clock.advance(Duration::from_hours(168));
     assert_eq!(journal.expired(Some(Sequence::FIRST)).unwrap(), None, "held back");
     let keep_from = journal.expired(None).unwrap().unwrap();
@@ -145,6 +156,33 @@ async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
     store.close().unwrap();
     let store = Store::open(directory.path(), &small(), &clock).unwrap();
     assert_eq!(store.journal().end(), end);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn many_readers_of_many_files_never_lock_each_other_out() {
+    let volume = CrashVolume::default();
+    let principal = anyone().await;
+    let store = Store::open_on(Arc::new(volume), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    while journal.usage().unwrap().files < 8 {
+        let id = journal.end().to_string();
+        journal.append(vec![(submission(&principal, &id, 20_000), 0)]).await[0].as_ref().unwrap();
+    }
+    let end = journal.end().0;
+    // More files than stay open, so that reads close files that others want.
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let mut rng = StdRng::seed_from_u64(seed);
+                for _ in 0..100 {
+                    let at = Sequence(rng.random_range(1..end));
+                    let found = journal.get(at).unwrap().unwrap();
+                    assert_eq!(found.event.id(), at.to_string());
+                }
+            });
+        }
+    });
     store.close().unwrap();
 }
 
