@@ -22,6 +22,10 @@ use crate::window::Window;
 /// How often the free space of the disk is looked at, and a failed store is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What an event costs in its file beside its record, in bytes, roughly: its fingerprint, its place
+/// in a block, and its share of two rows.
+const ROW_BYTES: u64 = 64;
+
 /// Whether events are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -62,6 +66,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Pending {
     events: Vec<Arc<StoredEvent>>,
+    records_bytes: u64,
     fingerprints: Vec<u8>,
     answers: Vec<Answered>,
 }
@@ -241,6 +246,7 @@ impl Writer {
     ) -> Result<(), redb::StorageError> {
         let sequence = self.next;
         self.next = sequence.next();
+        pending.records_bytes += record.len() as u64;
         self.block.push(record);
         if self.block.is_full() {
             self.flush_block(tables)?;
@@ -304,9 +310,7 @@ impl Writer {
 
     /// Shows what is durable to those who read, then answers those who sent it.
     fn publish(&mut self, pending: Pending) {
-        let records = pending.events.len() as u64 * 512;
-        let payload = |event: &Arc<StoredEvent>| event.event.data().map_or(0, eg_event::Data::len);
-        self.active_bytes += records + pending.events.iter().map(payload).sum::<usize>() as u64;
+        self.active_bytes += pending.records_bytes + pending.events.len() as u64 * ROW_BYTES;
         self.shared.fresh.push(pending.events);
         answer_all(pending.answers);
         self.age_window();

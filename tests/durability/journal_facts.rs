@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash_volume::CrashVolume;
-use crate::events::{anyone, once, small, submission};
+use crate::events::{anyone, once, small, submission, with_subject};
 
 #[tokio::test]
 async fn events_are_numbered_from_one_in_the_order_of_acceptance_and_stay_after_a_restart() {
@@ -120,6 +120,23 @@ async fn open_handshakes_move_along_when_a_file_is_full() {
     store.close().unwrap();
     let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
     assert_eq!(store.journal().open_in_session("client"), [9]);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn large_attributes_count_towards_the_limits_like_large_payloads() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    for n in 0..40 {
+        let mut submitted = submission(&principal, "0", 0);
+        submitted.event = with_subject(&n.to_string(), &"s".repeat(10_000));
+        journal.append(vec![(submitted, 0)]).await[0].as_ref().unwrap();
+    }
+    assert!(journal.usage().unwrap().files > 2, "400 KB do not fit in a file of 128 KiB");
+    assert!(journal.get_fresh(Sequence(34)).is_none(), "70 KB do not fit in 64 KiB of memory");
+    assert!(journal.get_fresh(Sequence(36)).is_some());
     store.close().unwrap();
 }
 
