@@ -81,7 +81,11 @@ impl Writer {
     /// Works until the intake is closed and empty, then leaves the file ready for a quick start.
     pub(crate) fn run(mut self) {
         let events_max = usize::try_from(self.config.commit_events_max).unwrap_or(usize::MAX);
-        while let Some(work) = self.shared.intake.take(events_max) {
+        while let Some(work) = self.shared.intake.take(events_max, LOOK_INTERVAL) {
+            if work.is_empty() {
+                self.look_if_due();
+                continue;
+            }
             let size = total(&work);
             self.commit(work);
             self.shared.intake.finished(size);
@@ -109,16 +113,21 @@ impl Writer {
 
     /// The file to write to, or why nothing can be written now.
     fn writable(&mut self) -> Result<Arc<Segment>, Refusal> {
-        let now = self.clock.now();
-        let due = self.looked_at.is_none_or(|last| now.since(last) >= LOOK_INTERVAL);
-        if due {
-            self.looked_at = Some(now);
-            self.look();
-        }
+        self.look_if_due();
         match (&self.active, &*self.shared.health.borrow()) {
             (Some(active), Health::Writable) => Ok(Arc::clone(active)),
             (_, Health::Refusing(reason)) => Err(unavailable(reason)),
             (None, Health::Writable) => Err(unavailable("the store failed to write")),
+        }
+    }
+
+    fn look_if_due(&mut self) {
+        let now = self.clock.now();
+        // A clock that went back does not put the next look off.
+        let waits = |last: Timestamp| now >= last && now.since(last) < LOOK_INTERVAL;
+        if !self.looked_at.is_some_and(waits) {
+            self.looked_at = Some(now);
+            self.look();
         }
     }
 

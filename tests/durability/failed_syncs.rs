@@ -84,3 +84,19 @@ async fn a_file_begun_after_a_failure_is_the_newest_even_when_the_clock_went_bac
     assert_eq!(store.journal().get(Sequence(1)).unwrap().unwrap().event.id(), "a");
     store.close().unwrap();
 }
+
+#[tokio::test]
+async fn the_store_recovers_while_nobody_sends_anything() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    let mut health = store.journal().follow_health();
+    setup.fail(&store, setup.append(&store, "a")).await;
+    let recovered = health.wait_for(|health| *health == Health::Writable);
+    tokio::time::timeout(Duration::from_secs(20), recovered).await.unwrap().unwrap();
+
+    setup.volume.set_free_bytes(Some(1000));
+    setup.clock.advance(Duration::from_secs(1));
+    let refusing = health.wait_for(|health| *health != Health::Writable);
+    tokio::time::timeout(Duration::from_secs(20), refusing).await.unwrap().unwrap();
+    store.close().unwrap();
+}
