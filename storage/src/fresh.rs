@@ -6,8 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use eg_event::{Sequence, StoredEvent};
 use tokio::sync::watch;
 
-/// What an event costs beside its payload, in bytes, roughly.
-const EVENT_BYTES: usize = 640;
+use crate::record;
+
+/// What an event costs beside its texts and its payload, in bytes, roughly.
+const EVENT_BYTES: usize = 512;
 
 /// The latest committed events, bounded in bytes, and the end of the journal.
 #[derive(Debug)]
@@ -87,13 +89,15 @@ impl Ring {
 }
 
 fn event_bytes(event: &StoredEvent) -> usize {
-    EVENT_BYTES + event.event.data().map_or(0, eg_event::Data::len)
+    EVENT_BYTES + record::content_bytes(event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::tests::full;
+    use eg_event::CloudEvent;
+    use eg_event::event::Attributes;
 
     fn events(range: std::ops::Range<u64>) -> Vec<Arc<StoredEvent>> {
         range.map(|sequence| Arc::new(full(sequence))).collect()
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_latest_within_its_bytes() {
-        let fresh = Fresh::new(3 * (EVENT_BYTES + 11), Sequence(1));
+        let fresh = Fresh::new(3 * event_bytes(&full(1)), Sequence(1));
         fresh.push(events(1..3));
         fresh.push(events(3..6));
         assert_eq!(fresh.end(), Sequence(6));
@@ -109,6 +113,21 @@ mod tests {
         assert_eq!(fresh.get(Sequence(3)).unwrap().sequence, Sequence(3));
         assert_eq!(fresh.from(Sequence(4), 10).unwrap().len(), 2);
         assert!(fresh.from(Sequence(6), 10).is_none());
+    }
+
+    #[test]
+    fn large_attributes_fill_the_ring_like_large_payloads() {
+        let mut event = full(1);
+        let attributes = Attributes {
+            subject: Some("s".repeat(10_000).into()),
+            ..event.event.attributes().clone()
+        };
+        event.event = CloudEvent::from_checked(attributes, None);
+        let fresh = Fresh::new(15_000, Sequence(1));
+        let second = StoredEvent { sequence: Sequence(2), ..event.clone() };
+        fresh.push(vec![Arc::new(event), Arc::new(second)]);
+        assert!(fresh.get(Sequence(1)).is_none());
+        assert!(fresh.get(Sequence(2)).is_some());
     }
 
     #[test]

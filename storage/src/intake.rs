@@ -114,15 +114,14 @@ impl Intake {
         Ok(())
     }
 
-    /// Waits for work and takes what has arrived, up to about `events_max` events; `None` once the
-    /// intake is closed and empty.
-    pub(crate) fn take(&self, events_max: usize) -> Option<Vec<Work>> {
-        let mut queue = self.lock();
-        while queue.work.is_empty() {
-            if queue.closed {
-                return None;
-            }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for work, at most for `idle_max`, and takes what has arrived, up to about `events_max`
+    /// events, or nothing; `None` once the intake is closed and empty.
+    pub(crate) fn take(&self, events_max: usize, idle_max: Duration) -> Option<Vec<Work>> {
+        let idle = |queue: &mut Queue| queue.work.is_empty() && !queue.closed;
+        let waited = self.arrived.wait_timeout_while(self.lock(), idle_max, idle);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if queue.work.is_empty() && queue.closed {
+            return None;
         }
         let mut taken = Vec::new();
         let mut events = 0;
@@ -203,8 +202,9 @@ mod tests {
         let intake = Intake::new(Size { events: 2, bytes: 100 });
         assert!(intake.offer(release()).is_ok() && intake.offer(release()).is_ok());
         assert!(matches!(intake.offer(release()), Err((_, Refusal::Busy { .. }))));
-        assert_eq!(intake.take(10).unwrap().len(), 2);
+        assert_eq!(intake.take(10, Duration::ZERO).unwrap().len(), 2);
         assert!(matches!(intake.offer(release()), Err((_, Refusal::Busy { .. }))));
+        assert!(intake.take(10, Duration::ZERO).unwrap().is_empty());
         intake.finished(Size { events: 2, bytes: 0 });
         assert!(intake.offer(release()).is_ok());
     }
@@ -215,7 +215,7 @@ mod tests {
         assert!(intake.offer(release()).is_ok());
         intake.close();
         assert!(matches!(intake.offer(release()), Err((_, Refusal::Unavailable { .. }))));
-        assert_eq!(intake.take(10).unwrap().len(), 1);
-        assert!(intake.take(10).is_none());
+        assert_eq!(intake.take(10, Duration::ZERO).unwrap().len(), 1);
+        assert!(intake.take(10, Duration::ZERO).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! The journal: every accepted event, once, in the order of acceptance.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -125,12 +126,15 @@ impl Journal {
         let begin = by_age.0.max(next.0.saturating_sub(capacity.into())).max(first.0);
         let mut window = Window::new(capacity, Sequence(begin));
         let mut expected = begin;
-        for name in self.shared.segments.names() {
-            let after = self.shared.segments.first_after(name.first).unwrap_or(next);
-            if after.0 <= begin {
+        let names = self.shared.segments.names();
+        let ends = names.iter().skip(1).map(|after| after.first).chain([next]);
+        for (name, end) in names.iter().zip(ends) {
+            // Too old, or empty: a failure in an empty file leaves it, and the next one begins
+            // with the same sequence.
+            if end.0 <= expected {
                 continue;
             }
-            let Some(segment) = self.shared.segments.by_name(&name)? else {
+            let Some(segment) = self.shared.segments.by_name(name)? else {
                 continue;
             };
             segment.fingerprints(|row_first, row| {
@@ -142,9 +146,9 @@ impl Journal {
                 }
             })?;
             // A file may begin later than the one before it ended, after files were lost.
-            if expected < after.0 {
-                window = Window::new(capacity, after);
-                expected = after.0;
+            if expected < end.0 {
+                window = Window::new(capacity, end);
+                expected = end.0;
             }
         }
         Ok(window)
@@ -381,16 +385,19 @@ impl Journal {
 
     fn files(&self) -> Result<Vec<FileSpan>, StoreError> {
         let names = self.shared.segments.names();
-        let span = |(index, name): (usize, &SegmentName)| {
+        let mut files = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
             let file = name.file();
-            let bytes = self.shared.segments.volume().size_bytes(&file);
-            Ok(FileSpan {
-                first: name.first,
-                ended_at: names.get(index + 1).map(|next| next.created_at),
-                bytes: bytes.map_err(|cause| StoreError::file(&file, redb::Error::Io(cause)))?,
-            })
-        };
-        names.iter().enumerate().map(span).collect()
+            let bytes = match self.shared.segments.volume().size_bytes(&file) {
+                Ok(bytes) => bytes,
+                // Retention has just let it go.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                Err(cause) => return Err(StoreError::file(&file, cause)),
+            };
+            let ended_at = names.get(index + 1).map(|next| next.created_at);
+            files.push(FileSpan { first: name.first, ended_at, bytes });
+        }
+        Ok(files)
     }
 
     fn reader(&self) -> Reader<'_> {
@@ -407,7 +414,7 @@ fn failed() -> Refusal {
 fn reading<T>(result: Result<T, OpenError>) -> Result<T, StoreError> {
     result.map_err(|error| match error {
         OpenError::Failed(error) => error,
-        other => StoreError::file("journal", redb::Error::Io(std::io::Error::other(other))),
+        other => StoreError::file("journal", io::Error::other(other)),
     })
 }
 

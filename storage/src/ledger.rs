@@ -3,6 +3,7 @@
 //!
 //! The layout is in `DESIGN.md`, chapter "Ledger".
 
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +18,7 @@ use crate::error::{OpenError, StoreError};
 use crate::outstanding::{Cursor, DeadLetter, Exception};
 use crate::refs;
 use crate::varint::Damaged;
-use crate::volume::{Volume, open_database};
+use crate::volume::{Volume, create_database, open_database};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 const VERSION: u64 = 1;
@@ -79,7 +80,10 @@ impl Ledger {
             cache_bytes: usize::try_from(config.cache_bytes).unwrap_or(usize::MAX),
             attempts_bytes_max: config.attempts_bytes_max,
         };
-        let database = ledger.open_database()?;
+        let database = match open_database(&*ledger.volume, FILE, ledger.cache_bytes)? {
+            Some(database) => database,
+            None => create_database(&*ledger.volume, FILE, ledger.cache_bytes, begin)?,
+        };
         let found = version(&database).map_err(failed)?;
         if found != VERSION {
             return Err(OpenError::UnknownVersion {
@@ -88,12 +92,8 @@ impl Ledger {
                 known: u32::try_from(VERSION).unwrap_or(u32::MAX),
             });
         }
-        *ledger.lock() = Some(database);
+        *ledger.lock() = Some(Arc::new(database));
         Ok(ledger)
-    }
-
-    fn open_database(&self) -> Result<Arc<Database>, OpenError> {
-        open_database(&*self.volume, FILE, self.cache_bytes, begin).map(Arc::new)
     }
 
     /// Makes all of `changes` durable together.
@@ -254,10 +254,13 @@ impl Ledger {
         if let Some(database) = &*slot {
             return Ok(Arc::clone(database));
         }
-        let database = self.open_database().map_err(|error| match error {
+        let opened = open_database(&*self.volume, FILE, self.cache_bytes);
+        let database = opened.map_err(|error| match error {
             OpenError::Failed(error) => error,
-            other => StoreError::file(FILE, redb::Error::Io(std::io::Error::other(other))),
+            other => StoreError::file(FILE, redb::Error::Io(io::Error::other(other))),
         })?;
+        let gone = || failed(redb::Error::Io(io::ErrorKind::NotFound.into()));
+        let database = Arc::new(database.ok_or_else(gone)?);
         *slot = Some(Arc::clone(&database));
         Ok(database)
     }

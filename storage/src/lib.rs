@@ -20,6 +20,7 @@ mod retention;
 mod segment;
 mod segments;
 mod store;
+pub mod stored;
 mod varint;
 pub mod volume;
 mod window;

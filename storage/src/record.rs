@@ -122,6 +122,31 @@ fn flags(parts: &Parts<'_>) -> u16 {
     present.iter().filter(|(_, is)| *is).fold(data << DATA_SHIFT, |flags, (bit, _)| flags | bit)
 }
 
+/// The bytes of all texts of an event and of its payload: about the size of its record.
+pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
+    let StoredEvent { event, sender, origin, trace, .. } = stored;
+    let own = event.attributes();
+    let optional = [&own.subject, &own.time, &own.datacontenttype, &own.dataschema];
+    let extension = |(name, value): &(AttributeName, AttributeValue)| {
+        name.as_str().len()
+            + match value {
+                AttributeValue::Boolean(_) => 1,
+                AttributeValue::Integer(_) => 4,
+                AttributeValue::String(text) => text.len(),
+            }
+    };
+    own.id.len()
+        + own.source.len()
+        + own.ty.len()
+        + optional.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+        + event.extensions().iter().map(extension).sum::<usize>()
+        + sender.name.len()
+        + origin.address.len()
+        + origin.client_id.as_ref().map_or(0, |client_id| client_id.len())
+        + trace.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + event.data().map_or(0, Data::len)
+}
+
 /// Reads the record of the event at `sequence`.
 pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, Damaged> {
     let mut reader = Reader::new(record);
@@ -292,6 +317,7 @@ pub(crate) mod tests {
         let stored = full(9);
         let record = Bytes::from(encoded(&stored));
         assert_eq!(decode(Sequence(9), record.clone()), Ok(stored));
+        assert!((record.len() - 80..record.len()).contains(&content_bytes(&full(9))));
         assert_eq!(decode_identity(record.clone()), Ok(("id-1".into(), "/shop".into())));
         assert_eq!(decode_received_at(record).unwrap().as_secs(), 1_700_000_000);
     }

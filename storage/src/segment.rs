@@ -13,7 +13,7 @@ use redb::{
 
 use crate::block::Block;
 use crate::error::{OpenError, StoreError};
-use crate::volume::{Volume, open_database};
+use crate::volume::{Volume, create_database, open_database};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 pub(crate) const VERSION: u64 = 1;
@@ -63,7 +63,7 @@ impl Segment {
         (fingerprint_key, open): (u64, &[(Handshake, Sequence)]),
     ) -> Result<Self, OpenError> {
         let file = name.file();
-        let database = open_database(volume, &file, cache_bytes, |database| {
+        let database = create_database(volume, &file, cache_bytes, |database| {
             let transaction = database.begin_write()?;
             {
                 let mut meta = transaction.open_table(META)?;
@@ -82,14 +82,16 @@ impl Segment {
         Ok(Self { name, file, database, fingerprint_key })
     }
 
-    /// Opens an existing file.
+    /// Opens an existing file; `None` when retention has let it go.
     pub(crate) fn open(
         volume: &dyn Volume,
         name: SegmentName,
         cache_bytes: usize,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Option<Self>, OpenError> {
         let file = name.file();
-        let database = open_database(volume, &file, cache_bytes, |_| Ok(()))?;
+        let Some(database) = open_database(volume, &file, cache_bytes)? else {
+            return Ok(None);
+        };
         let read = || -> Result<(u64, u64), redb::Error> {
             let meta = database.begin_read()?.open_table(META)?;
             let get = |key: &str| -> Result<u64, redb::Error> {
@@ -105,7 +107,7 @@ impl Segment {
                 known: u32::try_from(VERSION).unwrap_or(u32::MAX),
             });
         }
-        Ok(Self { name, file, database, fingerprint_key })
+        Ok(Some(Self { name, file, database, fingerprint_key }))
     }
 
     pub(crate) fn fingerprint_key(&self) -> u64 {
@@ -300,7 +302,7 @@ fn handshake_key(handshake: &Handshake) -> Vec<u8> {
     key
 }
 
-fn handshake_of(key: &[u8]) -> Option<Handshake> {
+pub(crate) fn handshake_of(key: &[u8]) -> Option<Handshake> {
     let (client_id, tail) = key.split_at_checked(key.len().checked_sub(3)?)?;
     let [0, high, low] = *tail else { return None };
     let client_id = Arc::from(std::str::from_utf8(client_id).ok()?);

@@ -1,7 +1,9 @@
 //! The files of the journal in their order, opened when somebody reads them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use eg_event::{Handshake, Sequence};
 
@@ -18,14 +20,16 @@ pub(crate) struct Segments {
     volume: Arc<dyn Volume>,
     cache_bytes: usize,
     slots: RwLock<Vec<Arc<Slot>>>,
-    recently_read: Mutex<VecDeque<Arc<Segment>>>,
+    /// The files that are open, the latest read ones last.
+    opened: Mutex<VecDeque<Arc<Slot>>>,
 }
 
 #[derive(Debug)]
 struct Slot {
     name: SegmentName,
-    /// Whoever has the file open; opened once however many read it.
-    open: Mutex<Weak<Segment>>,
+    /// The file while it is open: opened once however many read it, and closed under this lock,
+    /// so that nobody finds it locked by one who still closes it.
+    open: Mutex<Option<Arc<Segment>>>,
 }
 
 impl Segments {
@@ -42,7 +46,7 @@ impl Segments {
         names.sort_by_key(|name| (name.first, name.created_at));
         let slots = names.into_iter().map(Slot::closed).collect();
         let slots = RwLock::new(slots);
-        Ok(Self { volume, cache_bytes, slots, recently_read: Mutex::default() })
+        Ok(Self { volume, cache_bytes, slots, opened: Mutex::default() })
     }
 
     pub(crate) fn volume(&self) -> &dyn Volume {
@@ -57,38 +61,59 @@ impl Segments {
     /// Begins a file and lists it as the newest.
     pub(crate) fn begin(
         &self,
-        name: SegmentName,
+        mut name: SegmentName,
         fingerprint_key: u64,
         open: &[(Handshake, Sequence)],
     ) -> Result<Arc<Segment>, OpenError> {
+        // After a failure in an empty file two files begin with the same sequence: the later one
+        // sorts after it, even if the clock went back.
+        if let Some(newest) = self.read_slots().last()
+            && newest.name.first == name.first
+        {
+            let later = newest.name.created_at.after(Duration::from_micros(1));
+            name.created_at = name.created_at.max(later);
+        }
         let content = (fingerprint_key, open);
         let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, content)?;
         let segment = Arc::new(segment);
-        let slot = Slot { name, open: Mutex::new(Arc::downgrade(&segment)) };
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(slot));
+        let slot = Arc::new(Slot { name, open: Mutex::new(Some(Arc::clone(&segment))) });
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
+        self.keep_open(&slot);
         Ok(segment)
     }
 
-    /// Opens the newest file.
+    /// Opens the newest file; `None` when there has never been one.
     pub(crate) fn open_newest(&self) -> Result<Option<Arc<Segment>>, OpenError> {
-        let newest = self.read_slots().last().map(Arc::clone);
-        newest.map(|slot| self.open(&slot)).transpose()
+        let Some(slot) = self.read_slots().last().map(Arc::clone) else {
+            return Ok(None);
+        };
+        // Retention leaves the newest file alone, so that it is there or has been lost.
+        let lost = || StoreError::file(&slot.name.file(), io::Error::from(io::ErrorKind::NotFound));
+        Ok(Some(self.open(&slot)?.ok_or_else(lost)?))
     }
 
     /// The file that holds `sequence`, or, when that has been let go, the first one after it.
     pub(crate) fn holding(&self, sequence: Sequence) -> Result<Option<Arc<Segment>>, OpenError> {
-        let slot = {
-            let slots = self.read_slots();
-            let after = slots.partition_point(|slot| slot.name.first <= sequence);
-            slots.get(after.saturating_sub(1)).map(Arc::clone)
-        };
-        slot.map(|slot| self.open(&slot)).transpose()
+        let mut at = Some(sequence);
+        while let Some(sequence) = at {
+            let slot = {
+                let slots = self.read_slots();
+                let after = slots.partition_point(|slot| slot.name.first <= sequence);
+                slots.get(after.saturating_sub(1)).map(Arc::clone)
+            };
+            let Some(slot) = slot else { break };
+            if let Some(segment) = self.open(&slot)? {
+                return Ok(Some(segment));
+            }
+            at = self.first_after(slot.name.first);
+        }
+        Ok(None)
     }
 
     /// Opens the file called `name`; `None` when it is not there (any more).
     pub(crate) fn by_name(&self, name: &SegmentName) -> Result<Option<Arc<Segment>>, OpenError> {
         let slot = self.read_slots().iter().find(|slot| slot.name == *name).map(Arc::clone);
-        slot.map(|slot| self.open(&slot)).transpose()
+        slot.map_or(Ok(None), |slot| self.open(&slot))
     }
 
     /// The first sequence of the file after the one that holds `sequence`.
@@ -111,41 +136,52 @@ impl Segments {
         self.volume.sync_names().map_err(failed)
     }
 
-    /// Lets go of an open file, so that the next reader opens it anew.
-    pub(crate) fn forget_open(&self, name: &SegmentName) {
-        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|segment| segment.name != *name);
+    /// Closes a file for its writer, so that the next reader opens it anew.
+    pub(crate) fn close(&self, written: Arc<Segment>) {
+        let name = written.name.clone();
+        drop(written);
+        self.forget_open(&name);
+    }
+
+    fn forget_open(&self, name: &SegmentName) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|slot| slot.name != *name);
+        drop(opened);
         for slot in self.read_slots().iter().filter(|slot| slot.name == *name) {
-            *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+            *slot.lock() = None;
         }
     }
 
-    fn open(&self, slot: &Slot) -> Result<Arc<Segment>, OpenError> {
-        let mut open = slot.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let segment = if let Some(segment) = open.upgrade() {
-            segment
+    /// Opens a file; `None` when retention has let it go since it was looked up.
+    fn open(&self, slot: &Arc<Slot>) -> Result<Option<Arc<Segment>>, OpenError> {
+        let mut open = slot.lock();
+        let segment = if let Some(segment) = &*open {
+            Arc::clone(segment)
         } else {
             let opened = Segment::open(self.volume(), slot.name.clone(), self.cache_bytes)?;
-            let segment = Arc::new(opened);
-            *open = Arc::downgrade(&segment);
-            segment
+            let Some(opened) = opened else { return Ok(None) };
+            Arc::clone(open.insert(Arc::new(opened)))
         };
         drop(open);
-        self.keep_open(&segment);
-        Ok(segment)
+        self.keep_open(slot);
+        Ok(Some(segment))
     }
 
     /// Keeps the latest read files open, so that reading on does not open them again.
-    fn keep_open(&self, segment: &Arc<Segment>) {
-        let mut recent = self.recently_read.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.back().is_some_and(|latest| Arc::ptr_eq(latest, segment)) {
+    fn keep_open(&self, slot: &Arc<Slot>) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.back().is_some_and(|latest| Arc::ptr_eq(latest, slot)) {
             return;
         }
-        recent.retain(|known| !Arc::ptr_eq(known, segment));
-        recent.push_back(Arc::clone(segment));
-        if recent.len() > OPEN_FILES_MAX {
-            recent.pop_front();
-        }
+        opened.retain(|known| !Arc::ptr_eq(known, slot));
+        opened.push_back(Arc::clone(slot));
+        // One file more: the one that is written.
+        let mut excess = opened.len().saturating_sub(OPEN_FILES_MAX + 1);
+        opened.retain(|slot| {
+            let closed = excess > 0 && slot.close_if_unused();
+            excess -= usize::from(closed);
+            !closed
+        });
     }
 
     fn read_slots(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Slot>>> {
@@ -156,5 +192,48 @@ impl Segments {
 impl Slot {
     fn closed(name: SegmentName) -> Arc<Self> {
         Arc::new(Self { name, open: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Segment>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the file is closed now: nobody reads or writes it. Does not wait for one who opens
+    /// it.
+    fn close_if_unused(&self) -> bool {
+        let Ok(mut open) = self.open.try_lock() else { return false };
+        // Whoever reads it got it under this lock, so that a count of one stays one.
+        let used = open.as_ref().is_some_and(|segment| Arc::strong_count(segment) > 1);
+        if !used {
+            *open = None;
+        }
+        !used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Directory;
+    use eg_event::Timestamp;
+
+    #[test]
+    fn a_reader_that_comes_after_retention_finds_the_next_file_and_makes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Arc::new(Directory::open(directory.path()).unwrap());
+        let list = || Segments::list(Arc::clone(&volume) as Arc<dyn Volume>, 1 << 20).unwrap();
+        let name = |first| SegmentName {
+            first: Sequence(first),
+            created_at: Timestamp::from_micros(first),
+        };
+        for first in [1, 5] {
+            list().begin(name(first), 7, &[]).unwrap();
+        }
+        let segments = list();
+        // A reader looks a file up, and opens it when it has been let go meanwhile.
+        segments.volume().remove(&name(1).file()).unwrap();
+        assert!(segments.by_name(&name(1)).unwrap().is_none());
+        assert_eq!(segments.holding(Sequence(2)).unwrap().unwrap().name, name(5));
+        assert_eq!(segments.volume().names().unwrap(), [name(5).file()]);
     }
 }

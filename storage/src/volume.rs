@@ -18,8 +18,11 @@ pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// A place for files that are written through redb.
 pub trait Volume: fmt::Debug + Send + Sync {
-    /// Opens the file `name`, or makes an empty one.
+    /// Opens the file `name`; [`io::ErrorKind::NotFound`] when there is none.
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>>;
+
+    /// Makes the empty file `name`, which no file has.
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>>;
 
     /// The names of the files.
     fn names(&self) -> io::Result<Vec<String>>;
@@ -56,12 +59,14 @@ impl Directory {
 
 impl Volume for Directory {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        backend(OpenOptions::new().read(true).write(true).open(self.0.join(name))?)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = file.open(self.0.join(name))?;
-        let backend = FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(backend))
+        options.read(true).write(true).create_new(true).mode(0o600);
+        backend(options.open(self.0.join(name))?)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -95,37 +100,54 @@ impl Volume for Directory {
     }
 }
 
-/// Opens the database in `file`; `begin` writes the first commit of a new one. A new file has its
-/// name only once that commit is durable, so that a crash leaves the whole file or none.
+fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+}
+
+/// Opens the database in `file`; `None` when there is no such file (any more).
 pub(crate) fn open_database(
+    volume: &dyn Volume,
+    file: &str,
+    cache_bytes: usize,
+) -> Result<Option<Database>, OpenError> {
+    match volume.open(file) {
+        Ok(backend) => database(backend, file, cache_bytes).map(Some),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(StoreError::file(file, cause).into()),
+    }
+}
+
+/// Makes the database in `file`; `begin` writes its first commit. The file has its name only once
+/// that commit is durable, so that a crash leaves the whole file or none.
+pub(crate) fn create_database(
     volume: &dyn Volume,
     file: &str,
     cache_bytes: usize,
     begin: impl FnOnce(&Database) -> Result<(), redb::Error>,
 ) -> Result<Database, OpenError> {
-    let failed = |cause: redb::Error| OpenError::Failed(StoreError::file(file, cause));
-    let open = |name: &str| {
-        let backend = volume.open(name).map_err(|cause| failed(cause.into()))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(cache_bytes);
-        builder.create_with_backend(Boxed(backend)).map_err(|cause| match cause {
-            redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.to_owned() },
-            other => failed(other.into()),
-        })
-    };
-    let names = volume.names().map_err(|cause| failed(cause.into()))?;
-    if names.iter().any(|name| name == file) {
-        return open(file);
-    }
+    let failed = |cause: io::Error| StoreError::file(file, cause);
     let unfinished = format!("{file}{UNFINISHED}");
-    if names.contains(&unfinished) {
-        volume.remove(&unfinished).map_err(|cause| failed(cause.into()))?;
+    if volume.names().map_err(failed)?.contains(&unfinished) {
+        volume.remove(&unfinished).map_err(failed)?;
     }
-    let database = open(&unfinished)?;
-    begin(&database).map_err(failed)?;
-    let in_place = volume.rename(&unfinished, file).and_then(|()| volume.sync_names());
-    in_place.map_err(|cause| failed(cause.into()))?;
+    let backend = volume.create(&unfinished).map_err(failed)?;
+    let database = database(backend, file, cache_bytes)?;
+    begin(&database).map_err(|cause| StoreError::file(file, cause))?;
+    volume.rename(&unfinished, file).and_then(|()| volume.sync_names()).map_err(failed)?;
     Ok(database)
+}
+
+fn database(
+    backend: Box<dyn StorageBackend>,
+    file: &str,
+    cache_bytes: usize,
+) -> Result<Database, OpenError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    builder.create_with_backend(Boxed(backend)).map_err(|cause| match cause {
+        redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.to_owned() },
+        other => StoreError::file(file, other).into(),
+    })
 }
 
 /// A boxed backend, which redb wants by value.

@@ -22,6 +22,10 @@ use crate::window::Window;
 /// How often the free space of the disk is looked at, and a failed store is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What an event costs in its file beside its record, in bytes, roughly: its fingerprint, its place
+/// in a block, and its share of two rows.
+const ROW_BYTES: u64 = 64;
+
 /// Whether events are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -62,6 +66,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Pending {
     events: Vec<Arc<StoredEvent>>,
+    records_bytes: u64,
     fingerprints: Vec<u8>,
     answers: Vec<Answered>,
 }
@@ -76,15 +81,20 @@ impl Writer {
     /// Works until the intake is closed and empty, then leaves the file ready for a quick start.
     pub(crate) fn run(mut self) {
         let events_max = usize::try_from(self.config.commit_events_max).unwrap_or(usize::MAX);
-        while let Some(work) = self.shared.intake.take(events_max) {
+        while let Some(work) = self.shared.intake.take(events_max, LOOK_INTERVAL) {
+            if work.is_empty() {
+                self.look_if_due();
+                continue;
+            }
             let size = total(&work);
             self.commit(work);
             self.shared.intake.finished(size);
         }
-        if let Some(active) = &self.active
-            && let Err(error) = active.seal()
-        {
-            tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
+        if let Some(active) = self.active.take() {
+            if let Err(error) = active.seal() {
+                tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
+            }
+            self.shared.segments.close(active);
         }
     }
 
@@ -96,23 +106,28 @@ impl Writer {
         match self.write(&active, work) {
             Ok(pending) => self.publish(pending),
             // The answers are dropped, which tells every sender that nothing is certain.
-            Err(error) => self.fail(&active, &error),
+            Err(error) => self.fail(active, &error),
         }
         self.roll_if_due();
     }
 
     /// The file to write to, or why nothing can be written now.
     fn writable(&mut self) -> Result<Arc<Segment>, Refusal> {
-        let now = self.clock.now();
-        let due = self.looked_at.is_none_or(|last| now.since(last) >= LOOK_INTERVAL);
-        if due {
-            self.looked_at = Some(now);
-            self.look();
-        }
+        self.look_if_due();
         match (&self.active, &*self.shared.health.borrow()) {
             (Some(active), Health::Writable) => Ok(Arc::clone(active)),
             (_, Health::Refusing(reason)) => Err(unavailable(reason)),
             (None, Health::Writable) => Err(unavailable("the store failed to write")),
+        }
+    }
+
+    fn look_if_due(&mut self) {
+        let now = self.clock.now();
+        // A clock that went back does not put the next look off.
+        let waits = |last: Timestamp| now >= last && now.since(last) < LOOK_INTERVAL;
+        if !self.looked_at.is_some_and(waits) {
+            self.looked_at = Some(now);
+            self.look();
         }
     }
 
@@ -211,9 +226,17 @@ impl Writer {
         let Batch { entries, records, answer } = batch;
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
-            if let Some(sequence) = self.duplicate_of(&entry, &pending.events) {
-                answers.push(Ok(receipt(&entry, sequence, true)));
-                continue;
+            match self.duplicate_of(&entry, &pending.events) {
+                Ok(None) => {}
+                Ok(Some(sequence)) => {
+                    answers.push(Ok(receipt(&entry, sequence, true)));
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an event that may be a duplicate cannot be compared");
+                    answers.push(Err(unavailable("the journal cannot be read")));
+                    continue;
+                }
             }
             let record = records.get(entry.record.clone()).unwrap_or_default();
             answers.push(Ok(receipt(&entry, self.next, false)));
@@ -232,6 +255,7 @@ impl Writer {
     ) -> Result<(), redb::StorageError> {
         let sequence = self.next;
         self.next = sequence.next();
+        pending.records_bytes += record.len() as u64;
         self.block.push(record);
         if self.block.is_full() {
             self.flush_block(tables)?;
@@ -264,32 +288,38 @@ impl Writer {
     }
 
     /// The event that `entry` is a second copy of: the same handshake, or the same source and id
-    /// within the window.
-    fn duplicate_of(&self, entry: &Entry, pending: &[Arc<StoredEvent>]) -> Option<Sequence> {
+    /// within the window. An error when a stored event that may be it cannot be read.
+    fn duplicate_of(
+        &self,
+        entry: &Entry,
+        pending: &[Arc<StoredEvent>],
+    ) -> Result<Option<Sequence>, OpenError> {
         let by_handshake =
             entry.handshake.as_ref().and_then(|known| self.shared.handshakes.get(known));
         if by_handshake.is_some() || entry.id_assigned {
-            return by_handshake;
+            return Ok(by_handshake);
         }
         let is_same =
             |source: &str, id: &str| source == entry.event.source() && id == entry.event.id();
-        self.window.candidates(entry.fingerprint).find(|&sequence| {
+        for sequence in self.window.candidates(entry.fingerprint) {
             let index = pending.first().and_then(|first| sequence.0.checked_sub(first.sequence.0));
             let in_hand = index.and_then(|index| pending.get(usize::try_from(index).ok()?));
-            if let Some(known) = in_hand {
-                return is_same(known.event.source(), known.event.id());
+            let found = if let Some(known) = in_hand {
+                is_same(known.event.source(), known.event.id())
+            } else {
+                let reader = Reader::new(&self.shared.segments, &self.shared.fresh);
+                reader.identity(sequence)?.is_some_and(|(id, source)| is_same(&source, &id))
+            };
+            if found {
+                return Ok(Some(sequence));
             }
-            // A stored event that cannot be read cannot be compared: then both are kept.
-            let stored = Reader::new(&self.shared.segments, &self.shared.fresh).identity(sequence);
-            matches!(stored, Ok(Some((id, source))) if is_same(&source, &id))
-        })
+        }
+        Ok(None)
     }
 
     /// Shows what is durable to those who read, then answers those who sent it.
     fn publish(&mut self, pending: Pending) {
-        let records = pending.events.len() as u64 * 512;
-        let payload = |event: &Arc<StoredEvent>| event.event.data().map_or(0, eg_event::Data::len);
-        self.active_bytes += records + pending.events.iter().map(payload).sum::<usize>() as u64;
+        self.active_bytes += pending.records_bytes + pending.events.len() as u64 * ROW_BYTES;
         self.shared.fresh.push(pending.events);
         answer_all(pending.answers);
         self.age_window();
@@ -312,13 +342,13 @@ impl Writer {
     }
 
     /// Stops using a file that could not be written.
-    fn fail(&mut self, active: &Arc<Segment>, error: &StoreError) {
+    fn fail(&mut self, active: Arc<Segment>, error: &StoreError) {
         tracing::error!(%error, "a commit failed; its events were refused");
         self.active = None;
         self.looked_at = Some(self.clock.now());
         let mut nothing = Vec::new();
         self.block.finish(&mut nothing);
-        self.shared.segments.forget_open(&active.name);
+        self.shared.segments.close(active);
         self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
     }
 

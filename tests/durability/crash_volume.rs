@@ -1,16 +1,20 @@
 //! A disk that forgets what was not synced: after a crash each unsynced write is there or not, in
-//! pieces of a page, and so is each file whose name was not synced.
+//! pieces of a page, and so is each file whose name was not synced. When syncs of journal files are
+//! made to fail, what they were to write is read back until the crash, and never reaches the disk.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use eg_storage::volume::{BackendError, StorageBackend, Volume};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 const PAGE: usize = 4096;
+/// How long it takes to close a file.
+const CLOSE_TIME: Duration = Duration::from_micros(200);
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +31,13 @@ struct Disk {
     renamed: BTreeMap<String, String>,
     /// After so many writes and syncs the power goes; none: it stays on.
     operations_left: Option<u64>,
+    /// Which files are locked, under the names that they were opened by, and by which opening.
+    locks: BTreeMap<String, u64>,
+    openings: u64,
     dead: bool,
     free_bytes: Option<u64>,
+    syncs_fail: bool,
+    opens_fail: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,6 +68,16 @@ impl CrashVolume {
     /// longer when that is 0.
     pub(crate) fn set_free_bytes(&self, bytes: Option<u64>) {
         self.0.lock().unwrap().free_bytes = bytes;
+    }
+
+    /// Makes every sync of a journal file fail, until it is told otherwise.
+    pub(crate) fn set_syncs_fail(&self, fail: bool) {
+        self.0.lock().unwrap().syncs_fail = fail;
+    }
+
+    /// Makes every attempt to open a file fail, until it is told otherwise.
+    pub(crate) fn set_opens_fail(&self, fail: bool) {
+        self.0.lock().unwrap().opens_fail = fail;
     }
 
     /// What is found when the power comes back.
@@ -103,6 +122,17 @@ impl Image {
         }
         Self { name_synced: true, synced: found.clone(), now: found, unsynced: Vec::new() }
     }
+
+    /// Writes the pages that are dirty. Pages whose sync failed are not: the system takes them for
+    /// clean.
+    fn sync(&mut self) {
+        self.synced.resize(self.now.len(), 0);
+        for (offset, data) in self.unsynced.drain(..) {
+            let begin = (offset / PAGE * PAGE).min(self.now.len());
+            let end = (offset + data.len()).next_multiple_of(PAGE).min(self.now.len());
+            self.synced[begin..end].copy_from_slice(&self.now[begin..end]);
+        }
+    }
 }
 
 impl Disk {
@@ -122,8 +152,22 @@ impl Volume for CrashVolume {
     fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
-        disk.files.entry(name.to_owned()).or_default();
-        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned() }))
+        disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        if disk.opens_fail {
+            return Err(io::Error::other("the disk failed"));
+        }
+        disk.openings += 1;
+        let opening = disk.openings;
+        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned(), opening }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        let mut disk = self.0.lock().unwrap();
+        disk.operate()?;
+        disk.files.insert(name.to_owned(), Image::default());
+        disk.openings += 1;
+        let opening = disk.openings;
+        Ok(Box::new(CrashFile { disk: self.clone(), name: name.to_owned(), opening }))
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -172,6 +216,7 @@ impl Volume for CrashVolume {
 struct CrashFile {
     disk: CrashVolume,
     name: String,
+    opening: u64,
 }
 
 impl CrashFile {
@@ -214,9 +259,13 @@ impl StorageBackend for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.0.lock().unwrap().operate()?;
+        let fails = self.disk.0.lock().unwrap().syncs_fail && self.name.starts_with("journal");
         self.with(|image| {
-            image.synced = image.now.clone();
-            image.unsynced.clear();
+            if fails {
+                image.unsynced.clear();
+                return Err(io::Error::other("the disk failed"));
+            }
+            image.sync();
             Ok(())
         })
     }
@@ -235,7 +284,9 @@ impl StorageBackend for CrashFile {
     }
 
     fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
+        let mut disk = self.disk.0.lock().unwrap();
+        let holder = *disk.locks.entry(self.name.clone()).or_insert(self.opening);
+        Ok(holder == self.opening)
     }
 
     fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
@@ -243,6 +294,16 @@ impl StorageBackend for CrashFile {
     }
 
     fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        // What a real disk takes to write the last pages.
+        std::thread::sleep(CLOSE_TIME);
+        let mut disk = self.disk.0.lock().unwrap();
+        if disk.locks.get(&self.name) == Some(&self.opening) {
+            disk.locks.remove(&self.name);
+        }
         Ok(())
     }
 }

@@ -44,6 +44,22 @@ pub(crate) fn once(mut submission: Submission, client: &str, packet_id: u16) -> 
     submission
 }
 
+/// An event without a payload whose subject is `subject`.
+pub(crate) fn with_subject(id: &str, subject: &str) -> CloudEvent {
+    let mut builder = CloudEvent::builder();
+    let attributes = [
+        ("specversion", "1.0"),
+        ("id", id),
+        ("source", "/test"),
+        ("type", "t"),
+        ("subject", subject),
+    ];
+    for (name, text) in attributes {
+        builder.attribute(name, text).unwrap();
+    }
+    builder.build().unwrap()
+}
+
 /// The payload of the event `id`.
 pub(crate) fn payload(id: &str, size: usize) -> Vec<u8> {
     id.bytes().cycle().take(size).collect()

@@ -64,10 +64,38 @@ async fn a_disk_that_fills_up_within_a_commit_loses_nothing_and_recovers() {
     for (id, sequence) in &acked {
         assert_eq!(rest.get(*sequence).unwrap().unwrap().event.id(), id);
     }
+    drop(rest);
     store.close().unwrap();
     let again = Store::open_on(Arc::new(volume), &small(), &clock).unwrap();
     for (id, sequence) in &acked {
         assert_eq!(again.journal().get(*sequence).unwrap().unwrap().event.id(), id);
     }
     again.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_possible_duplicate_that_cannot_be_compared_is_refused_and_not_stored_twice() {
+    let volume = CrashVolume::default();
+    let store = Store::open_on(Arc::new(volume.clone()), &small(), &Clock::system()).unwrap();
+    let principal = anyone().await;
+    let append = async |id: &str, size: usize| {
+        let submitted = vec![(submission(&principal, id, size), 0)];
+        store.journal().append(submitted).await.pop().unwrap()
+    };
+    append("first", 10).await.unwrap();
+    // So many files later, the first one is neither in memory nor open.
+    while store.journal().usage().unwrap().files < 8 {
+        let id = store.journal().end().to_string();
+        append(&id, 20_000).await.unwrap();
+    }
+    volume.set_opens_fail(true);
+    let Err(Refusal::Unavailable { reason, .. }) = append("first", 10).await else {
+        panic!("a second copy was taken");
+    };
+    assert_eq!(&*reason, "the journal cannot be read");
+    append("another", 10).await.unwrap();
+    volume.set_opens_fail(false);
+    let receipt = append("first", 10).await.unwrap();
+    assert_eq!((receipt.duplicate, receipt.sequence), (true, Sequence::FIRST));
+    store.close().unwrap();
 }

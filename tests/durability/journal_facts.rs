@@ -1,11 +1,15 @@
 //! The journal on a real directory: order, duplicates, files, retention, locks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::{Clock, Handshake, Sequence, Timestamp};
 use eg_storage::{OpenError, StorageConfig, Store};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
-use crate::events::{anyone, once, small, submission};
+use crate::crash_volume::CrashVolume;
+use crate::events::{anyone, once, small, submission, with_subject};
 
 #[tokio::test]
 async fn events_are_numbered_from_one_in_the_order_of_acceptance_and_stay_after_a_restart() {
@@ -120,6 +124,23 @@ async fn open_handshakes_move_along_when_a_file_is_full() {
 }
 
 #[tokio::test]
+async fn large_attributes_count_towards_the_limits_like_large_payloads() {
+    let directory = tempfile::tempdir().unwrap();
+    let principal = anyone().await;
+    let store = Store::open(directory.path(), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    for n in 0..40 {
+        let mut submitted = submission(&principal, "0", 0);
+        submitted.event = with_subject(&n.to_string(), &"s".repeat(10_000));
+        journal.append(vec![(submitted, 0)]).await[0].as_ref().unwrap();
+    }
+    assert!(journal.usage().unwrap().files > 2, "400 KB do not fit in a file of 128 KiB");
+    assert!(journal.get_fresh(Sequence(34)).is_none(), "70 KB do not fit in 64 KiB of memory");
+    assert!(journal.get_fresh(Sequence(36)).is_some());
+    store.close().unwrap();
+}
+
+#[tokio::test]
 async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let principal = anyone().await;
@@ -132,6 +153,13 @@ async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
         clock.advance(Duration::from_secs(1));
     }
     assert_eq!(journal.expired(None).unwrap(), None);
+    // The writer answers first and looks afterwards whether the file is old.
+    let idle = async {
+        while journal.usage().unwrap().intake_events > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), idle).await.unwrap();
     clock.advance(Duration::from_hours(168));
     assert_eq!(journal.expired(Some(Sequence::FIRST)).unwrap(), None, "held back");
     let keep_from = journal.expired(None).unwrap().unwrap();
@@ -145,6 +173,33 @@ async fn retention_lets_whole_files_go_and_numbers_are_not_used_again() {
     store.close().unwrap();
     let store = Store::open(directory.path(), &small(), &clock).unwrap();
     assert_eq!(store.journal().end(), end);
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn many_readers_of_many_files_never_lock_each_other_out() {
+    let volume = CrashVolume::default();
+    let principal = anyone().await;
+    let store = Store::open_on(Arc::new(volume), &small(), &Clock::system()).unwrap();
+    let journal = store.journal();
+    while journal.usage().unwrap().files < 8 {
+        let id = journal.end().to_string();
+        journal.append(vec![(submission(&principal, &id, 20_000), 0)]).await[0].as_ref().unwrap();
+    }
+    let end = journal.end().0;
+    // More files than stay open, so that reads close files that others want.
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let mut rng = StdRng::seed_from_u64(seed);
+                for _ in 0..100 {
+                    let at = Sequence(rng.random_range(1..end));
+                    let found = journal.get(at).unwrap().unwrap();
+                    assert_eq!(found.event.id(), at.to_string());
+                }
+            });
+        }
+    });
     store.close().unwrap();
 }
 

@@ -4,6 +4,7 @@
 mod acked_events_survive;
 mod crash_volume;
 mod events;
+mod failed_syncs;
 mod full_disk;
 mod journal_facts;
 mod ledger_facts;

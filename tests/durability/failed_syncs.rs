@@ -1,0 +1,102 @@
+//! What a failed sync leaves behind is neither lost nor believed too early, and the store goes on.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eg_event::{Clock, Principal, Receipt, Refusal, Sequence, Timestamp};
+use eg_storage::{Health, Store};
+
+use crate::crash_volume::CrashVolume;
+use crate::events::{anyone, small, submission};
+
+/// A store on a disk that can be made to fail, and a clock that is moved by hand.
+struct Setup {
+    volume: CrashVolume,
+    clock: Clock,
+    principal: Arc<Principal>,
+}
+
+fn clock(hours: u64) -> Clock {
+    Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000).after(Duration::from_hours(hours)))
+}
+
+impl Setup {
+    async fn new() -> Self {
+        Self { volume: CrashVolume::default(), clock: clock(0), principal: anyone().await }
+    }
+
+    fn open(&self) -> Store {
+        Store::open_on(Arc::new(self.volume.clone()), &small(), &self.clock).unwrap()
+    }
+
+    async fn append(&self, store: &Store, id: &str) -> Result<Receipt, Refusal> {
+        let submitted = vec![(submission(&self.principal, id, 10), 0)];
+        store.journal().append(submitted).await.pop().unwrap()
+    }
+
+    /// Lets the commit of `work` fail, and lets the time pass until the store tries again.
+    async fn fail<T: Debug>(&self, store: &Store, work: impl Future<Output = Result<T, Refusal>>) {
+        self.volume.set_syncs_fail(true);
+        assert!(matches!(work.await.unwrap_err(), Refusal::Unavailable { .. }));
+        let mut health = store.journal().follow_health();
+        health.wait_for(|health| matches!(health, Health::Refusing(_))).await.unwrap();
+        self.volume.set_syncs_fail(false);
+        self.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_in_an_empty_file_leaves_the_dedupe_window_whole() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    setup.append(&store, "a").await.unwrap();
+    // The second failure comes before the file that was begun after the first has an event.
+    setup.fail(&store, setup.append(&store, "b")).await;
+    store.journal().keep_session("client".into(), 1).await.unwrap();
+    setup.fail(&store, async { store.journal().keep_session("client".into(), 2).await }).await;
+    setup.append(&store, "c").await.unwrap();
+    let end = store.journal().end();
+    store.close().unwrap();
+
+    let store = setup.open();
+    for id in ["a", "b", "c"] {
+        let receipt = setup.append(&store, id).await.unwrap();
+        assert_eq!((receipt.duplicate, receipt.sequence < end), (true, true), "{id}");
+    }
+    assert_eq!(store.journal().find("/test", "a").unwrap(), Some(Sequence::FIRST));
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_file_begun_after_a_failure_is_the_newest_even_when_the_clock_went_back() {
+    let mut setup = Setup::new().await;
+    setup.clock = clock(1);
+    setup.open().close().unwrap();
+    setup.clock = clock(0);
+    let store = setup.open();
+    setup.fail(&store, async { store.journal().keep_session("client".into(), 1).await }).await;
+    setup.append(&store, "a").await.unwrap();
+    store.close().unwrap();
+
+    let store = setup.open();
+    assert_eq!(store.journal().end(), Sequence(2));
+    assert_eq!(store.journal().get(Sequence(1)).unwrap().unwrap().event.id(), "a");
+    store.close().unwrap();
+}
+
+#[tokio::test]
+async fn the_store_recovers_while_nobody_sends_anything() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    let mut health = store.journal().follow_health();
+    setup.fail(&store, setup.append(&store, "a")).await;
+    let recovered = health.wait_for(|health| *health == Health::Writable);
+    tokio::time::timeout(Duration::from_secs(20), recovered).await.unwrap().unwrap();
+
+    setup.volume.set_free_bytes(Some(1000));
+    setup.clock.advance(Duration::from_secs(1));
+    let refusing = health.wait_for(|health| *health != Health::Writable);
+    tokio::time::timeout(Duration::from_secs(20), refusing).await.unwrap().unwrap();
+    store.close().unwrap();
+}
