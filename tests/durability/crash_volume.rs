@@ -20,7 +20,7 @@ const CLOSE_TIME: Duration = Duration::from_micros(200);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CrashVolume(Arc<Mutex<Disk>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     files: BTreeMap<String, Image>,
     /// Files whose removal has not been synced.
@@ -78,6 +78,13 @@ impl CrashVolume {
     /// Makes every attempt to open a file fail, until it is told otherwise.
     pub(crate) fn set_opens_fail(&self, fail: bool) {
         self.0.lock().unwrap().opens_fail = fail;
+    }
+
+    /// The same disk for the next process, when this one is killed and the power stays on.
+    pub(crate) fn after_kill(&self) -> Self {
+        let disk = self.0.lock().unwrap().clone();
+        let disk = Disk { locks: BTreeMap::new(), dead: false, operations_left: None, ..disk };
+        Self(Arc::new(Mutex::new(disk)))
     }
 
     /// What is found when the power comes back.

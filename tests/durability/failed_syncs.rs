@@ -35,6 +35,21 @@ impl Setup {
         store.journal().append(submitted).await.pop().unwrap()
     }
 
+    fn lose_power(&mut self, seed: u64) {
+        self.volume.crash();
+        self.volume = self.volume.after_crash(seed);
+    }
+
+    /// Every event that was acknowledged is where its receipt says.
+    fn verify<const N: usize>(&self, acknowledged: [(&str, Receipt); N]) {
+        let store = self.open();
+        for (id, receipt) in acknowledged {
+            let stored = store.journal().get(receipt.sequence).unwrap();
+            assert_eq!(stored.as_ref().map(|stored| stored.event.id()), Some(id));
+        }
+        store.close().unwrap();
+    }
+
     /// Lets the commit of `work` fail, and lets the time pass until the store tries again.
     async fn fail<T: Debug>(&self, store: &Store, work: impl Future<Output = Result<T, Refusal>>) {
         self.volume.set_syncs_fail(true);
@@ -99,4 +114,48 @@ async fn the_store_recovers_while_nobody_sends_anything() {
     let refusing = health.wait_for(|health| *health != Health::Writable);
     tokio::time::timeout(Duration::from_secs(20), refusing).await.unwrap().unwrap();
     store.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_after_a_failed_commit_is_acknowledged_only_when_the_event_is_on_the_disk() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "retried")).await;
+        let retried = setup.append(&store, "retried").await.unwrap();
+        let last = setup.append(&store, "last").await.unwrap();
+        setup.lose_power(seed);
+        setup.verify([("first", first), ("retried", retried), ("last", last)]);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_after_a_failed_commit_believes_no_more_than_is_on_the_disk() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "retried")).await;
+        setup.volume = setup.volume.after_kill();
+        let store = setup.open();
+        let retried = setup.append(&store, "retried").await.unwrap();
+        setup.lose_power(seed);
+        setup.verify([("first", first), ("retried", retried)]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_commit_failed_is_read_and_closed_without_harm() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "refused")).await;
+        let last = setup.append(&store, "last").await.unwrap();
+        store.journal().find("/test", "first").unwrap();
+        store.close().unwrap();
+        setup.lose_power(seed);
+        setup.verify([("first", first), ("last", last)]);
+    }
 }
