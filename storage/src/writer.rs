@@ -342,8 +342,8 @@ impl Writer {
     }
 
     /// Stops using a file that could not be written.
-    fn fail(&mut self, active: Arc<Segment>, error: &StoreError) {
-        tracing::error!(%error, "a commit failed; its events were refused");
+    fn fail(&mut self, active: Arc<Segment>, error: &dyn std::error::Error) {
+        tracing::error!(%error, file = active.file(), "the journal stops writing to a file");
         self.active = None;
         self.looked_at = Some(self.clock.now());
         let mut nothing = Vec::new();
@@ -389,9 +389,13 @@ impl Writer {
             return;
         }
         let full = Arc::clone(active);
-        // A full file is still a good file: without a new one, it is written on.
         if let Err(error) = self.begin_segment() {
             tracing::error!(%error, "a new journal file could not be begun");
+            // A full file is still a good file: without a new one, it is written on. But where the
+            // new one has its name, though not for certain, later events would be looked for there.
+            if self.shared.segments.may_hold_unlisted() {
+                self.fail(full, &error);
+            }
             return;
         }
         if let Err(error) = full.seal() {

@@ -9,7 +9,7 @@ use eg_storage::Store;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::crash_volume::CrashVolume;
+use crate::crash_volume::{CrashVolume, Failing};
 use crate::events::{anyone, once, payload, small, submission};
 
 /// What senders have been told.
@@ -93,7 +93,8 @@ async fn live(world: &World, told: &mut Told, rng: &mut StdRng, life: u64) {
         }
         // A store that failed looks again a second later.
         clock.advance(Duration::from_secs(2));
-        volume.set_syncs_fail(*syncs_fail && rng.random_bool(0.1));
+        let fails = *syncs_fail && rng.random_bool(0.1);
+        volume.set_failing(fails.then_some(Failing::Syncs));
         send_again(&store, &principal, told).await;
         let name = format!("{life}-{round}");
         match rng.random_range(0..10) {
@@ -102,7 +103,7 @@ async fn live(world: &World, told: &mut Told, rng: &mut StdRng, life: u64) {
             _ => append(&store, &principal, told, rng, &name).await,
         }
     }
-    volume.set_syncs_fail(false);
+    volume.set_failing(None);
     drop(store.close());
 }
 
