@@ -82,6 +82,14 @@ impl Segments {
         Ok(segment)
     }
 
+    /// Whether there may be a journal file that is not listed: one that could not be begun for
+    /// certain.
+    pub(crate) fn may_hold_unlisted(&self) -> bool {
+        let Ok(files) = self.volume.names() else { return true };
+        let names: Vec<_> = files.iter().filter_map(|file| SegmentName::parse(file)).collect();
+        names.len() > self.read_slots().len()
+    }
+
     /// Opens the newest file; `None` when there has never been one.
     pub(crate) fn open_newest(&self) -> Result<Option<Arc<Segment>>, OpenError> {
         let Some(slot) = self.read_slots().last().map(Arc::clone) else {

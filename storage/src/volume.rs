@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redb::Database;
 use redb::backends::FileBackend;
@@ -137,24 +138,66 @@ pub(crate) fn create_database(
     Ok(database)
 }
 
+/// Opens a database. One that was not closed is written back before redb repairs it and builds on
+/// what it has read: after a failed sync the system shows pages that are not on the disk, and takes
+/// them for clean, so that no later sync writes them.
 fn database(
     backend: Box<dyn StorageBackend>,
     file: &str,
     cache_bytes: usize,
 ) -> Result<Database, OpenError> {
+    let backend = Shared(Arc::from(backend));
+    let (unclosed, name) = (backend.clone(), file.to_owned());
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
-    builder.create_with_backend(Boxed(backend)).map_err(|cause| match cause {
+    builder.set_repair_callback(move |repair| {
+        // Called again as the repair goes on; at 0 it has not begun.
+        if repair.progress() > 0.0 {
+            return;
+        }
+        if let Err(error) = write_back(&unclosed) {
+            tracing::error!(file = name, %error, "a file that was not closed cannot be written back");
+            repair.abort();
+        }
+    });
+    builder.create_with_backend(backend).map_err(|cause| match cause {
         redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { file: file.to_owned() },
         other => StoreError::file(file, other).into(),
     })
 }
 
-/// A boxed backend, which redb wants by value.
-#[derive(Debug)]
-struct Boxed(Box<dyn StorageBackend>);
+/// Writes what the file shows once more and syncs it, so that it is on the disk for certain. The
+/// zeros at the end stay as they are: space that the file was grown by and that was never used.
+fn write_back(file: &Shared) -> io::Result<()> {
+    const PIECE_BYTES: usize = 1 << 20;
+    let len = file.len()?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut end = len;
+    while end > 0 {
+        let begin = (end - 1) / PIECE_BYTES as u64 * PIECE_BYTES as u64;
+        let read = &mut piece[..usize::try_from(end - begin).unwrap_or(PIECE_BYTES)];
+        file.read(begin, read)?;
+        if read.iter().any(|byte| *byte != 0) {
+            break;
+        }
+        end = begin;
+    }
+    // A payload may end in zeros.
+    let end = end.saturating_add(PIECE_BYTES as u64).min(len);
+    for begin in (0..end).step_by(PIECE_BYTES) {
+        let left = usize::try_from(end - begin).unwrap_or(PIECE_BYTES);
+        let read = &mut piece[..left.min(PIECE_BYTES)];
+        file.read(begin, read)?;
+        file.write(begin, read)?;
+    }
+    file.sync_data()
+}
 
-impl StorageBackend for Boxed {
+/// A backend of any kind, which redb wants by value.
+#[derive(Clone, Debug)]
+struct Shared(Arc<dyn StorageBackend>);
+
+impl StorageBackend for Shared {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

@@ -342,8 +342,8 @@ impl Writer {
     }
 
     /// Stops using a file that could not be written.
-    fn fail(&mut self, active: Arc<Segment>, error: &StoreError) {
-        tracing::error!(%error, "a commit failed; its events were refused");
+    fn fail(&mut self, active: Arc<Segment>, error: &dyn std::error::Error) {
+        tracing::error!(%error, file = active.file(), "the journal stops writing to a file");
         self.active = None;
         self.looked_at = Some(self.clock.now());
         let mut nothing = Vec::new();
@@ -352,15 +352,16 @@ impl Writer {
         self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
     }
 
-    /// Finds out what the file really holds, and goes on in a new one: after a failed fsync the
-    /// system may believe pages to be on the disk that are not, and nothing more is built on them.
+    /// Finds out what the file really holds, and goes on in a new one. Opening a file that was not
+    /// closed makes what it shows durable, or fails.
     fn reopen(&mut self) -> Result<(), OpenError> {
         let newest = self.shared.segments.open_newest()?;
         let next = newest.as_ref().map_or(Ok(self.next), |newest| newest.next())?;
         let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
         self.shared.handshakes.reset(open);
         self.window.take_back(self.shared.fresh.end());
-        // The failed commit may be in the file after all: then its events are events like others.
+        // The failed commit may be in the file after all, and by now on the disk: then its events
+        // are events like others.
         let reader = Reader::new(&self.shared.segments, &self.shared.fresh);
         let mut found = Vec::new();
         let mut from = self.shared.fresh.end();
@@ -388,13 +389,19 @@ impl Writer {
             return;
         }
         let full = Arc::clone(active);
-        // A full file is still a good file: without a new one, it is written on.
         if let Err(error) = self.begin_segment() {
             tracing::error!(%error, "a new journal file could not be begun");
+            // A full file is still a good file: without a new one, it is written on. But where the
+            // new one has its name, though not for certain, later events would be looked for there.
+            if self.shared.segments.may_hold_unlisted() {
+                self.fail(full, &error);
+            }
             return;
         }
         if let Err(error) = full.seal() {
             tracing::warn!(%error, "a journal file could not be sealed");
+            // After a failed write redb refuses everything until the file is opened again.
+            self.shared.segments.close(full);
         }
     }
 

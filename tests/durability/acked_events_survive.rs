@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use eg_event::{Clock, Handshake, Principal, Sequence};
+use eg_event::{Clock, Handshake, Principal, Sequence, Timestamp};
 use eg_storage::Store;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::crash_volume::CrashVolume;
+use crate::crash_volume::{CrashVolume, Failing};
 use crate::events::{anyone, once, payload, small, submission};
 
 /// What senders have been told.
@@ -18,30 +19,71 @@ struct Told {
     acked: BTreeMap<String, (Sequence, usize)>,
     /// Handshakes whose event was acknowledged and whose release was not asked for.
     open: BTreeMap<u16, Sequence>,
+    /// Handshakes whose release was asked for.
+    closing: BTreeSet<u16>,
     /// Handshakes whose release was acknowledged.
     released: BTreeSet<u16>,
+    /// Events that were refused, and their size: they are sent again.
+    refused: Vec<(String, usize)>,
+}
+
+/// Where the store lives.
+struct World {
+    volume: CrashVolume,
+    clock: Clock,
+    /// Whether syncs fail now and then.
+    syncs_fail: bool,
+}
+
+impl World {
+    fn new(syncs_fail: bool) -> Self {
+        let clock = Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000));
+        Self { volume: CrashVolume::default(), clock, syncs_fail }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acked_event_survives_a_crash_at_any_moment() {
     for seed in 0..60 {
-        let mut volume = CrashVolume::default();
+        let mut world = World::new(false);
         let mut told = Told::default();
         // Several lives in a row: what one leaves behind, the next one must get right.
         for life in 0..4u64 {
             let mut rng = StdRng::seed_from_u64(seed * 100 + life);
-            volume.crash_after(rng.random_range(0..400));
-            live(&volume, &mut told, &mut rng, life).await;
-            volume.crash();
-            volume = volume.after_crash(seed * 1000 + life);
-            verify(&volume, &told, seed, life);
+            world.volume.crash_after(rng.random_range(0..400));
+            live(&world, &mut told, &mut rng, life).await;
+            world.volume.crash();
+            world.volume = world.volume.after_crash(seed * 1000 + life);
+            verify(&world.volume, &told, seed, life);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acked_event_survives_failed_syncs_and_what_comes_after_them() {
+    for seed in 0..30 {
+        let mut world = World::new(true);
+        let mut told = Told::default();
+        for life in 0..4u64 {
+            let mut rng = StdRng::seed_from_u64(seed * 100 + life);
+            world.volume.crash_after(rng.random_range(0..800));
+            live(&world, &mut told, &mut rng, life).await;
+            world.volume.crash();
+            // The process goes, with the power or alone.
+            world.volume = if rng.random_bool(0.5) {
+                world.volume.after_kill()
+            } else {
+                world.volume.after_crash(seed * 1000 + life)
+            };
+            verify(&world.volume, &told, seed, life);
         }
     }
 }
 
 /// Opens the store and works until the power goes.
-async fn live(volume: &CrashVolume, told: &mut Told, rng: &mut StdRng, life: u64) {
-    let Ok(store) = Store::open_on(Arc::new(volume.clone()), &small(), &Clock::system()) else {
+async fn live(world: &World, told: &mut Told, rng: &mut StdRng, life: u64) {
+    let World { volume, clock, syncs_fail } = world;
+    let Ok(store) = Store::open_on(Arc::new(volume.clone()), &small(), clock) else {
         return;
     };
     let principal = anyone().await;
@@ -49,6 +91,11 @@ async fn live(volume: &CrashVolume, told: &mut Told, rng: &mut StdRng, life: u64
         if volume.is_dead() {
             break;
         }
+        // A store that failed looks again a second later.
+        clock.advance(Duration::from_secs(2));
+        let fails = *syncs_fail && rng.random_bool(0.1);
+        volume.set_failing(fails.then_some(Failing::Syncs));
+        send_again(&store, &principal, told).await;
         let name = format!("{life}-{round}");
         match rng.random_range(0..10) {
             0 => release(&store, told).await,
@@ -56,7 +103,19 @@ async fn live(volume: &CrashVolume, told: &mut Told, rng: &mut StdRng, life: u64
             _ => append(&store, &principal, told, rng, &name).await,
         }
     }
+    volume.set_failing(None);
     drop(store.close());
+}
+
+/// Sends what was refused once more, as senders do.
+async fn send_again(store: &Store, principal: &Arc<Principal>, told: &mut Told) {
+    for (id, size) in std::mem::take(&mut told.refused) {
+        let submitted = vec![(submission(principal, &id, size), 0)];
+        match &store.journal().append(submitted).await[0] {
+            Ok(receipt) => drop(told.acked.insert(id, (receipt.sequence, size))),
+            Err(_) => told.refused.push((id, size)),
+        }
+    }
 }
 
 /// Several batches at once, so that commits hold more than one.
@@ -77,8 +136,11 @@ async fn append(
     }
     for (ids, size, answers) in waiting {
         for (id, answer) in ids.into_iter().zip(answers.await) {
-            if let Ok(receipt) = answer {
-                told.acked.insert(id, (receipt.sequence, size));
+            match answer {
+                Ok(receipt) => drop(told.acked.insert(id, (receipt.sequence, size))),
+                // A few of each batch come again.
+                Err(_) if told.refused.len() < 5 => told.refused.push((id, size)),
+                Err(_) => {}
             }
         }
     }
@@ -86,7 +148,7 @@ async fn append(
 
 async fn exactly_once(store: &Store, principal: &Arc<Principal>, told: &mut Told, round: u16) {
     let packet_id = round + 1;
-    if told.open.contains_key(&packet_id) || told.released.contains(&packet_id) {
+    if told.open.contains_key(&packet_id) || told.closing.contains(&packet_id) {
         return;
     }
     let id = format!("once-{packet_id}");
@@ -101,6 +163,7 @@ async fn release(store: &Store, told: &mut Told) {
     let Some((packet_id, _)) = told.open.pop_first() else {
         return;
     };
+    told.closing.insert(packet_id);
     let handshake = Handshake { client_id: "client".into(), packet_id };
     if store.journal().release(handshake).await.is_ok() {
         told.released.insert(packet_id);

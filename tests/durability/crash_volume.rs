@@ -1,6 +1,5 @@
 //! A disk that forgets what was not synced: after a crash each unsynced write is there or not, in
-//! pieces of a page, and so is each file whose name was not synced. When syncs of journal files are
-//! made to fail, what they were to write is read back until the crash, and never reaches the disk.
+//! pieces of a page, and so is each file whose name was not synced. It can be made to fail.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +19,7 @@ const CLOSE_TIME: Duration = Duration::from_micros(200);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CrashVolume(Arc<Mutex<Disk>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Disk {
     files: BTreeMap<String, Image>,
     /// Files whose removal has not been synced.
@@ -36,8 +35,18 @@ struct Disk {
     openings: u64,
     dead: bool,
     free_bytes: Option<u64>,
-    syncs_fail: bool,
-    opens_fail: bool,
+    failing: Option<Failing>,
+}
+
+/// What a disk may fail to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// To sync a journal file: what was to be written is read back, and never reaches the disk.
+    Syncs,
+    /// To sync the names of files.
+    NameSyncs,
+    /// To open a file.
+    Opens,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,14 +79,16 @@ impl CrashVolume {
         self.0.lock().unwrap().free_bytes = bytes;
     }
 
-    /// Makes every sync of a journal file fail, until it is told otherwise.
-    pub(crate) fn set_syncs_fail(&self, fail: bool) {
-        self.0.lock().unwrap().syncs_fail = fail;
+    /// Makes every operation of one kind fail, or none.
+    pub(crate) fn set_failing(&self, failing: Option<Failing>) {
+        self.0.lock().unwrap().failing = failing;
     }
 
-    /// Makes every attempt to open a file fail, until it is told otherwise.
-    pub(crate) fn set_opens_fail(&self, fail: bool) {
-        self.0.lock().unwrap().opens_fail = fail;
+    /// The same disk for the next process, when this one is killed and the power stays on.
+    pub(crate) fn after_kill(&self) -> Self {
+        let disk = self.0.lock().unwrap().clone();
+        let disk = Disk { locks: BTreeMap::new(), dead: false, operations_left: None, ..disk };
+        Self(Arc::new(Mutex::new(disk)))
     }
 
     /// What is found when the power comes back.
@@ -153,7 +164,7 @@ impl Volume for CrashVolume {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
         disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        if disk.opens_fail {
+        if disk.failing == Some(Failing::Opens) {
             return Err(io::Error::other("the disk failed"));
         }
         disk.openings += 1;
@@ -196,6 +207,9 @@ impl Volume for CrashVolume {
     fn sync_names(&self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.operate()?;
+        if disk.failing == Some(Failing::NameSyncs) {
+            return Err(io::Error::other("the disk failed"));
+        }
         disk.removed.clear();
         disk.unsynced_names.clear();
         disk.files.values_mut().for_each(|image| image.name_synced = true);
@@ -259,7 +273,8 @@ impl StorageBackend for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.0.lock().unwrap().operate()?;
-        let fails = self.disk.0.lock().unwrap().syncs_fail && self.name.starts_with("journal");
+        let failing = self.disk.0.lock().unwrap().failing == Some(Failing::Syncs);
+        let fails = failing && self.name.starts_with("journal");
         self.with(|image| {
             if fails {
                 image.unsynced.clear();

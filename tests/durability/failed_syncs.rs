@@ -7,7 +7,7 @@ use std::time::Duration;
 use eg_event::{Clock, Principal, Receipt, Refusal, Sequence, Timestamp};
 use eg_storage::{Health, Store};
 
-use crate::crash_volume::CrashVolume;
+use crate::crash_volume::{CrashVolume, Failing};
 use crate::events::{anyone, small, submission};
 
 /// A store on a disk that can be made to fail, and a clock that is moved by hand.
@@ -35,13 +35,28 @@ impl Setup {
         store.journal().append(submitted).await.pop().unwrap()
     }
 
+    fn lose_power(&mut self, seed: u64) {
+        self.volume.crash();
+        self.volume = self.volume.after_crash(seed);
+    }
+
+    /// Every event that was acknowledged is where its receipt says.
+    fn verify(&self, acknowledged: &[(impl AsRef<str>, Receipt)]) {
+        let store = self.open();
+        for (id, receipt) in acknowledged {
+            let stored = store.journal().get(receipt.sequence).unwrap();
+            assert_eq!(stored.as_ref().map(|stored| stored.event.id()), Some(id.as_ref()));
+        }
+        store.close().unwrap();
+    }
+
     /// Lets the commit of `work` fail, and lets the time pass until the store tries again.
     async fn fail<T: Debug>(&self, store: &Store, work: impl Future<Output = Result<T, Refusal>>) {
-        self.volume.set_syncs_fail(true);
+        self.volume.set_failing(Some(Failing::Syncs));
         assert!(matches!(work.await.unwrap_err(), Refusal::Unavailable { .. }));
         let mut health = store.journal().follow_health();
         health.wait_for(|health| matches!(health, Health::Refusing(_))).await.unwrap();
-        self.volume.set_syncs_fail(false);
+        self.volume.set_failing(None);
         self.clock.advance(Duration::from_secs(1));
     }
 }
@@ -99,4 +114,68 @@ async fn the_store_recovers_while_nobody_sends_anything() {
     let refusing = health.wait_for(|health| *health != Health::Writable);
     tokio::time::timeout(Duration::from_secs(20), refusing).await.unwrap().unwrap();
     store.close().unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_after_a_failed_commit_is_acknowledged_only_when_the_event_is_on_the_disk() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "retried")).await;
+        let retried = setup.append(&store, "retried").await.unwrap();
+        let last = setup.append(&store, "last").await.unwrap();
+        setup.lose_power(seed);
+        setup.verify(&[("first", first), ("retried", retried), ("last", last)]);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_after_a_failed_commit_believes_no_more_than_is_on_the_disk() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "retried")).await;
+        setup.volume = setup.volume.after_kill();
+        let store = setup.open();
+        let retried = setup.append(&store, "retried").await.unwrap();
+        setup.lose_power(seed);
+        setup.verify(&[("first", first), ("retried", retried)]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_commit_failed_is_read_and_closed_without_harm() {
+    for seed in 0..10 {
+        let mut setup = Setup::new().await;
+        let store = setup.open();
+        let first = setup.append(&store, "first").await.unwrap();
+        setup.fail(&store, setup.append(&store, "refused")).await;
+        let last = setup.append(&store, "last").await.unwrap();
+        store.journal().find("/test", "first").unwrap();
+        store.close().unwrap();
+        setup.lose_power(seed);
+        setup.verify(&[("first", first), ("last", last)]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_whose_name_is_not_certain_hides_no_event() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    let mut acknowledged = Vec::new();
+    for n in 0..20 {
+        let fails = (5..10).contains(&n);
+        setup.volume.set_failing(fails.then_some(Failing::NameSyncs));
+        setup.clock.advance(Duration::from_secs(2));
+        let id = n.to_string();
+        let submitted = vec![(submission(&setup.principal, &id, 20_000), 0)];
+        if let Ok(receipt) = store.journal().append(submitted).await.pop().unwrap() {
+            acknowledged.push((id, receipt));
+        }
+    }
+    store.close().unwrap();
+    assert!(acknowledged.len() >= 15, "{} were taken", acknowledged.len());
+    setup.verify(&acknowledged);
 }

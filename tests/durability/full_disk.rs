@@ -6,7 +6,7 @@ use std::time::Duration;
 use eg_event::{Clock, Refusal, Sequence, Timestamp};
 use eg_storage::{Health, Store};
 
-use crate::crash_volume::CrashVolume;
+use crate::crash_volume::{CrashVolume, Failing};
 use crate::events::{anyone, small, submission};
 
 #[tokio::test]
@@ -88,13 +88,13 @@ async fn a_possible_duplicate_that_cannot_be_compared_is_refused_and_not_stored_
         let id = store.journal().end().to_string();
         append(&id, 20_000).await.unwrap();
     }
-    volume.set_opens_fail(true);
+    volume.set_failing(Some(Failing::Opens));
     let Err(Refusal::Unavailable { reason, .. }) = append("first", 10).await else {
         panic!("a second copy was taken");
     };
     assert_eq!(&*reason, "the journal cannot be read");
     append("another", 10).await.unwrap();
-    volume.set_opens_fail(false);
+    volume.set_failing(None);
     let receipt = append("first", 10).await.unwrap();
     assert_eq!((receipt.duplicate, receipt.sequence), (true, Sequence::FIRST));
     store.close().unwrap();
