@@ -110,6 +110,7 @@ impl Journal {
             window_marks: VecDeque::from([(self.clock.now(), next)]),
             looked_at: None,
             block: BlockBuilder::default(),
+            unwritten: Vec::new(),
         })
     }
 

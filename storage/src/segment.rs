@@ -14,6 +14,7 @@ use redb::{
 use crate::block::Block;
 use crate::error::{OpenError, StoreError};
 use crate::volume::{Volume, create_database, open_database};
+use crate::{record, window};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 pub(crate) const VERSION: u64 = 1;
@@ -169,20 +170,58 @@ impl Segment {
         rows.into_iter().map(parse).collect()
     }
 
-    /// Every fingerprint of the file, in order, with the sequence of the first of each row.
+    /// The fingerprint of every event of the file, in order, with the sequence of the first of each
+    /// piece. Those that have no row yet are made from the events.
     pub(crate) fn fingerprints(
         &self,
         mut each: impl FnMut(Sequence, &[u8]),
     ) -> Result<(), StoreError> {
-        let mut read = || -> Result<(), redb::Error> {
-            let table = self.database.begin_read()?.open_table(FINGERPRINTS)?;
-            for row in table.iter()? {
-                let (key, value) = row?;
-                each(Sequence(key.value()), value.value());
-            }
-            Ok(())
+        let table = || -> Result<_, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(FINGERPRINTS)?)
         };
-        read().map_err(|cause| self.failed(cause))
+        let table = table().map_err(|cause| self.failed(cause))?;
+        let mut expected = self.name.first;
+        for row in table.iter().map_err(|cause| self.failed(cause))? {
+            let (key, value) = row.map_err(|cause| self.failed(cause))?;
+            let (first, row) = (Sequence(key.value()), value.value());
+            self.make_fingerprints((expected, first), &mut each)?;
+            each(first, row);
+            expected = Sequence(first.0 + row.len() as u64 / 8);
+        }
+        self.make_fingerprints((expected, Sequence(u64::MAX)), &mut each)
+    }
+
+    /// The fingerprints of the events from the first sequence up to the second, as far as there are
+    /// any.
+    fn make_fingerprints(
+        &self,
+        (mut from, until): (Sequence, Sequence),
+        each: &mut impl FnMut(Sequence, &[u8]),
+    ) -> Result<(), StoreError> {
+        const READ_BYTES: usize = 1 << 20;
+        while from < until {
+            let mut row = Vec::new();
+            let first = from;
+            for (block_first, block) in self.blocks(from, READ_BYTES)? {
+                for index in 0..block.len() {
+                    let at = Sequence(block_first.0 + index as u64);
+                    if at < from || at >= until {
+                        continue;
+                    }
+                    let damaged = |cause| StoreError::damaged(&self.file, at, cause);
+                    let record = block.record(index).map_err(damaged)?;
+                    let (id, source) = record::decode_identity(record).map_err(damaged)?;
+                    let print = window::fingerprint(self.fingerprint_key, &source, &id);
+                    row.extend_from_slice(&print.to_le_bytes());
+                    from = at.next();
+                }
+            }
+            if row.is_empty() {
+                return Ok(());
+            }
+            each(first, &row);
+        }
+        Ok(())
     }
 
     /// The open handshakes and the event that each stands for.

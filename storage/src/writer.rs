@@ -45,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<watch::Sender<Health>>,
 }
 
+/// Fingerprints go to the disk in rows of at least this size, in bytes: a commit that does not
+/// touch their tree writes a third fewer pages.
+const FINGERPRINTS_ROW_BYTES: usize = 4096;
+
 /// The writer's own state.
 pub(crate) struct Writer {
     pub(crate) config: StorageConfig,
@@ -60,6 +64,8 @@ pub(crate) struct Writer {
     pub(crate) window_marks: VecDeque<(Timestamp, Sequence)>,
     pub(crate) looked_at: Option<Timestamp>,
     pub(crate) block: BlockBuilder,
+    /// The fingerprints of the latest durable events of the file, which have no row yet.
+    pub(crate) unwritten: Vec<u8>,
 }
 
 /// What a commit has in hand before it is durable.
@@ -163,20 +169,28 @@ impl Writer {
     /// Writes one commit. On an error nothing may be believed about the file: whether the commit
     /// is in it is found out by opening it again.
     fn write(&mut self, active: &Segment, work: Vec<Work>) -> Result<Pending, StoreError> {
-        let first = self.next;
+        let row_first = Sequence(self.next.0 - self.unwritten.len() as u64 / 8);
         let mut pending = Pending::default();
+        let mut is_row = false;
         let commit = active.begin()?;
         commit.write(|tables| {
             for work in work {
                 self.write_one(tables, work, &mut pending)?;
             }
             self.flush_block(tables)?;
-            if !pending.fingerprints.is_empty() {
-                tables.put_fingerprints(first, &pending.fingerprints)?;
+            is_row = self.unwritten.len() + pending.fingerprints.len() >= FINGERPRINTS_ROW_BYTES;
+            if is_row {
+                let row = [&*self.unwritten, &*pending.fingerprints].concat();
+                tables.put_fingerprints(row_first, &row)?;
             }
             Ok(())
         })?;
         commit.finish()?;
+        if is_row {
+            self.unwritten.clear();
+        } else {
+            self.unwritten.append(&mut pending.fingerprints);
+        }
         Ok(pending)
     }
 
@@ -345,6 +359,7 @@ impl Writer {
     fn fail(&mut self, active: Arc<Segment>, error: &dyn std::error::Error) {
         tracing::error!(%error, file = active.file(), "the journal stops writing to a file");
         self.active = None;
+        self.unwritten.clear();
         self.looked_at = Some(self.clock.now());
         let mut nothing = Vec::new();
         self.block.finish(&mut nothing);
@@ -412,6 +427,7 @@ impl Writer {
         let segment = self.shared.segments.begin(name, self.fingerprint_key, &open)?;
         self.active = Some(segment);
         self.active_bytes = 0;
+        self.unwritten.clear();
         Ok(())
     }
 }
