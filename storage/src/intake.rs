@@ -71,9 +71,6 @@ pub(crate) struct Size {
     pub(crate) bytes: u64,
 }
 
-/// How long the writer waits for more when far fewer senders have come than the last time.
-const GATHER: Duration = Duration::from_micros(50);
-
 /// The queue before the writer.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -88,8 +85,6 @@ struct Queue {
     work: VecDeque<Work>,
     /// What is queued and what the writer has taken but not finished.
     held: Size,
-    /// How many senders' work the writer took last.
-    last_taken: usize,
     closed: bool,
 }
 
@@ -128,14 +123,6 @@ impl Intake {
         if queue.work.is_empty() && queue.closed {
             return None;
         }
-        // Those who have just been answered are about to send again: a commit for the first few of
-        // them costs as much as one for all.
-        if (1..queue.last_taken / 2).contains(&queue.work.len()) && !queue.closed {
-            drop(queue);
-            std::thread::sleep(GATHER);
-            queue = self.lock();
-        }
-        queue.last_taken = queue.work.len();
         let mut taken = Vec::new();
         let mut events = 0;
         while let Some(work) = queue.work.pop_front() {
