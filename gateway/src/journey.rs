@@ -39,6 +39,13 @@ impl Considered {
         self.mismatch.is_none()
     }
 
+    /// Why the event concerns the subscription or does not, in words.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let asked = || matching::describe(&self.definition.subscription);
+        self.mismatch.clone().unwrap_or_else(asked)
+    }
+
     /// Where the event rests now, in words.
     #[must_use]
     pub fn rests(&self) -> String {

@@ -191,6 +191,22 @@ pub fn explain(subscription: &Subscription, event: &CloudEvent) -> Option<String
     subscription.filters.iter().enumerate().find_map(by_filter)
 }
 
+/// What a subscription asks of the events that it lets pass, in words.
+#[must_use]
+pub fn describe(subscription: &Subscription) -> String {
+    let fields = [
+        ("source", &subscription.source),
+        ("type", &subscription.event_type),
+        (TYPE_VERSION, &subscription.event_type_version),
+    ];
+    let asked = fields
+        .iter()
+        .filter_map(|(name, asked)| asked.as_ref().map(|asked| format!("{name} is {asked:?}")));
+    let filters = subscription.filters.iter().map(|filter| filter.to_json().to_string());
+    let all: Vec<_> = asked.chain(filters).collect();
+    if all.is_empty() { "every event passes".to_owned() } else { all.join(" and ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +246,14 @@ mod tests {
         assert_eq!(why("/a", "u", None), "type: expected \"t\", found \"u\"");
         assert_eq!(why("/a", "t", None), "eventtypeversion: expected \"v1\", found none");
         assert!(why("/a", "t", Some("v1")).starts_with("filters[0]: "));
+    }
+
+    #[test]
+    fn what_is_asked_for_can_be_told() {
+        assert_eq!(describe(&subscription(None, None, &json!([]))), "every event passes");
+        let asked = subscription(Some("/a"), Some("t"), &json!([{"prefix": {"type": "x"}}]));
+        let told = "source is \"/a\" and type is \"t\" and {\"prefix\":{\"type\":\"x\"}}";
+        assert_eq!(describe(&asked), told);
     }
 
     fn name() -> impl Strategy<Value = String> {

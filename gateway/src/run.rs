@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use eg_event::Clock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +31,7 @@ pub enum RunError {
 /// Runs the gateway until it is told to stop.
 pub fn serve(config: Config, clock: Clock) -> Result<(), RunError> {
     start_log(&config.log)?;
+    allow_files(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(RunError::Runtime)?;
     runtime.block_on(async {
@@ -40,6 +42,26 @@ pub fn serve(config: Config, clock: Clock) -> Result<(), RunError> {
         gateway.run(stop, drain).await?;
         Ok(())
     })
+}
+
+/// Lets the process open as many files and connections as the system allows, and says when that is
+/// less than the configuration promises.
+fn allow_files(config: &Config) {
+    /// Files of the store, listeners, connections of the management API and to subscribers.
+    const BESIDE_CLIENTS: u64 = 1024;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let clients = u64::from(config.http.connections_max) + u64::from(config.mqtt.connections_max);
+    if limit.maximum.is_some_and(|maximum| maximum < clients + BESIDE_CLIENTS) {
+        tracing::warn!(
+            files_max = limit.maximum,
+            clients_max = clients,
+            "the system allows fewer open files than there may be connections"
+        );
+    }
 }
 
 /// Says on the standard output where the gateway listens, for people and for scripts.

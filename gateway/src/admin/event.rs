@@ -154,8 +154,8 @@ pub struct SubscriptionJourney {
     name: String,
     /// Whether the event concerns it.
     matched: bool,
-    /// Why not, in words.
-    reason: Option<String>,
+    /// Why, or why not, in words.
+    reason: String,
     state: DeliveryState,
     /// Where the event rests now, in words.
     rests: String,
@@ -177,7 +177,7 @@ impl SubscriptionJourney {
         Self {
             name: considered.definition.subscription.name.clone(),
             matched: considered.matched(),
-            reason: considered.mismatch.clone(),
+            reason: considered.reason(),
             state: state(considered),
             rests: considered.rests(),
             next_attempt_at,

@@ -214,6 +214,9 @@ fn print_journey(journey: &Value, output: &mut Output) {
     }
     for considered in subscriptions {
         output.line(&format!("  -> {}: {}", text(&considered["name"]), text(&considered["rests"])));
+        if considered["matched"] == true {
+            output.line(&format!("       matched: {}", text(&considered["reason"])));
+        }
         for attempt in considered["attempts"].as_array().into_iter().flatten() {
             let status = attempt["status"].as_u64().map_or_else(String::new, |s| format!(" {s}"));
             let reason = attempt["reason"].as_str().map_or_else(String::new, |r| format!(": {r}"));
