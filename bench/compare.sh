@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The gateway beside mosquitto and NATS JetStream, one after another with the same load generator, on
-# this machine; and HTTP beside a handler that keeps nothing. Prints a line of JSON for each run.
+# this machine; and HTTP beside a handler that keeps nothing. Prints a line of JSON for each run, and
+# under each group the ratios.
 #
 #   bench/compare.sh [SECONDS]     how long each run measures (default 10)
 set -euo pipefail
@@ -45,12 +46,18 @@ stop_all() {
     pids=()
     rm -rf "$scratch"/data
 }
+# run NAME ARGUMENTS...: one load; leaves what was acknowledged a second in `rate`.
 run() {
-    local name=$1
+    local name=$1 report
     shift
     printf '%-34s ' "$name"
-    "$gateway" -o json bench "$@" --duration "$seconds"
+    report=$("$gateway" -o json bench "$@" --duration "$seconds")
+    rate=$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["acknowledged_per_s"])' "$report")
+    echo "$report" | tr -d '\n'
+    echo
 }
+# ratio NAME RATE OTHER: how often OTHER fits into RATE.
+ratio() { awk -v name="$1" -v rate="$2" -v other="$3" 'BEGIN {printf "= %-60s %8.2f\n", name, rate / other}'; }
 serve() {
     start gateway 18081 "$gateway" serve --dev --data "$scratch/data" --http 127.0.0.1:18080 \
         --mqtt 127.0.0.1:18830 --admin 127.0.0.1:18081
@@ -74,25 +81,33 @@ echo "# MQTT 5, QoS 1, 256 bytes, 32 connections, 64 under way on each"
 start mosquitto 18840 mosquitto -c "$scratch/mosquitto.conf"
 run "mosquitto (keeps nothing)" mqtt --target 127.0.0.1:18840 "${mqtt[@]}"
 stop_all
+mosquitto=$rate
 serve
 run "event-gateway (fsync)" mqtt --target 127.0.0.1:18830 "${mqtt[@]}"
 stop_all
+ratio "event-gateway / mosquitto" "$rate" "$mosquitto"
 echo "# MQTT 3.1.1, QoS 1: what NATS speaks"
+declare -A nats_rate
 for sync in always default; do
     start nats 18850 "$nats" -c "$scratch/nats-$sync.conf"
     run "nats jetstream (sync: $sync)" mqtt --version 3.1.1 --target 127.0.0.1:18850 "${mqtt[@]}"
     stop_all
+    nats_rate[$sync]=$rate
 done
 serve
 run "event-gateway (fsync)" mqtt --version 3.1.1 --target 127.0.0.1:18830 "${mqtt[@]}"
 stop_all
+ratio "event-gateway / nats with an fsync for each message" "$rate" "${nats_rate[always]}"
+ratio "event-gateway / nats without" "$rate" "${nats_rate[default]}"
 
 echo "# HTTP/1.1, binary content mode, 256 bytes, 64 connections with one request under way"
 start baseline 18090 "$gateway" bench baseline-http --listen 127.0.0.1:18090
 run "a handler that keeps nothing" http --target http://127.0.0.1:18090/events
 stop_all
+bare=$rate
 serve
 run "event-gateway (fsync)" http --target http://127.0.0.1:18080/events
+ratio "event-gateway / a handler that keeps nothing" "$rate" "$bare"
 run "event-gateway, batches of 100" http --mode batch --connections 16 --target http://127.0.0.1:18080/events
 stop_all
 
@@ -113,4 +128,6 @@ for count in 1 1000; do
     python3 bench/subscriptions.py http://127.0.0.1:18081/graphql $((count - 1))
     run "event-gateway, $count subscriptions" mqtt --target 127.0.0.1:18830 "${mqtt[@]}"
     stop_all
+    [ "$count" != 1 ] || alone=$rate
 done
+ratio "1,000 subscriptions / one" "$rate" "$alone"
