@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eg_auth::{Authenticator, Credential};
+use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
 use eg_event::{Binding, CloudEvent, Data, Origin, Principal, Protocol, Submission, TraceContext};
 
 /// The size of a payload, in bytes.
@@ -39,7 +39,7 @@ pub fn structured(id: u64) -> Bytes {
 pub async fn anyone() -> Arc<Principal> {
     let here = ([127, 0, 0, 1], 1).into();
     let authenticator = Authenticator::anonymous_on_loopback();
-    let found = authenticator.authenticate(&Credential::None, here).await;
+    let found = authenticator.authenticate(&Credential::None, &Peer::new(here)).await;
     found.unwrap_or_else(|_| unreachable!("anyone is let in"))
 }
 

@@ -1,11 +1,14 @@
 //! From what a sender presents to who they are.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use eg_event::Principal;
 use eg_event::principal::Method;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+
+use crate::peer::Peer;
 
 /// What a sender presents, as the protocol carried it.
 #[derive(Clone, Default)]
@@ -46,6 +49,36 @@ pub enum Unauthenticated {
     /// What was presented is of a kind that no configured method checks.
     #[error("no method for this kind of credential is configured")]
     UnknownMethod,
+    /// What was presented does not hold.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was presented has held, and does no more.
+    #[error("{0}")]
+    Expired(String),
+    /// Too many attempts have failed.
+    #[error("too many attempts failed, try again in {} s", retry_after.as_secs().max(1))]
+    LockedOut {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// What is needed to check it cannot be reached.
+    #[error("{reason}")]
+    Unavailable {
+        /// What is missing, without internals.
+        reason: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// Recognizes senders: the port that the protocols see.
+pub trait Authenticate: Send + Sync {
+    /// Says who presents `credential` over the connection of `peer`.
+    fn authenticate<'a>(
+        &'a self,
+        credential: &'a Credential,
+        peer: &'a Peer,
+    ) -> BoxFuture<'a, Result<Arc<Principal>, Unauthenticated>>;
 }
 
 /// Recognizes senders by the configured methods.
@@ -68,20 +101,19 @@ impl Authenticator {
         let principal = Principal::vouch_for("anonymous", Method::Anonymous, None);
         Self { anonymous: Some(Arc::new(principal)) }
     }
+}
 
-    /// Says who presents `credential` from `remote`.
-    #[expect(clippy::unused_async, reason = "token introspection and key fetching will wait here")]
-    pub async fn authenticate(
-        &self,
-        credential: &Credential,
-        remote: SocketAddr,
-    ) -> Result<Arc<Principal>, Unauthenticated> {
-        match (&self.anonymous, credential) {
-            (Some(principal), _) if remote.ip().to_canonical().is_loopback() => {
-                Ok(Arc::clone(principal))
-            }
+impl Authenticate for Authenticator {
+    fn authenticate<'a>(
+        &'a self,
+        credential: &'a Credential,
+        peer: &'a Peer,
+    ) -> BoxFuture<'a, Result<Arc<Principal>, Unauthenticated>> {
+        let answer = match (&self.anonymous, credential) {
+            (Some(principal), _) if peer.is_loopback() => Ok(Arc::clone(principal)),
             (_, Credential::None) => Err(Unauthenticated::Missing),
             _ => Err(Unauthenticated::UnknownMethod),
-        }
+        };
+        ready(answer).boxed()
     }
 }

@@ -1,5 +1,9 @@
 //! Who is asking, and what they may do. Only this crate makes a [`Principal`](eg_event::Principal).
 
 mod authenticate;
+mod live;
+mod peer;
 
-pub use authenticate::{Authenticator, Credential, Unauthenticated};
+pub use authenticate::{Authenticate, Authenticator, Credential, Unauthenticated};
+pub use live::{Live, Presence};
+pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};

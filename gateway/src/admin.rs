@@ -18,8 +18,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use eg_auth::{Authenticator, Credential};
-use eg_http::Peer;
+use eg_auth::{Authenticate, Credential, Peer};
 
 use self::health::Health;
 use self::schema::Schema;
@@ -35,7 +34,7 @@ pub struct Admin {
     /// Whether the gateway is well.
     pub health: Arc<Health>,
     /// Who is asking.
-    pub authenticator: Arc<Authenticator>,
+    pub authenticator: Arc<dyn Authenticate>,
 }
 
 /// The routes of the management port.
@@ -55,10 +54,11 @@ pub fn routes(admin: Admin) -> Router {
 
 /// Lets nobody in who is not known. Health is open to all: it says nothing but whether.
 async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let remote = request.extensions().get::<Peer>().map(|peer| peer.address);
-    let Some(remote) = remote else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let credential = credential(request.headers());
-    match admin.authenticator.authenticate(&credential, remote).await {
+    match admin.authenticator.authenticate(&credential, &peer).await {
         Ok(_) => next.run(request).await,
         Err(why) => {
             let headers = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::Authenticator;
+use eg_auth::{Authenticate, Authenticator};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
-use eg_http::{Guard, HttpSink, Peer, PushError, Server as HttpServer};
+use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
@@ -79,7 +79,7 @@ impl Gateway {
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator = Arc::new(authenticator(&config));
+        let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let push = config.push();
@@ -110,9 +110,7 @@ impl Gateway {
             authenticator: Arc::clone(&authenticator),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
-        let over_websocket = eg_mqtt::websocket::router(mqtt.clone(), |extensions| {
-            extensions.get::<Peer>().map(|peer| peer.address)
-        });
+        let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
         let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eg_auth::{Authenticator, Credential};
+use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
 use eg_event::{
     Binding, CloudEvent, Data, Handshake, Origin, Principal, Protocol, Submission, TraceContext,
 };
@@ -12,7 +12,7 @@ use eg_storage::StorageConfig;
 pub(crate) async fn anyone() -> Arc<Principal> {
     let here = "127.0.0.1:1".parse().unwrap();
     let authenticator = Authenticator::anonymous_on_loopback();
-    authenticator.authenticate(&Credential::None, here).await.unwrap()
+    authenticator.authenticate(&Credential::None, &Peer::new(here)).await.unwrap()
 }
 
 /// An event with a payload of `size` bytes that follows from its id.

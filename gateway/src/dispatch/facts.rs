@@ -5,7 +5,7 @@ mod interrupted;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use eg_auth::{Authenticator, Credential};
+use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
 use eg_event::{
     Binding, Clock, CloudEvent, Delivery, Filter, Origin, Outcome, Protocol, Sequence, Sink,
     Submission, Subscription, Timestamp, TraceContext,
@@ -116,7 +116,7 @@ impl Bench {
 
     async fn publish(&self, events: &[(&str, &str)]) -> Vec<u32> {
         let principal = Authenticator::anonymous_on_loopback()
-            .authenticate(&Credential::None, "127.0.0.1:1".parse().unwrap())
+            .authenticate(&Credential::None, &Peer::new("127.0.0.1:1".parse().unwrap()))
             .await
             .unwrap();
         let submissions = events.iter().map(|(id, subject)| {
@@ -414,7 +414,7 @@ async fn an_expired_event_is_not_sent() {
     let mut bench = Bench::new(|_| delivered());
     bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
     let principal = Authenticator::anonymous_on_loopback()
-        .authenticate(&Credential::None, "127.0.0.1:1".parse().unwrap())
+        .authenticate(&Credential::None, &Peer::new("127.0.0.1:1".parse().unwrap()))
         .await
         .unwrap();
     for (id, expiry) in [("late", "2020-01-01T00:00:00Z"), ("early", "2999-01-01T00:00:00Z")] {

@@ -25,7 +25,7 @@ pub use delivery::{Delivery, Outcome, Sink};
 pub use event::{CloudEvent, EventBuilder};
 pub use filter::Filter;
 pub use ingest::{Handshakes, Ingest, Ingested};
-pub use principal::Principal;
+pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};
 pub use submission::{Binding, Handshake, Origin, Protocol, StoredEvent, Submission};

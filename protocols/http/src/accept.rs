@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use eg_auth::Peer;
+
 use crate::config::{HttpConfig, ms, size};
 use metered::{Metered, RequestBody, ResponseBody};
 use patience::Patience;
@@ -38,22 +40,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_
 
 /// The smallest limit that HTTP/1.1 heads can have, in bytes.
 const HEAD_BYTES_MIN: usize = 8192;
-
-/// Who is at the other end of a connection; every request carries it as an extension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Peer {
-    /// The address and port that the connection comes from.
-    pub address: SocketAddr,
-}
-
-impl Peer {
-    /// A peer of which no more than the address is known.
-    #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address }
-    }
-}
 
 /// Serves requests on connections. All listeners of one server share its limit of connections.
 #[derive(Clone)]
@@ -149,18 +135,19 @@ where
         let watch = Arc::new(Watch::new(self.limits));
         let io = TokioIo::new(Metered::new(stream, Arc::clone(&watch), permit));
         let (requests, watched) = (self.requests, Arc::clone(&watch));
+        let address = peer.address;
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = Watch::begin(&watched);
             let mut request =
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&watched))));
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(peer.clone());
             let answered = requests.clone().call(request);
             async move { answered.await.map(|answer| answer.map(|body| ResponseBody::new(body, busy))) }
         });
         let connection = self.connection.serve_connection_with_upgrades(io, service);
         let patience = Patience { watch, stop: self.stop, drain_time_max: self.drain_time_max };
         if let Err(reason) = patience.drive(pin!(connection)).await {
-            tracing::debug!(peer = %peer.address, reason, "connection ended");
+            tracing::debug!(peer = %address, reason, "connection ended");
         }
     }
 }

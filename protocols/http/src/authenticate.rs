@@ -1,11 +1,10 @@
 //! Who sends a request: its `Authorization` header, and the principal that it proves.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use eg_auth::{Authenticator, Credential};
+use eg_auth::{Authenticate, Credential, Peer};
 use eg_event::principal::Method;
 use eg_event::{InvalidInput, Principal, Refusal};
 use http::HeaderMap;
@@ -13,14 +12,14 @@ use http::header::AUTHORIZATION;
 
 use crate::acknowledge::Problem;
 
-/// The principal of a request that came from `remote` with `headers`.
+/// The principal of a request that came from `peer` with `headers`.
 pub(crate) async fn authenticate(
-    authenticator: &Authenticator,
+    authenticator: &dyn Authenticate,
     headers: &HeaderMap,
-    remote: SocketAddr,
+    peer: &Peer,
 ) -> Result<Arc<Principal>, Problem> {
     let credential = credential(headers)?;
-    authenticator.authenticate(&credential, remote).await.map_err(|error| {
+    authenticator.authenticate(&credential, peer).await.map_err(|error| {
         let problem = Problem::from(Refusal::Unauthenticated(error.to_string().into()));
         match credential {
             Credential::None => problem,

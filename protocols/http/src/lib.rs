@@ -14,7 +14,7 @@ mod routes;
 mod sign;
 mod uuid;
 
-pub use accept::{Peer, Server};
+pub use accept::Server;
 pub use config::{HttpConfig, PushConfig};
 pub use deliver::{HttpSink, PushError};
 pub use guard::Guard;

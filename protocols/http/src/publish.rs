@@ -7,13 +7,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use eg_auth::Authenticator;
+use eg_auth::{Authenticate, Peer};
 use eg_event::submission::{Binding, Origin, Protocol, Submission};
 use eg_event::{CloudEvent, Ingest, InvalidInput, Principal, Receipt, Refusal, TraceContext, json};
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, request};
 
-use crate::accept::Peer;
 use crate::acknowledge::{self, Problem};
 use crate::authenticate::authenticate;
 use crate::body::BodyReader;
@@ -23,7 +22,7 @@ use crate::normalize::{self, Mode};
 /// Takes events in.
 pub(crate) struct Publisher {
     pub(crate) ingest: Arc<dyn Ingest>,
-    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) authenticator: Arc<dyn Authenticate>,
     pub(crate) bodies: BodyReader,
     batch_events_max: usize,
 }
@@ -81,7 +80,7 @@ impl Publisher {
     pub(crate) fn new(
         config: &HttpConfig,
         ingest: Arc<dyn Ingest>,
-        authenticator: Arc<Authenticator>,
+        authenticator: Arc<dyn Authenticate>,
     ) -> Self {
         Self {
             ingest,
@@ -93,10 +92,10 @@ impl Publisher {
 
     /// Who sends a request, and how it came.
     pub(crate) async fn context(&self, head: &request::Parts) -> Result<Context, Problem> {
-        let remote = remote(head)?;
-        let principal = authenticate(&self.authenticator, &head.headers, remote).await?;
+        let peer = peer(head)?;
+        let principal = authenticate(&*self.authenticator, &head.headers, peer).await?;
         let trace = normalize::trace(&head.headers);
-        Ok(Context { principal, remote, address: head.uri.path().into(), trace })
+        Ok(Context { principal, remote: peer.address, address: head.uri.path().into(), trace })
     }
 
     /// Hands over one event and waits until it is durable.
@@ -153,10 +152,9 @@ impl Publisher {
     }
 }
 
-/// The peer's address, which the accept loop leaves with every request.
-fn remote(head: &request::Parts) -> Result<SocketAddr, Problem> {
-    let peer = head.extensions.get::<Peer>().map(|peer| peer.address);
-    peer.ok_or_else(|| {
+/// Who is at the other end, which the accept loop leaves with every request.
+fn peer(head: &request::Parts) -> Result<&Peer, Problem> {
+    head.extensions.get().ok_or_else(|| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the connection's address is not known")
     })
 }

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::future::RouteFuture;
 use axum::routing::{MethodFilter, get, on, post};
-use eg_auth::Authenticator;
+use eg_auth::Authenticate;
 use eg_event::Ingest;
 use futures_util::future::{BoxFuture, Either};
 use http::header::ALLOW;
@@ -32,7 +32,7 @@ pub struct Ports {
     /// Takes events.
     pub ingest: Arc<dyn Ingest>,
     /// Recognizes senders.
-    pub authenticator: Arc<Authenticator>,
+    pub authenticator: Arc<dyn Authenticate>,
     /// Knows what is subscribed to.
     pub subscribed: Arc<dyn Subscribed>,
 }

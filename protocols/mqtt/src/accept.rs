@@ -1,10 +1,10 @@
 //! Takes connections in, within limits; at a limit the client is told before it is let go.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eg_auth::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
@@ -29,7 +29,7 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, %remote, "the connection is gone already");
                     }
-                    self.attach(stream, remote).await;
+                    self.attach(stream, Peer::new(remote)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -42,14 +42,14 @@ impl Server {
 
     /// Serves one connection, over whatever carries it, on a task of its own. At a limit the
     /// client is told so; when too many are being told, this waits.
-    pub async fn attach<S>(&self, io: S, remote: SocketAddr)
+    pub async fn attach<S>(&self, io: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let server = self.clone();
-        if let Some(admission) = self.admit(remote) {
+        if let Some(admission) = self.admit(peer.address) {
             self.0.tasks.spawn(async move {
-                connection::serve(server, io, remote).await;
+                connection::serve(server, io, peer).await;
                 drop(admission);
             });
             return;

@@ -1,18 +1,17 @@
 //! From CONNECT to who is asking, or to the refusal that says why not.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use eg_auth::{Authenticator, Credential, Unauthenticated};
+use eg_auth::{Authenticate, Credential, Peer, Unauthenticated};
 use eg_event::Principal;
 
 use crate::codec::{Connect, ConnectRefusal};
 
 /// Says who connects.
 pub(crate) async fn authenticate(
-    authenticator: &Authenticator,
+    authenticator: &dyn Authenticate,
     connect: &Connect,
-    remote: SocketAddr,
+    peer: &Peer,
 ) -> Result<Arc<Principal>, (ConnectRefusal, String)> {
     if let Some(method) = &connect.authentication_method {
         let text = format!("no authentication method {method:?} is offered");
@@ -25,7 +24,7 @@ pub(crate) async fn authenticate(
             password: password.clone().unwrap_or_default(),
         },
     };
-    authenticator.authenticate(&credential, remote).await.map_err(|why| {
+    authenticator.authenticate(&credential, peer).await.map_err(|why| {
         let refusal = match why {
             Unauthenticated::Missing => ConnectRefusal::NotAuthorized,
             _ => ConnectRefusal::BadUserNameOrPassword,

@@ -6,10 +6,10 @@ mod output;
 mod packets;
 mod will;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eg_auth::Peer;
 use eg_event::Principal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) id: Arc<str>,
     pub(crate) user: String,
     pub(crate) principal: Arc<Principal>,
-    pub(crate) remote: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) keep_alive: Option<Duration>,
     /// How long the session outlives the connection; none: for ever.
     pub(crate) session_expiry: Option<Duration>,
@@ -42,14 +42,14 @@ pub(crate) struct Client {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S>(server: Server, mut io: S, remote: SocketAddr)
+pub(crate) async fn serve<S>(server: Server, mut io: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let config = &server.0.config;
     let mut codec = Codec::new(config.packet_bytes_max, config.connect_bytes_max);
     let mut output = Output::default();
-    let admitted = connect::admit(&server, &mut io, (&mut codec, &mut output), remote).await;
+    let admitted = connect::admit(&server, &mut io, (&mut codec, &mut output), peer).await;
     let Some(Admitted { mut client, packets, end }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_auth::Authenticator;
+use eg_auth::Authenticate;
 use eg_event::{Clock, Handshakes, Ingest, InvalidInput};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ pub struct Ports {
     /// Keeps the exchanges under which events count once.
     pub handshakes: Arc<dyn Handshakes>,
     /// Recognizes clients.
-    pub authenticator: Arc<Authenticator>,
+    pub authenticator: Arc<dyn Authenticate>,
     /// What time it is.
     pub clock: Clock,
 }

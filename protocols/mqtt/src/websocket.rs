@@ -1,7 +1,6 @@
 //! MQTT over WebSocket (MQTT 5.0 section 6): binary frames that need not align with packets.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +10,7 @@ use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use eg_auth::Peer;
 use futures_util::{Sink as _, Stream as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -19,19 +19,17 @@ use crate::server::Server;
 /// How much is written to a socket at once, in bytes.
 const FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// Tells the peer's address from a request's extensions.
-pub type RemoteOf = fn(&Extensions) -> Option<SocketAddr>;
-
-/// The route `/mqtt` with the subprotocol `mqtt`.
-pub fn router(server: Server, remote_of: RemoteOf) -> Router {
+/// The route `/mqtt` with the subprotocol `mqtt`. Every request carries its [`Peer`] as an
+/// extension.
+pub fn router(server: Server) -> Router {
     let upgrade = async move |extensions: Extensions, upgrade: WebSocketUpgrade| {
-        upgraded(&server, remote_of(&extensions), upgrade)
+        upgraded(&server, extensions.get::<Peer>().cloned(), upgrade)
     };
     Router::new().route("/mqtt", any(upgrade))
 }
 
-fn upgraded(server: &Server, remote: Option<SocketAddr>, upgrade: WebSocketUpgrade) -> Response {
-    let Some(remote) = remote else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+fn upgraded(server: &Server, peer: Option<Peer>, upgrade: WebSocketUpgrade) -> Response {
+    let Some(peer) = peer else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let packet_bytes_max = usize::try_from(server.0.config.packet_bytes_max).unwrap_or(usize::MAX);
     let upgrade = upgrade
         .protocols(["mqtt"])
@@ -44,7 +42,7 @@ fn upgraded(server: &Server, remote: Option<SocketAddr>, upgrade: WebSocketUpgra
     }
     let server = server.clone();
     upgrade.on_upgrade(async move |socket| {
-        server.attach(Stream { socket, rest: Bytes::new() }, remote).await;
+        server.attach(Stream { socket, rest: Bytes::new() }, peer).await;
     })
 }
 

@@ -1,10 +1,10 @@
 //! The beginning of a connection: CONNECT in, CONNACK out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use eg_auth::Peer;
 use eg_event::Refusal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
@@ -35,15 +35,16 @@ pub(super) async fn admit<S: AsyncRead + Unpin>(
     server: &Server,
     io: &mut S,
     (codec, output): Halves<'_>,
-    remote: SocketAddr,
+    peer: Peer,
 ) -> Option<Admitted> {
+    let remote = peer.address;
     let patience = Duration::from_secs(server.0.config.connect_seconds_max.into());
     let until = Instant::now() + patience;
     let connect = tokio::select! {
         first = first_packet(io, (&mut *codec, &mut *output), until) => first?,
         () = server.0.stop.cancelled() => return None,
     };
-    match let_in(server, *connect, remote).await {
+    match let_in(server, *connect, peer).await {
         Ok((client, accept)) => {
             if !codec.accept(&accept, output.buffer()) {
                 let end = Some(Reason::PacketTooLarge);
@@ -89,10 +90,10 @@ type Refused = (ConnectRefusal, String);
 async fn let_in(
     server: &Server,
     connect: Connect,
-    remote: SocketAddr,
+    peer: Peer,
 ) -> Result<(Client, Accept), Refused> {
     let config = &server.0.config;
-    let principal = authenticate(&server.0.ports.authenticator, &connect, remote).await?;
+    let principal = authenticate(&*server.0.ports.authenticator, &connect, &peer).await?;
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
     check_will(server, &connect, &id)?;
@@ -133,7 +134,7 @@ async fn let_in(
         id,
         user: connect.user_name.unwrap_or_default(),
         principal,
-        remote,
+        peer,
         keep_alive: Some(silence_max).filter(|silence| !silence.is_zero()),
         session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
         new_expiry_s: None,

@@ -173,7 +173,7 @@ impl Client {
             origin: Origin {
                 protocol,
                 binding,
-                remote: Some(self.remote),
+                remote: Some(self.peer.address),
                 address: message.topic().into(),
                 client_id: Some(Arc::clone(&self.id)),
             },

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::ConnectInfo;
+use axum::Extension;
+use eg_auth::Peer;
 use eg_mqtt::websocket;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,10 +22,9 @@ const PONG: u8 = 10;
 async fn serve(gateway: &Gateway) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = websocket::router(gateway.server.clone(), |extensions| {
-        extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let peer = Peer::new("127.0.0.1:1".parse().unwrap());
+    let router = websocket::router(gateway.server.clone()).layer(Extension(peer));
+    let service = router.into_make_service();
     gateway.tasks.spawn(async move { axum::serve(listener, service).await.unwrap() });
     address
 }

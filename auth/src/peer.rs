@@ -1,0 +1,164 @@
+//! Who is at the other end of a connection, as far as the connection itself tells.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use eg_event::{CredentialId, Timestamp};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// The certificate that the peer proved to hold during the TLS handshake.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Peer {
+    /// A peer of which no more than the address is known.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, certificate: None }
+    }
+
+    /// A peer that proved to hold `certificate`.
+    #[must_use]
+    pub fn with_certificate(address: SocketAddr, certificate: Arc<ClientCertificate>) -> Self {
+        Self { address, certificate: Some(certificate) }
+    }
+
+    /// Whether the connection comes from this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+}
+
+/// What a certificate (RFC 5280) says about who holds it. Its chain has been verified already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The SHA-256 digest of the certificate: what `x5t#S256` names (RFC 8705 section 3.1).
+    pub thumbprint: Thumbprint,
+    /// The serial number in lower-case hexadecimal digits.
+    pub serial: String,
+    /// The issuer, as RFC 4514 writes a name.
+    pub issuer: String,
+    /// The subject, as RFC 4514 writes a name.
+    pub subject: String,
+    /// The subject's common name.
+    pub common_name: Option<String>,
+    /// The subject's organizations.
+    pub organizations: Vec<String>,
+    /// The subject's organizational units.
+    pub organizational_units: Vec<String>,
+    /// The alternative names that are host names.
+    pub dns_names: Vec<String>,
+    /// The alternative names that are URIs.
+    pub uris: Vec<String>,
+    /// The alternative names that are mail addresses.
+    pub emails: Vec<String>,
+    /// The alternative names that are IP addresses.
+    pub addresses: Vec<IpAddr>,
+    /// When it stops being valid.
+    pub not_after: Timestamp,
+}
+
+/// The bytes are not a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an X.509 certificate: {0}")]
+pub struct InvalidCertificate(String);
+
+impl ClientCertificate {
+    /// Reads a certificate in DER.
+    pub fn parse(der: &[u8]) -> Result<Self, InvalidCertificate> {
+        let (_, certificate) = X509Certificate::from_der(der)
+            .map_err(|error| InvalidCertificate(error.to_string()))?;
+        let subject = certificate.subject();
+        let seconds = certificate.validity().not_after.timestamp();
+        let micros = u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
+        let mut parsed = Self {
+            thumbprint: Thumbprint::of(der),
+            serial: format!("{:x}", certificate.tbs_certificate.serial),
+            issuer: certificate.issuer().to_string(),
+            subject: subject.to_string(),
+            common_name: texts(subject.iter_common_name()).next(),
+            organizations: texts(subject.iter_organization()).collect(),
+            organizational_units: texts(subject.iter_organizational_unit()).collect(),
+            dns_names: Vec::new(),
+            uris: Vec::new(),
+            emails: Vec::new(),
+            addresses: Vec::new(),
+            not_after: Timestamp::from_micros(micros),
+        };
+        let alternative = certificate
+            .subject_alternative_name()
+            .map_err(|error| InvalidCertificate(error.to_string()))?;
+        for name in alternative.iter().flat_map(|names| &names.value.general_names) {
+            parsed.add(name);
+        }
+        Ok(parsed)
+    }
+
+    /// The credential that rests on this certificate.
+    #[must_use]
+    pub fn credential_id(&self) -> CredentialId {
+        CredentialId::new(format!("certificate:{}", self.thumbprint))
+    }
+
+    fn add(&mut self, name: &GeneralName<'_>) {
+        match name {
+            GeneralName::DNSName(name) => self.dns_names.push((*name).to_owned()),
+            GeneralName::URI(name) => self.uris.push((*name).to_owned()),
+            GeneralName::RFC822Name(name) => self.emails.push((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                let sixteen = <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+                self.addresses.extend(four.or(sixteen));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn texts<'a>(
+    attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
+) -> impl Iterator<Item = String> {
+    attributes.filter_map(|attribute| attribute.as_str().ok().map(str::to_owned))
+}
+
+/// The SHA-256 digest of a certificate in DER.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// The digest of `der`.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    /// In lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
