@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator};
+use eg_auth::{Authenticate, Authenticator, Live};
+use eg_certs::{AuthorityDirectory, Listener, Tls, TlsError};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,8 +22,10 @@ use crate::admin::{self, Admin};
 use crate::config::Config;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::ingest::Pipeline;
+use crate::listeners::Listeners;
 use crate::metrics::Metrics;
 use crate::subscribed::SubscribedTypes;
+use crate::tls::TlsListeners;
 
 /// A part could not be started, or not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -60,10 +65,12 @@ pub struct Gateway {
     store: Store,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
-    http: (HttpServer<eg_http::Routes>, TcpListener),
-    mqtt: (MqttServer, TcpListener),
-    admin: (HttpServer<axum::Router>, TcpListener),
-    addresses: Vec<(&'static str, SocketAddr)>,
+    /// And whether management is spoken over it.
+    tls: Option<(TlsListeners, bool)>,
+    http: HttpServer<eg_http::Routes>,
+    mqtt: MqttServer,
+    admin: HttpServer<axum::Router>,
+    listeners: Listeners,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -80,6 +87,9 @@ impl Gateway {
         config.check()?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
+
+        let live = Live::default();
+        let tls = tls(&config, &live, &clock)?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let push = config.push();
@@ -102,7 +112,7 @@ impl Gateway {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             authenticator: Arc::clone(&authenticator),
-            clock,
+            clock: clock.clone(),
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
@@ -114,7 +124,8 @@ impl Gateway {
         let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let gauges = vec![mqtt_gauges(&mqtt)];
+        let mut gauges = vec![mqtt_gauges(&mqtt)];
+        gauges.extend(tls.as_ref().map(TlsListeners::gauges));
         let journal = store.journal().clone();
         let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
         let schema = schema::schema(Parts {
@@ -127,21 +138,16 @@ impl Gateway {
         let routes = admin::routes(admin);
         let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let (http_listener, http_address) = listen("http", config.listen.http).await?;
-        let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
-        let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
+        let listeners = Listeners::bind(&config.listen).await?;
         Ok(Self {
             store,
             dispatch,
             health,
-            http: (http, http_listener),
-            mqtt: (mqtt, mqtt_listener),
-            admin: (admin, admin_listener),
-            addresses: vec![
-                ("http", http_address),
-                ("mqtt", mqtt_address),
-                ("admin", admin_address),
-            ],
+            tls: tls.map(|tls| (tls, config.tls.admin)),
+            http,
+            mqtt,
+            admin,
+            listeners,
             serving,
             stop,
             sending,
@@ -152,7 +158,7 @@ impl Gateway {
     /// What is listened on, by the names of the settings.
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
-        &self.addresses
+        self.listeners.addresses()
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -164,14 +170,15 @@ impl Gateway {
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
         let ended = CancellationToken::new();
-        let ((http, http_listener), (admin, admin_listener)) = (self.http, self.admin);
-        let (mqtt, mqtt_listener) = self.mqtt;
-        let expiring = mqtt.clone();
-        let serve = |listener| self.serving.spawn(tell_end(ended.clone(), listener));
-        serve(Box::pin(async move { http.run(http_listener).await }) as BoxFuture<'static, ()>);
-        serve(Box::pin(async move { admin.run(admin_listener).await }));
-        serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
+        let expiring = self.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
+        if let Some((tls, _)) = &self.tls {
+            let (tls, stop) = (tls.clone(), self.stop.clone());
+            self.serving.spawn(async move { tls.follow(&stop).await });
+        }
+        for listener in serve(self.http, self.mqtt, self.admin, (self.listeners, self.tls)) {
+            self.serving.spawn(tell_end(ended.clone(), listener));
+        }
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -193,6 +200,51 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
+}
+
+/// What serves each listener.
+fn serve(
+    http: HttpServer<eg_http::Routes>,
+    mqtt: MqttServer,
+    admin: HttpServer<axum::Router>,
+    (listeners, tls): (Listeners, Option<(TlsListeners, bool)>),
+) -> Vec<BoxFuture<'static, ()>> {
+    let mut serving: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let (plain_http, plain_mqtt) = (http.clone(), mqtt.clone());
+    serving.push(Box::pin(async move { plain_http.run(listeners.http).await }));
+    serving.push(Box::pin(async move { plain_mqtt.serve(listeners.mqtt).await }));
+    let Some((tls, tls_for_admin)) = tls else {
+        serving.push(Box::pin(async move { admin.run(listeners.admin).await }));
+        return serving;
+    };
+    if let Some(listener) = listeners.https {
+        let handshake = tls.handshake(Listener::Https);
+        serving.push(Box::pin(async move { http.run_with(listener, handshake).await }));
+    }
+    if let Some(listener) = listeners.mqtts {
+        let handshake = tls.handshake(Listener::Mqtts);
+        serving.push(Box::pin(async move { mqtt.serve_with(listener, handshake).await }));
+    }
+    let handshake = tls.handshake(Listener::Admin);
+    serving.push(Box::pin(async move {
+        if tls_for_admin {
+            admin.run_with(listeners.admin, handshake).await;
+        } else {
+            admin.run(listeners.admin).await;
+        }
+    }));
+    serving
+}
+
+/// The TLS of the listeners that speak it.
+fn tls(config: &Config, live: &Live, clock: &Clock) -> Result<Option<TlsListeners>, AssembleError> {
+    let listeners = config.tls_listeners();
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let directory = AuthorityDirectory::in_data(&config.data_directory);
+    let tls = Tls::open(config.tls.clone(), &listeners, directory, Arc::default())?;
+    Ok(Some(TlsListeners::new(tls, live.clone(), clock.clone())))
 }
 
 /// Serves a listener; its end is everyone's.
@@ -226,14 +278,4 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             metrics.set_counter(name, &labels, read(counter));
         }
     })
-}
-
-async fn listen(
-    listener: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), AssembleError> {
-    let failed = |cause| AssembleError::Listen { listener, address, cause };
-    let bound = TcpListener::bind(address).await.map_err(failed)?;
-    let address = bound.local_addr().map_err(failed)?;
-    Ok((bound, address))
 }

@@ -1,5 +1,6 @@
 //! The commands of the program `event-gateway`.
 
+mod cert;
 mod client;
 mod dead_letter;
 mod demo;
@@ -51,6 +52,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Make, issue and revoke certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -83,9 +87,15 @@ struct ServeArgs {
     /// Where to listen for HTTP.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where to listen for HTTP over TLS.
+    #[arg(long, value_name = "ADDR")]
+    https: Option<SocketAddr>,
     /// Where to listen for MQTT.
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<SocketAddr>,
+    /// Where to listen for MQTT over TLS.
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Option<SocketAddr>,
     /// Where to listen for management.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -127,6 +137,7 @@ impl Cli {
             Command::Serve(args) => serve(args),
             Command::Demo => demo::run(&mut output),
             Command::CheckConfig(args) => check_config(&args, &mut output),
+            Command::Cert(command) => cert::execute(command, &mut output),
             Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {
                 output.completion(shell, &mut Self::command());
@@ -161,6 +172,8 @@ fn serve(args: ServeArgs) -> Result<(), CliError> {
     config.dev |= args.dev;
     config.data_directory = args.data.unwrap_or(config.data_directory);
     config.listen.http = args.http.unwrap_or(config.listen.http);
+    config.listen.https = args.https.or(config.listen.https);
+    config.listen.mqtts = args.mqtts.or(config.listen.mqtts);
     config.listen.mqtt = args.mqtt.unwrap_or(config.listen.mqtt);
     config.listen.admin = args.admin.unwrap_or(config.listen.admin);
     config.check().map_err(config::ConfigError::Invalid)?;

@@ -8,10 +8,12 @@ pub mod config;
 pub mod dispatch;
 pub mod ingest;
 pub mod journey;
+pub mod listeners;
 pub mod matching;
 pub mod metrics;
 pub mod run;
 pub mod subscribed;
+pub mod tls;
 
 use clap::Parser as _;
 
