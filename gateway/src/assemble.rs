@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
-use eg_certs::{AuthorityDirectory, Listener, Tls, TlsError};
+use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
@@ -19,11 +19,13 @@ use tokio_util::task::TaskTracker;
 use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{self, Parts};
 use crate::admin::{self, Admin};
+use crate::certificates::CertificatesError;
 use crate::config::Config;
 use crate::dispatch::{Dispatch, Outlets};
+use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
-use crate::listeners::Listeners;
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
 use crate::tls::TlsListeners;
 
@@ -39,6 +41,9 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate authority cannot be taken up.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -62,15 +67,12 @@ pub enum AssembleError {
 
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
+    config: Config,
     store: Store,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
-    /// And whether management is spoken over it.
-    tls: Option<(TlsListeners, bool)>,
-    http: HttpServer<eg_http::Routes>,
-    mqtt: MqttServer,
-    admin: HttpServer<axum::Router>,
-    listeners: Listeners,
+    front: Front,
+    protocols: Protocols,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -85,11 +87,12 @@ impl Gateway {
     /// Makes every part and binds every port; nothing is served yet.
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
+        let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
 
         let live = Live::default();
-        let tls = tls(&config, &live, &clock)?;
+        let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let push = config.push();
@@ -121,33 +124,34 @@ impl Gateway {
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
         let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
-        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
+        let connector = eg_http::connector::router(&config.http, Arc::clone(&front.desk) as Arc<_>);
+        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket, connector]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let mut gauges = vec![mqtt_gauges(&mqtt)];
-        gauges.extend(tls.as_ref().map(TlsListeners::gauges));
+        gauges.extend(front.tls.as_ref().map(TlsListeners::gauges));
         let journal = store.journal().clone();
         let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
         let schema = schema::schema(Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
+            certificates: Arc::clone(&front.certificates),
+            desk: Arc::clone(&front.desk),
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
         });
-        let admin = Admin { schema, health: Arc::clone(&health), authenticator };
+        let (health_shown, desk) = (Arc::clone(&health), Arc::clone(&front.desk));
+        let admin = Admin { schema, health: health_shown, desk, authenticator };
         let routes = admin::routes(admin);
         let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let listeners = Listeners::bind(&config.listen).await?;
         Ok(Self {
+            config: given,
             store,
             dispatch,
             health,
-            tls: tls.map(|tls| (tls, config.tls.admin)),
-            http,
-            mqtt,
-            admin,
-            listeners,
+            front,
+            protocols: Protocols { http, mqtt, admin },
             serving,
             stop,
             sending,
@@ -158,7 +162,13 @@ impl Gateway {
     /// What is listened on, by the names of the settings.
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
-        self.listeners.addresses()
+        self.front.listeners.addresses()
+    }
+
+    /// What lets the gateway have another configuration while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(self.config.clone(), self.front.tls.clone())
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -170,13 +180,10 @@ impl Gateway {
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
         let ended = CancellationToken::new();
-        let expiring = self.mqtt.clone();
+        let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
-        if let Some((tls, _)) = &self.tls {
-            let (tls, stop) = (tls.clone(), self.stop.clone());
-            self.serving.spawn(async move { tls.follow(&stop).await });
-        }
-        for listener in serve(self.http, self.mqtt, self.admin, (self.listeners, self.tls)) {
+        self.front.maintain(&self.serving, &self.stop);
+        for listener in self.front.serve(self.protocols) {
             self.serving.spawn(tell_end(ended.clone(), listener));
         }
         let early = tokio::select! {
@@ -200,51 +207,6 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
-}
-
-/// What serves each listener.
-fn serve(
-    http: HttpServer<eg_http::Routes>,
-    mqtt: MqttServer,
-    admin: HttpServer<axum::Router>,
-    (listeners, tls): (Listeners, Option<(TlsListeners, bool)>),
-) -> Vec<BoxFuture<'static, ()>> {
-    let mut serving: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let (plain_http, plain_mqtt) = (http.clone(), mqtt.clone());
-    serving.push(Box::pin(async move { plain_http.run(listeners.http).await }));
-    serving.push(Box::pin(async move { plain_mqtt.serve(listeners.mqtt).await }));
-    let Some((tls, tls_for_admin)) = tls else {
-        serving.push(Box::pin(async move { admin.run(listeners.admin).await }));
-        return serving;
-    };
-    if let Some(listener) = listeners.https {
-        let handshake = tls.handshake(Listener::Https);
-        serving.push(Box::pin(async move { http.run_with(listener, handshake).await }));
-    }
-    if let Some(listener) = listeners.mqtts {
-        let handshake = tls.handshake(Listener::Mqtts);
-        serving.push(Box::pin(async move { mqtt.serve_with(listener, handshake).await }));
-    }
-    let handshake = tls.handshake(Listener::Admin);
-    serving.push(Box::pin(async move {
-        if tls_for_admin {
-            admin.run_with(listeners.admin, handshake).await;
-        } else {
-            admin.run(listeners.admin).await;
-        }
-    }));
-    serving
-}
-
-/// The TLS of the listeners that speak it.
-fn tls(config: &Config, live: &Live, clock: &Clock) -> Result<Option<TlsListeners>, AssembleError> {
-    let listeners = config.tls_listeners();
-    if listeners.is_empty() {
-        return Ok(None);
-    }
-    let directory = AuthorityDirectory::in_data(&config.data_directory);
-    let tls = Tls::open(config.tls.clone(), &listeners, directory, Arc::default())?;
-    Ok(Some(TlsListeners::new(tls, live.clone(), clock.clone())))
 }
 
 /// Serves a listener; its end is everyone's.

@@ -18,5 +18,5 @@ pub use accept::Server;
 pub use config::{HttpConfig, PushConfig};
 pub use deliver::{HttpSink, PushError};
 pub use guard::Guard;
-pub use kyma::Subscribed;
+pub use kyma::{Subscribed, connector, is_application};
 pub use routes::{Ports, Routes};
