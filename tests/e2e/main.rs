@@ -9,6 +9,7 @@ mod lifecycle;
 mod malformed;
 mod subscriptions;
 mod survives_kill;
+mod tls;
 
 /// The program, as cargo built it for these suites.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");

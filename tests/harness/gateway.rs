@@ -42,10 +42,57 @@ impl Gateway {
 
     /// Starts the program with a configuration.
     pub async fn start_with(options: Options) -> Self {
+        Self::start_after(options, async |_| ()).await
+    }
+
+    /// The same, after something was done in the directory where the configuration is; the data
+    /// directory is `data` in it.
+    pub async fn start_after(options: Options, prepare: impl AsyncFnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path()).await;
         let (child, addresses) = launch(&options, directory.path(), &HashMap::new()).await;
         let client = reqwest::Client::new();
         Self { options, directory, child, addresses, client }
+    }
+
+    /// Starts the program with TLS on free ports: with an authority, and a certificate for
+    /// `localhost`. The configuration may say more about `[tls]`, at its end.
+    pub async fn start_tls(mut options: Options, tls: &str) -> Self {
+        let listen = "[listen]\nhttps = \"127.0.0.1:0\"\nmqtts = \"127.0.0.1:0\"\n";
+        options.config = format!("{}\n{listen}[tls]\n{tls}\n", options.config);
+        let program = options.program.clone();
+        Self::start_after(options, async |directory| {
+            let mut init = Command::new(program);
+            init.args(["cert", "init", "--host", "localhost", "--host", "127.0.0.1", "--data"]);
+            let made = init.arg(directory.join("data")).output().await.unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        })
+        .await
+    }
+
+    /// The directory with the configuration, and `data` in it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The certificate of the gateway's authority, where it has one.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.data().join("ca/ca.pem")
+    }
+
+    /// Lets it read its configuration, `config` now, again.
+    pub async fn reload(&self, config: &str) {
+        std::fs::write(self.directory.path().join("gateway.toml"), config).unwrap();
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-HUP", &pid]).status().await.unwrap();
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.options.config
     }
 
     /// Where it listens: `http`, `mqtt` or `admin`.
