@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +27,11 @@ use crate::watch::Watch;
 
 /// How many sessions of a listener can be resumed.
 const SESSIONS_MAX: usize = 4096;
+
+/// How long a client that is refused has to read why.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of what it still sends meanwhile is thrown away, in bytes.
+const LINGER_BYTES_MAX: u64 = 64 * 1024;
 
 /// A listener that speaks TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,8 +177,15 @@ impl Tls {
         let config = config.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         let time_max = self.state().config.handshake_ms_max;
         let time_max = Duration::from_millis(time_max.into());
-        let shaken = tokio::time::timeout(time_max, TlsAcceptor::from(config).accept(stream)).await;
-        let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
+        let shaken = tokio::time::timeout(time_max, handshake).await;
+        let stream = match shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))? {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                linger(stream).await;
+                return Err(error);
+            }
+        };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
         if self.revocations.concern(&CertificateName::of_chain(&chain)) {
             let why = "the certificate of a resumed session has been revoked";
@@ -215,6 +227,16 @@ impl Tls {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets a client read the alert that says why it was refused: closed with bytes unread, the
+/// connection would be reset, and the alert with it.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let last = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    drop(tokio::time::timeout(LINGER, last).await);
 }
 
 fn server_config(

@@ -3,10 +3,12 @@
 
 mod access;
 mod bad_subscribers;
+mod certificates;
 mod commands;
 mod first_events;
 mod lifecycle;
 mod malformed;
+mod reloads;
 mod subscriptions;
 mod survives_kill;
 mod tls;

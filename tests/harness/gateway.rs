@@ -204,9 +204,10 @@ async fn launch(
     if options.dev {
         command.arg("--dev");
     }
-    for listener in ["http", "mqtt", "admin"] {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let address = addresses.get(listener).copied().unwrap_or(any);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut listeners = HashMap::from(["http", "mqtt", "admin"].map(|name| (name, any)));
+    listeners.extend(addresses.iter().map(|(name, address)| (&**name, *address)));
+    for (listener, address) in listeners {
         command.arg(format!("--{listener}")).arg(address.to_string());
     }
     command.stdout(Stdio::piped()).kill_on_drop(true);

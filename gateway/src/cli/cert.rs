@@ -148,8 +148,8 @@ async fn issue(args: IssueArgs, client: &Client, output: &mut Output) -> Result<
     let file = |ending: &str| args.out.join(format!("{}.{ending}", args.name));
     let (certificate_file, key_file) = (file("pem"), file("key"));
     // Before anything is issued: a certificate that cannot be put down has to be revoked again.
-    for path in [&certificate_file, &key_file] {
-        if path.exists() {
+    for (path, is_made) in [(&certificate_file, true), (&key_file, key.is_some())] {
+        if is_made && path.exists() {
             let path = path.display();
             return Err(CliError::Unsuccessful(format!("{path} exists, and is not overwritten")));
         }

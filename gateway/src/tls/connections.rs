@@ -1,6 +1,6 @@
 //! The connections that rest on certificates, by the names that lists of revoked ones use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,11 +49,14 @@ impl Connections {
 
     /// Ends every connection whose certificate counts as revoked, and says how many they were.
     pub(super) fn cut_revoked(&self, revocations: &Revocations) -> usize {
-        let revoked: std::collections::HashSet<_> = {
-            let chains = self.lock();
-            let revoked = chains.values().filter(|chain| revocations.concern(&chain.names));
-            revoked.map(|chain| chain.credential.clone()).collect()
+        let revoked: HashSet<_> = {
+            let mut chains = self.lock();
+            let revoked = chains.extract_if(|_, chain| revocations.concern(&chain.names));
+            revoked.map(|(_, chain)| chain.credential).collect()
         };
+        if revoked.is_empty() {
+            return 0;
+        }
         self.live.cut_where(|credential| revoked.contains(credential))
     }
 
