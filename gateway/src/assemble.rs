@@ -2,11 +2,12 @@
 //! the opposite order.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, Live};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
@@ -21,6 +22,7 @@ use crate::admin::schema::{self, Parts};
 use crate::admin::{self, Admin};
 use crate::certificates::CertificatesError;
 use crate::config::Config;
+use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
@@ -47,6 +49,12 @@ pub enum AssembleError {
     /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Tokens cannot be checked as configured.
+    #[error("auth: {0}")]
+    Issuer(#[from] IssuerError),
+    /// Nobody could be let in at first.
+    #[error("the first credential cannot be made: {0}")]
+    FirstCredential(#[from] CredentialError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -67,12 +75,13 @@ pub enum AssembleError {
 
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
-    config: Config,
+    reloader: Reloader,
     store: Store,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
     front: Front,
     protocols: Protocols,
+    first_admin_key: Option<PathBuf>,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -89,19 +98,19 @@ impl Gateway {
         config.check()?;
         let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
-
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let live = Live::default();
+        let Recognition { authenticator: known, credentials, first_admin_key } =
+            Recognition::new(&config, &store, (&live, &clock), &serving).await?;
+        let authenticator: Arc<dyn Authenticate> = Arc::clone(&known) as _;
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let push = config.push();
-        let guard = Guard::new(&push);
-        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
         let outlets = Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            sink: Arc::new(sink) as Arc<dyn Sink>,
+            sink,
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
@@ -110,7 +119,6 @@ impl Gateway {
             Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
         let pipeline = Arc::new(pipeline);
 
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
@@ -138,6 +146,7 @@ impl Gateway {
             ledger: store.ledger().clone(),
             certificates: Arc::clone(&front.certificates),
             desk: Arc::clone(&front.desk),
+            credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
         });
         let (health_shown, desk) = (Arc::clone(&health), Arc::clone(&front.desk));
@@ -146,12 +155,13 @@ impl Gateway {
         let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         Ok(Self {
-            config: given,
+            reloader: Reloader::new(given, front.tls.clone(), known),
             store,
             dispatch,
             health,
             front,
             protocols: Protocols { http, mqtt, admin },
+            first_admin_key,
             serving,
             stop,
             sending,
@@ -168,7 +178,13 @@ impl Gateway {
     /// What lets the gateway have another configuration while it runs.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(self.config.clone(), self.front.tls.clone())
+        self.reloader.clone()
+    }
+
+    /// Where the key is that was made because no administrator could have got in.
+    #[must_use]
+    pub fn first_admin_key(&self) -> Option<&Path> {
+        self.first_admin_key.as_deref()
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -216,8 +232,44 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    if config.dev { Authenticator::anonymous_on_loopback() } else { Authenticator::closed() }
+/// Sends events out over HTTP, to where that is allowed.
+fn push(
+    config: &Config,
+    clock: &Clock,
+    sending: &TaskTracker,
+    stop_sending: &CancellationToken,
+) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+    let push = config.push();
+    let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+    Ok((Guard::new(&push), Arc::new(sink)))
+}
+
+/// Who is asking, and the credentials that were made here.
+struct Recognition {
+    authenticator: Arc<Authenticator>,
+    credentials: Arc<Credentials>,
+    first_admin_key: Option<PathBuf>,
+}
+
+impl Recognition {
+    async fn new(
+        config: &Config,
+        store: &Store,
+        (live, clock): (&Live, &Clock),
+        tasks: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
+        let surroundings = Surroundings { clock: clock.clone(), tasks: tasks.clone() };
+        let mut authenticator = Authenticator::new(&config.auth, surroundings)?;
+        if config.dev {
+            authenticator = authenticator.with_anonymous_on_loopback();
+        }
+        let authenticator = Arc::new(authenticator);
+        let (ledger, known) = (store.ledger().clone(), Arc::clone(&authenticator));
+        let credentials = Credentials::load(ledger, known, live.clone(), clock.clone())?;
+        let first_admin_key =
+            if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
+        Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
+    }
 }
 
 /// The numbers of the MQTT server.

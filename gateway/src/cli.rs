@@ -7,6 +7,7 @@ mod demo;
 mod event;
 mod output;
 mod subscription;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ enum Command {
     /// Make, issue and revoke certificates.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Make and revoke API keys and passwords.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -155,6 +159,9 @@ impl Cli {
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
+            Command::Token(command) => {
+                ask(&self.client, async |client| token::execute(command, client, &mut output).await)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

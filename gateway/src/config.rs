@@ -6,6 +6,7 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use eg_auth::AuthConfig;
 use eg_certs::{CertificatesConfig, Listener, TlsConfig};
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
@@ -31,6 +32,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The certificates that the gateway issues.
     pub certificates: CertificatesConfig,
+    /// Who is let in.
+    pub auth: AuthConfig,
     /// Events in over HTTP.
     pub http: HttpConfig,
     /// Events in over MQTT.
@@ -107,6 +110,7 @@ impl Default for Config {
             listen: ListenConfig::default(),
             tls: TlsConfig::default(),
             certificates: CertificatesConfig::default(),
+            auth: AuthConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
@@ -136,6 +140,7 @@ impl Config {
         }
         self.tls.check()?;
         self.certificates.check()?;
+        self.auth.check()?;
         self.http.check()?;
         self.mqtt.check()?;
         self.push.check()?;

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod certificates;
 mod cli;
 pub mod config;
+pub mod credentials;
 pub mod dispatch;
 mod front;
 pub mod ingest;

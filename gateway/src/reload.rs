@@ -1,37 +1,45 @@
 //! A configuration that is read again while the gateway runs: which sections take effect at once,
 //! and which have to wait for a restart.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eg_auth::Authenticator;
 use serde_json::Value;
 
 use crate::config::{Config, ConfigError};
 use crate::tls::TlsListeners;
 
 /// The sections that take effect at once.
-const LIVE: [&str; 1] = ["tls"];
+const LIVE: [&str; 2] = ["auth", "tls"];
 
 /// Lets the parts of a gateway have another configuration.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Reloader {
     /// As it is in effect, as far as a section takes effect at once.
-    config: tokio::sync::Mutex<Config>,
+    config: Arc<Mutex<Config>>,
     tls: Option<TlsListeners>,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Reloader {
     /// Begins with what the gateway was assembled from.
     #[must_use]
-    pub fn new(config: Config, tls: Option<TlsListeners>) -> Self {
-        Self { config: tokio::sync::Mutex::new(config), tls }
+    pub fn new(
+        config: Config,
+        tls: Option<TlsListeners>,
+        authenticator: Arc<Authenticator>,
+    ) -> Self {
+        Self { config: Arc::new(Mutex::new(config)), tls, authenticator }
     }
 
     /// Lets every part have its section of what was read, and says in the log what came of it. What
     /// cannot be used changes nothing.
-    pub async fn reload(&self, read: Result<Config, ConfigError>) {
+    pub fn reload(&self, read: Result<Config, ConfigError>) {
         let new = match read {
             Ok(new) => new,
             Err(error) => return tracing::error!(%error, "the configuration is not read again"),
         };
-        let mut current = self.config.lock().await;
+        let mut current = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         for section in waiting(&current, &new) {
             tracing::warn!(section, "changed, and takes effect with the next start");
         }
@@ -39,7 +47,13 @@ impl Reloader {
         if let Some(tls) = &self.tls {
             tls.read_again(Some(new.tls.clone()));
         }
-        current.tls = new.tls;
+        if new.auth != current.auth {
+            match self.authenticator.reload(&new.auth) {
+                Ok(()) => tracing::info!("auth: senders are recognized by the new section"),
+                Err(error) => tracing::error!(%error, "auth: the section is not used"),
+            }
+        }
+        *current = Config { tls: new.tls, auth: new.auth, ..current.clone() };
     }
 }
 

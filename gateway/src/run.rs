@@ -47,7 +47,7 @@ pub fn serve(config: Config, reread: Reread<'_>, clock: Clock) -> Result<(), Run
         let reloader = gateway.reloader();
         let reload = async {
             while hangup.recv().await.is_some() {
-                reloader.reload(reread()).await;
+                reloader.reload(reread());
             }
         };
         let mut running = pin!(gateway.run(stop, drain));
@@ -84,6 +84,13 @@ fn announce(gateway: &Gateway) {
     let mut out = std::io::stdout().lock();
     for (listener, address) in gateway.addresses() {
         drop(writeln!(out, "listening {listener} {address}"));
+    }
+    if let Some(path) = gateway.first_admin_key() {
+        let path = path.display();
+        drop(writeln!(
+            out,
+            "first admin key in {path}; use it with: event-gateway --token-file {path} token list"
+        ));
     }
     drop(writeln!(out, "ready"));
     drop(out.flush());

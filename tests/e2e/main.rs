@@ -3,8 +3,11 @@
 
 mod access;
 mod bad_subscribers;
+mod bad_tokens;
+mod bearer;
 mod certificates;
 mod commands;
+mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;

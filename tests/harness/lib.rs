@@ -5,5 +5,6 @@
 pub mod gateway;
 pub mod openssl;
 pub mod peers;
+pub mod provider;
 pub mod subscriber;
 pub mod wait;
