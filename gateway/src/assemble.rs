@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator};
+use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
@@ -80,6 +80,7 @@ impl Gateway {
         config.check()?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
+        let live = Live::default();
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let push = config.push();
@@ -102,6 +103,7 @@ impl Gateway {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             authenticator: Arc::clone(&authenticator),
+            live,
             clock,
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
@@ -218,12 +220,20 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         metrics.set_gauge("event_gateway_connections", &labels, connections);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
-            ("event_gateway_mqtt_connects_refused_total", &counters.connects_refused),
+            ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
+        }
+        for (refusal, count) in counters.connects_refused.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.connections_ended.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
         }
     })
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eg_auth::Authenticator;
+use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
     Clock, Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Sequence, Submission,
     Timestamp,
@@ -199,6 +199,7 @@ pub(crate) struct Gateway {
     pub(crate) server: Server,
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Clock,
+    pub(crate) live: Live,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -216,14 +217,16 @@ impl Gateway {
 
     pub(crate) async fn assemble(
         config: MqttConfig,
-        authenticator: Authenticator,
+        authenticator: impl Authenticate + 'static,
         store: Arc<Store>,
     ) -> Self {
         let clock = Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)));
+        let live = Live::default();
         let ports = Ports {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
             authenticator: Arc::new(authenticator),
+            live: live.clone(),
             clock: clock.clone(),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -232,6 +235,6 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let serving = server.clone();
         tasks.spawn(async move { serving.serve(listener).await });
-        Self { address, server, store, clock, stop, tasks }
+        Self { address, server, store, clock, live, stop, tasks }
     }
 }

@@ -193,15 +193,15 @@ async fn whoever_is_not_recognized_is_told_so() {
     let lone_password = || Connect::v5("a").flags(0x42).payload(&[&text("token")]);
     let rows = [
         (Connect::v5("a"), 0x87, "no credential was presented"),
-        (named(Connect::v5("a")), 0x86, "no method for this kind of credential is configured"),
-        (lone_password(), 0x86, "no method for this kind of credential is configured"),
+        (named(Connect::v5("a")), 0x8c, "no method for this kind of credential is configured"),
+        (lone_password(), 0x8c, "no method for this kind of credential is configured"),
         (
             Connect::v5("a").property(&string_property(0x15, "SCRAM")),
             0x8c,
-            "no authentication method \"SCRAM\" is offered",
+            "expected the authentication method OAUTH2-JWT",
         ),
         (Connect::v311("a"), 5, ""),
-        (named(Connect::v311("a")), 4, ""),
+        (named(Connect::v311("a")), 5, ""),
     ];
     for (connect, code, reason) in rows {
         let mut client = Client::open(gateway.address).await;
