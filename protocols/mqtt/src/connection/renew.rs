@@ -60,7 +60,11 @@ impl Exchange<'_> {
         let Poll::Ready(checked) = check.poll_unpin(cx) else { return };
         self.renewal = Renewal::Idle;
         match checked {
-            Ok(identity) if self.client.is(&identity) => self.renew(identity),
+            Ok(identity) if self.client.is(&identity) => {
+                self.renew(identity);
+                // What ends it from now on has to be looked at once to be heard of.
+                cx.waker().wake_by_ref();
+            }
             Ok(_) => {
                 let text = "the token is somebody else's than the one that connected";
                 self.end_because(Reason::NotAuthorized, text.to_owned());

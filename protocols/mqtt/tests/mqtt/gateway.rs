@@ -193,6 +193,11 @@ impl Handshakes for Store {
     }
 }
 
+/// A clock that is moved by hand.
+pub(crate) fn start() -> Clock {
+    Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)))
+}
+
 /// What runs.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
@@ -217,15 +222,23 @@ impl Gateway {
 
     pub(crate) async fn assemble(
         config: MqttConfig,
-        authenticator: impl Authenticate + 'static,
+        authenticator: Authenticator,
         store: Arc<Store>,
     ) -> Self {
-        let clock = Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)));
-        let live = Live::default();
+        let around = (start(), Live::default());
+        Self::assemble_with(config, Arc::new(authenticator), store, around).await
+    }
+
+    pub(crate) async fn assemble_with(
+        config: MqttConfig,
+        authenticator: Arc<dyn Authenticate>,
+        store: Arc<Store>,
+        (clock, live): (Clock, Live),
+    ) -> Self {
         let ports = Ports {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
-            authenticator: Arc::new(authenticator),
+            authenticator,
             live: live.clone(),
             clock: clock.clone(),
         };

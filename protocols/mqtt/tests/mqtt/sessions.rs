@@ -258,6 +258,17 @@ async fn a_client_without_keep_alive_may_be_silent() {
 }
 
 #[tokio::test]
+async fn a_keep_alive_of_the_server_holds_where_the_client_is_told_of_it() {
+    let gateway = Gateway::start_with(|config| config.keep_alive_seconds_max = 1).await;
+    let mut older = Client::connect(gateway.address, &Connect::v311("a").keep_alive(0)).await;
+    let mut slow = Client::connect(gateway.address, &Connect::v311("b").keep_alive(60)).await;
+    let mut newer = Client::connect(gateway.address, &Connect::v5("c").keep_alive(60)).await;
+    let end = newer.answer().await;
+    assert_eq!((end.first, end.code()), (0xe0, 0x8d));
+    assert!(older.is_alive().await && slow.is_alive().await);
+}
+
+#[tokio::test]
 async fn connect_has_to_come_in_time() {
     let gateway = Gateway::start_with(|config| config.connect_seconds_max = 1).await;
     let connect = Connect::v5("a").bytes();
