@@ -13,7 +13,8 @@ pub struct MqttConfig {
     pub connections_max: u32,
     /// How many connections may be open at once from one address.
     pub connections_per_address_max: u32,
-    /// How long CONNECT may take to arrive, in seconds.
+    /// How long CONNECT, and the token that it may announce, may take to arrive, and a credential
+    /// to be checked, in seconds.
     pub connect_seconds_max: u32,
     /// The largest CONNECT, in bytes.
     pub connect_bytes_max: u32,

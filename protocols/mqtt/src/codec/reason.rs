@@ -251,3 +251,18 @@ impl ConnectRefusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = Reason::ALL.map(Reason::as_str).into();
+        assert_eq!(words.len(), Reason::ALL.len());
+        let words: BTreeSet<_> = ConnectRefusal::ALL.map(ConnectRefusal::as_str).into();
+        assert_eq!(words.len(), ConnectRefusal::ALL.len());
+    }
+}

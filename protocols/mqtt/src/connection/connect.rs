@@ -54,6 +54,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         Ok((client, accept)) => {
             let Wire { codec, output, .. } = wire;
             if !codec.accept(&accept, output.buffer()) {
+                server.0.counters.connects_refused.add(ConnectRefusal::PacketTooLarge);
                 let end = Some(Reason::PacketTooLarge);
                 return Some(Admitted { client, packets: Vec::new(), end });
             }

@@ -335,6 +335,7 @@ impl<'a> Exchange<'a> {
         if let Ended::ByServer(reason) = ended {
             self.server.0.counters.connections_ended.add(reason);
             let text = self.why.as_deref().unwrap_or_else(|| reason.text());
+            tracing::debug!(client_id = &*self.client.id, ?reason, text, "a connection is ended");
             self.codec.disconnect(reason, text, self.output.buffer());
         }
     }
