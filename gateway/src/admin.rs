@@ -1,5 +1,6 @@
 //! The management port: GraphQL, health, metrics.
 
+pub mod credential;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
@@ -18,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use eg_auth::{Authenticate, Credential, Peer};
+use eg_auth::{Authenticate, Peer};
 
 use self::health::Health;
 use self::schema::Schema;
@@ -57,23 +58,9 @@ async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) 
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let credential = credential(request.headers());
-    match admin.authenticator.authenticate(&credential, &peer).await {
+    match eg_http::authenticate(&*admin.authenticator, request.headers(), &peer).await {
         Ok(_) => next.run(request).await,
-        Err(why) => {
-            let headers = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
-            (StatusCode::UNAUTHORIZED, headers, format!("{why}\n")).into_response()
-        }
-    }
-}
-
-fn credential(headers: &HeaderMap) -> Credential {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match value.and_then(|value| value.split_once(' ')) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Credential::Bearer(token.trim().to_owned())
-        }
-        _ => Credential::None,
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -2,14 +2,15 @@
 //! the opposite order.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, Live};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
-use eg_mqtt::Server as MqttServer;
+use eg_mqtt::{Server as MqttServer, websocket};
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{self, Parts};
 use crate::admin::{self, Admin};
 use crate::config::Config;
+use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
@@ -37,6 +39,12 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Tokens cannot be checked as configured.
+    #[error("auth: {0}")]
+    Issuer(#[from] IssuerError),
+    /// Nobody could be let in at first.
+    #[error("the first credential cannot be made: {0}")]
+    FirstCredential(#[from] CredentialError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -64,6 +72,7 @@ pub struct Gateway {
     mqtt: (MqttServer, TcpListener),
     admin: (HttpServer<axum::Router>, TcpListener),
     addresses: Vec<(&'static str, SocketAddr)>,
+    first_admin_key: Option<PathBuf>,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -79,17 +88,17 @@ impl Gateway {
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
         let live = Live::default();
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let Recognition { authenticator, credentials, first_admin_key } =
+            Recognition::new(&config, &store, (&live, &clock), &serving).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let push = config.push();
-        let guard = Guard::new(&push);
-        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
         let outlets = Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            sink: Arc::new(sink) as Arc<dyn Sink>,
+            sink,
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
@@ -98,7 +107,6 @@ impl Gateway {
             Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
         let pipeline = Arc::new(pipeline);
 
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
@@ -112,8 +120,7 @@ impl Gateway {
             authenticator: Arc::clone(&authenticator),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
-        let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
-        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
+        let routes = eg_http::Routes::new(&config.http, ports, [websocket::router(mqtt.clone())]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = vec![mqtt_gauges(&mqtt)];
@@ -123,6 +130,7 @@ impl Gateway {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
+            credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
         });
         let admin = Admin { schema, health: Arc::clone(&health), authenticator };
@@ -144,6 +152,7 @@ impl Gateway {
                 ("mqtt", mqtt_address),
                 ("admin", admin_address),
             ],
+            first_admin_key,
             serving,
             stop,
             sending,
@@ -155,6 +164,12 @@ impl Gateway {
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where the key is that was made because no administrator could have got in.
+    #[must_use]
+    pub fn first_admin_key(&self) -> Option<&Path> {
+        self.first_admin_key.as_deref()
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -204,8 +219,44 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    if config.dev { Authenticator::anonymous_on_loopback() } else { Authenticator::closed() }
+/// Sends events out over HTTP, to where that is allowed.
+fn push(
+    config: &Config,
+    clock: &Clock,
+    sending: &TaskTracker,
+    stop_sending: &CancellationToken,
+) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+    let push = config.push();
+    let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+    Ok((Guard::new(&push), Arc::new(sink)))
+}
+
+/// Who is asking, and the credentials that were made here.
+struct Recognition {
+    authenticator: Arc<dyn Authenticate>,
+    credentials: Arc<Credentials>,
+    first_admin_key: Option<PathBuf>,
+}
+
+impl Recognition {
+    async fn new(
+        config: &Config,
+        store: &Store,
+        (live, clock): (&Live, &Clock),
+        tasks: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
+        let surroundings = Surroundings { clock: clock.clone(), tasks: tasks.clone() };
+        let mut authenticator = Authenticator::new(&config.auth, surroundings)?;
+        if config.dev {
+            authenticator = authenticator.with_anonymous_on_loopback();
+        }
+        let authenticator = Arc::new(authenticator);
+        let (ledger, known) = (store.ledger().clone(), Arc::clone(&authenticator));
+        let credentials = Credentials::load(ledger, known, live.clone(), clock.clone())?;
+        let first_admin_key =
+            if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
+        Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
+    }
 }
 
 /// The numbers of the MQTT server.

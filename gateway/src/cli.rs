@@ -6,6 +6,7 @@ mod demo;
 mod event;
 mod output;
 mod subscription;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Make and revoke API keys and passwords.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -141,6 +145,9 @@ impl Cli {
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
+            Command::Token(command) => {
+                ask(&self.client, async |client| token::execute(command, client, &mut output).await)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

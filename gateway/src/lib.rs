@@ -5,6 +5,7 @@ pub mod assemble;
 pub mod bench;
 mod cli;
 pub mod config;
+pub mod credentials;
 pub mod dispatch;
 pub mod ingest;
 pub mod journey;
