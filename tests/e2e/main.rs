@@ -7,6 +7,7 @@ mod commands;
 mod first_events;
 mod lifecycle;
 mod malformed;
+mod mqtt_authentication;
 mod subscriptions;
 mod survives_kill;
 

@@ -57,7 +57,7 @@ impl Provider {
     pub fn config(&self) -> String {
         format!(
             "[[auth.issuers]]\nissuer = \"{}\"\naudiences = [\"{AUDIENCE}\"]\n\
-             application_claim = \"application\"\nroles_claim = \"roles\"\n",
+             application_claim = \"application\"\nroles_claim = \"roles\"\nleeway_seconds = 0\n",
             self.issuer
         )
     }
