@@ -44,6 +44,18 @@ pub struct Admin {
     pub authenticator: Arc<dyn Authenticate>,
 }
 
+impl Admin {
+    /// Serves `schema` to whom `authenticator` recognizes.
+    #[must_use]
+    pub fn new(
+        schema: Schema,
+        (health, desk): (Arc<Health>, Arc<Desk>),
+        authenticator: Arc<dyn Authenticate>,
+    ) -> Self {
+        Self { schema, health, desk, authenticator }
+    }
+}
+
 /// The routes of the management port.
 pub fn routes(admin: Admin) -> Router {
     let guarded = Router::new()
