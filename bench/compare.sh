@@ -111,11 +111,11 @@ ratio "event-gateway / a handler that keeps nothing" "$rate" "$bare"
 run "event-gateway, batches of 100" http --mode batch --connections 16 --target http://127.0.0.1:18080/events
 stop_all
 
-echo "# One subscriber that answers at once: MQTT in, pushed over HTTP, at the rate it can be pushed"
+echo "# One subscriber that answers at once: HTTP in as fast as it is taken, and pushed over HTTP"
 start baseline 18090 "$gateway" bench baseline-http --listen 127.0.0.1:18090
 serve
-"$gateway" subscription create all --endpoint http://127.0.0.1:18090/events --max-in-flight 256 >/dev/null
-run "event-gateway, 1 subscriber" mqtt --target 127.0.0.1:18830 --connections 8 --window 16 --payload 256
+"$gateway" subscription create all --endpoint http://127.0.0.1:18090/events --max-in-flight 64 >/dev/null
+run "event-gateway, 1 subscriber" http --target http://127.0.0.1:18080/events --warmup 0
 "$gateway" -o json subscription get all |
     python3 -c 'import json,sys; s=json.load(sys.stdin); print("  delivered", s["delivered"], "waiting", s["waiting"] + s["inFlight"])'
 stop_all

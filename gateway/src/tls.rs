@@ -73,12 +73,13 @@ impl TlsListeners {
     ) -> io::Result<(TlsConnection, Peer)> {
         let accepted = self.tls.accept(listener, stream).await?;
         let Some(der) = accepted.chain.first() else {
-            return Ok((Guarded::new(accepted.stream, None), Peer::new(address)));
+            return Ok((Guarded::free(accepted.stream), Peer::new(address)));
         };
         let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
         let certificate = ClientCertificate::parse(der).map_err(|why| refused(why.to_string()))?;
         // A resumed session may rest on a certificate that was good when it began.
-        if certificate.not_after <= self.clock.now() {
+        let good = certificate.not_after.since(self.clock.now());
+        if good.is_zero() {
             return Err(refused(format!("the certificate expired at {}", certificate.not_after)));
         }
         let names = CertificateName::of_chain(&accepted.chain);
@@ -88,7 +89,7 @@ impl TlsListeners {
             return Err(refused("the certificate has been revoked".to_owned()));
         }
         let peer = Peer::with_certificate(address, Arc::new(certificate));
-        Ok((Guarded::new(accepted.stream, Some(resting)), peer))
+        Ok((Guarded::resting(accepted.stream, resting, good), peer))
     }
 
     /// What counts as revoked.

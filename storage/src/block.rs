@@ -43,6 +43,11 @@ impl BlockBuilder {
         self.ends.len()
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.ends.clear();
+        self.records.clear();
+    }
+
     /// The row's value; the builder is empty again afterwards and keeps its memory.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         out.clear();
@@ -52,8 +57,7 @@ impl BlockBuilder {
             out.extend_from_slice(&end.to_le_bytes());
         }
         out.extend_from_slice(&self.records);
-        self.ends.clear();
-        self.records.clear();
+        self.clear();
     }
 }
 

@@ -24,6 +24,8 @@ pub struct StorageConfig {
     pub intake_bytes_max: u64,
     /// How many events go into one commit at the most.
     pub commit_events_max: u32,
+    /// How much is collected in the commit log before it goes into the journal's file, in bytes.
+    pub commit_log_bytes: u64,
     /// How many of the latest events are remembered by source and id, so that a second one is
     /// answered with the first one's receipt.
     pub dedupe_events: u32,
@@ -50,6 +52,7 @@ impl Default for StorageConfig {
             intake_events_max: 65_536,
             intake_bytes_max: 64 << 20,
             commit_events_max: 16_384,
+            commit_log_bytes: 4 << 20,
             dedupe_events: 1 << 20,
             dedupe_minutes: 60,
             fresh_bytes_max: 32 << 20,
@@ -77,6 +80,7 @@ impl StorageConfig {
         at_least("intake_events_max", self.intake_events_max.into(), 1)?;
         at_least("intake_bytes_max", self.intake_bytes_max, 1 << 20)?;
         at_least("commit_events_max", self.commit_events_max.into(), 1)?;
+        at_least("commit_log_bytes", self.commit_log_bytes, 1 << 14)?;
         at_least("fresh_bytes_max", self.fresh_bytes_max, 1 << 12)?;
         at_least("attempts_bytes_max", self.attempts_bytes_max, 1 << 16)?;
         at_least("cache_bytes", self.cache_bytes, 1 << 20)

@@ -19,16 +19,26 @@ pub(crate) struct Fresh {
     end: watch::Sender<Sequence>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
     events: VecDeque<Arc<StoredEvent>>,
     bytes: usize,
+    /// Events from here on are in no file yet, and stay in memory until they are.
+    unfiled: Sequence,
 }
 
 impl Fresh {
     /// Nothing in memory yet; the next event will be `next`.
     pub(crate) fn new(bytes_max: usize, next: Sequence) -> Self {
-        Self { events: RwLock::default(), bytes_max, end: watch::Sender::new(next) }
+        let ring = Ring { events: VecDeque::new(), bytes: 0, unfiled: next };
+        Self { events: RwLock::new(ring), bytes_max, end: watch::Sender::new(next) }
+    }
+
+    /// The files hold every event before `next`.
+    pub(crate) fn filed(&self, next: Sequence) {
+        let mut ring = self.events.write().unwrap_or_else(PoisonError::into_inner);
+        ring.unfiled = next;
+        ring.shrink(self.bytes_max);
     }
 
     /// Takes over what a commit made durable, and tells whoever waits for it.
@@ -40,17 +50,14 @@ impl Fresh {
         let continues =
             ring.events.back().is_none_or(|back| back.sequence.next() == committed[0].sequence);
         if !continues {
-            *ring = Ring::default();
+            ring.events.clear();
+            ring.bytes = 0;
         }
         for event in committed {
             ring.bytes += event_bytes(&event);
             ring.events.push_back(event);
         }
-        while ring.bytes > self.bytes_max && ring.events.len() > 1 {
-            if let Some(oldest) = ring.events.pop_front() {
-                ring.bytes -= event_bytes(&oldest);
-            }
-        }
+        ring.shrink(self.bytes_max);
         drop(ring);
         self.end.send_replace(end);
     }
@@ -69,6 +76,20 @@ impl Fresh {
         Some(ring.events.range(begin..end).map(Arc::clone).collect())
     }
 
+    /// The first sequence that is in no file yet.
+    pub(crate) fn unfiled(&self) -> Sequence {
+        self.events.read().unwrap_or_else(PoisonError::into_inner).unfiled
+    }
+
+    /// The latest event with this source and id that is in no file yet.
+    pub(crate) fn find_unfiled(&self, source: &str, id: &str) -> Option<Sequence> {
+        let ring = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        let is =
+            |event: &&Arc<StoredEvent>| event.event.id() == id && event.event.source() == source;
+        let unfiled = |event: &&Arc<StoredEvent>| event.sequence >= ring.unfiled;
+        ring.events.iter().rev().take_while(unfiled).find(is).map(|event| event.sequence)
+    }
+
     /// The end of the journal: the sequence that the next event will have.
     pub(crate) fn end(&self) -> Sequence {
         *self.end.borrow()
@@ -81,6 +102,14 @@ impl Fresh {
 }
 
 impl Ring {
+    fn shrink(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && self.events.len() > 1 {
+            let filed = |oldest: &mut Arc<StoredEvent>| oldest.sequence < self.unfiled;
+            let Some(oldest) = self.events.pop_front_if(filed) else { return };
+            self.bytes -= event_bytes(&oldest);
+        }
+    }
+
     fn index_of(&self, sequence: Sequence) -> Option<usize> {
         let first = self.events.front()?.sequence;
         let index = usize::try_from(sequence.0.checked_sub(first.0)?).ok()?;
@@ -108,6 +137,8 @@ mod tests {
         let fresh = Fresh::new(3 * event_bytes(&full(1)), Sequence(1));
         fresh.push(events(1..3));
         fresh.push(events(3..6));
+        assert!(fresh.get(Sequence(1)).is_some(), "what is in no file stays");
+        fresh.filed(Sequence(6));
         assert_eq!(fresh.end(), Sequence(6));
         assert!(fresh.get(Sequence(2)).is_none());
         assert_eq!(fresh.get(Sequence(3)).unwrap().sequence, Sequence(3));
@@ -125,6 +156,7 @@ mod tests {
         event.event = CloudEvent::from_checked(attributes, None);
         let fresh = Fresh::new(15_000, Sequence(1));
         let second = StoredEvent { sequence: Sequence(2), ..event.clone() };
+        fresh.filed(Sequence(3));
         fresh.push(vec![Arc::new(event), Arc::new(second)]);
         assert!(fresh.get(Sequence(1)).is_none());
         assert!(fresh.get(Sequence(2)).is_some());

@@ -179,6 +179,13 @@ impl Intake {
         self.room.notify_waiters();
     }
 
+    /// Drops what is queued, which tells every sender that nothing is certain.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let work = std::mem::take(&mut self.lock().work);
+        drop(work);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ use eg_event::submission::Sender;
 use eg_event::{Clock, Handshake, Receipt, Refusal, Sequence, StoredEvent, Submission, Timestamp};
 use tokio::sync::{oneshot, watch};
 
-use crate::block::BlockBuilder;
+use crate::commit_log::CommitLog;
 use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
@@ -20,11 +20,12 @@ use crate::intake::{Batch, Entry, Intake, RETRY_AFTER, Size, Work};
 use crate::read::Reader;
 use crate::record::{self, Parts};
 use crate::retention::{FileSpan, files_to_drop};
-use crate::segment::{Segment, SegmentName};
+use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
+use crate::staged::Staged;
 use crate::volume::Volume;
 use crate::window::{self, Window};
-use crate::writer::{Health, Shared, Writer};
+use crate::writer::{Health, Shared, Writer, catch_up};
 
 /// A handle on the journal; clones share it.
 #[derive(Clone, Debug)]
@@ -61,14 +62,22 @@ impl Journal {
     ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let cache_bytes = usize::try_from(config.cache_bytes).unwrap_or(usize::MAX);
         let segments = Arc::new(Segments::list(volume, cache_bytes)?);
-        let active = match segments.open_newest()? {
+        let mut log = CommitLog::open(segments.volume(), config.commit_log_bytes)?;
+        let newest = segments.open_newest()?;
+        if let Some(newest) = &newest {
+            catch_up(newest, &mut log)?;
+        }
+        let active = match newest {
             Some(newest) if newest.next()? >= not_before => newest,
             newest => {
                 let next = newest.as_ref().map_or(Ok(Sequence::FIRST), |newest| newest.next())?;
                 let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
-                let key = newest.map_or_else(random_key, |newest| newest.fingerprint_key());
+                let fingerprint_key =
+                    newest.map_or_else(random_key, |newest| newest.fingerprint_key());
                 let first = next.max(not_before);
-                segments.begin(SegmentName { first, created_at: clock.now() }, key, &open)?
+                let beginning = Beginning { fingerprint_key, logged: log.number(), open };
+                log.read(fingerprint_key, log.number())?;
+                segments.begin(SegmentName { first, created_at: clock.now() }, &beginning)?
             }
         };
         let next = active.next()?;
@@ -89,13 +98,13 @@ impl Journal {
         let fingerprint_key = active.fingerprint_key();
         let journal =
             Self { shared, config: config.clone(), clock: clock.clone(), fingerprint_key };
-        let writer = journal.writer(active)?;
+        let writer = journal.writer(active, log)?;
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run()).map_err(OpenError::Thread)?;
         Ok((journal, thread))
     }
 
-    fn writer(&self, active: Arc<Segment>) -> Result<Writer, OpenError> {
+    fn writer(&self, active: Arc<Segment>, log: CommitLog) -> Result<Writer, OpenError> {
         let next = self.end();
         let active_bytes = self.shared.segments.volume().size_bytes(active.file());
         Ok(Writer {
@@ -109,8 +118,8 @@ impl Journal {
             window: self.restore_window(next)?,
             window_marks: VecDeque::from([(self.clock.now(), next)]),
             looked_at: None,
-            block: BlockBuilder::default(),
-            unwritten: Vec::new(),
+            log,
+            staged: Staged::default(),
         })
     }
 

@@ -5,6 +5,7 @@
 mod attempt;
 mod block;
 mod changes;
+mod commit_log;
 mod config;
 mod error;
 mod fresh;
@@ -19,6 +20,7 @@ pub mod refs;
 mod retention;
 mod segment;
 mod segments;
+mod staged;
 mod store;
 pub mod stored;
 mod varint;

@@ -81,7 +81,13 @@ impl<'a> Reader<'a> {
         if let Some(events) = self.fresh.from(from, events_max) {
             return Ok(events);
         }
-        self.scan_files(from, events_max, bytes_max)
+        let found = self.scan_files(from, events_max, bytes_max)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // What is in no file yet may follow what has been let go.
+        let unfiled = self.fresh.unfiled();
+        Ok(self.fresh.from(from.max(unfiled), events_max).unwrap_or_default())
     }
 
     fn scan_files(
@@ -130,6 +136,9 @@ impl<'a> Reader<'a> {
 
     /// When the event at `sequence` was received.
     pub(crate) fn received_at(&self, sequence: Sequence) -> Result<Option<Timestamp>, OpenError> {
+        if let Some(event) = self.fresh.get(sequence) {
+            return Ok(Some(event.received_at));
+        }
         self.record(sequence, record::decode_received_at)
     }
 
@@ -171,9 +180,12 @@ impl<'a> Reader<'a> {
         Ok(Sequence(low))
     }
 
-    /// The latest event with this source and id, wherever it is in the journal: the fingerprints
-    /// of every file are read, newest file first.
+    /// The latest event with this source and id, wherever it is in the journal: in no file yet,
+    /// or found by the fingerprints of every file, newest file first.
     pub(crate) fn find(&self, source: &str, id: &str) -> Result<Option<Sequence>, OpenError> {
+        if let Some(found) = self.fresh.find_unfiled(source, id) {
+            return Ok(Some(found));
+        }
         for name in self.segments.names().into_iter().rev() {
             let Some(segment) = self.segments.by_name(&name)? else {
                 continue;

@@ -14,12 +14,13 @@ use redb::{
 use crate::block::Block;
 use crate::error::{OpenError, StoreError};
 use crate::volume::{Volume, create_database, open_database};
-use crate::{record, window};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 pub(crate) const VERSION: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The latest commit of the commit log that the file holds.
+const LOGGED: &str = "logged";
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 const FINGERPRINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("fingerprints");
 const HANDSHAKES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("handshakes");
@@ -45,6 +46,17 @@ impl SegmentName {
     }
 }
 
+/// What a journal file begins with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beginning {
+    /// Keys the fingerprints of every file of a journal alike.
+    pub(crate) fingerprint_key: u64,
+    /// The latest commit of the commit log that the file before holds.
+    pub(crate) logged: u64,
+    /// The handshakes that are open.
+    pub(crate) open: Vec<(Handshake, Sequence)>,
+}
+
 /// An open journal file.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -55,13 +67,12 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Begins a file with the handshakes that are open, in one commit: a crash leaves all of it or
-    /// nothing. `fingerprint_key` keys the fingerprints of every file of a journal alike.
+    /// Begins a file in one commit: a crash leaves all of it or nothing.
     pub(crate) fn create(
         volume: &dyn Volume,
         name: SegmentName,
         cache_bytes: usize,
-        (fingerprint_key, open): (u64, &[(Handshake, Sequence)]),
+        beginning: &Beginning,
     ) -> Result<Self, OpenError> {
         let file = name.file();
         let database = create_database(volume, &file, cache_bytes, |database| {
@@ -69,18 +80,19 @@ impl Segment {
             {
                 let mut meta = transaction.open_table(META)?;
                 meta.insert("version", VERSION)?;
-                meta.insert("fingerprint_key", fingerprint_key)?;
+                meta.insert("fingerprint_key", beginning.fingerprint_key)?;
+                meta.insert(LOGGED, beginning.logged)?;
                 transaction.open_table(EVENTS)?;
                 transaction.open_table(FINGERPRINTS)?;
                 let mut handshakes = transaction.open_table(HANDSHAKES)?;
-                for (handshake, sequence) in open {
+                for (handshake, sequence) in &beginning.open {
                     handshakes.insert(&*handshake_key(handshake), sequence.0)?;
                 }
             }
             transaction.commit()?;
             Ok(())
         })?;
-        Ok(Self { name, file, database, fingerprint_key })
+        Ok(Self { name, file, database, fingerprint_key: beginning.fingerprint_key })
     }
 
     /// Opens an existing file; `None` when retention has let it go.
@@ -170,58 +182,29 @@ impl Segment {
         rows.into_iter().map(parse).collect()
     }
 
-    /// The fingerprint of every event of the file, in order, with the sequence of the first of each
-    /// piece. Those that have no row yet are made from the events.
+    /// The fingerprint of every event of the file, in order: each row with the sequence of its
+    /// first.
     pub(crate) fn fingerprints(
         &self,
         mut each: impl FnMut(Sequence, &[u8]),
     ) -> Result<(), StoreError> {
-        let table = || -> Result<_, redb::Error> {
-            Ok(self.database.begin_read()?.open_table(FINGERPRINTS)?)
+        let mut read = || -> Result<(), redb::Error> {
+            for row in self.database.begin_read()?.open_table(FINGERPRINTS)?.iter()? {
+                let (key, value) = row?;
+                each(Sequence(key.value()), value.value());
+            }
+            Ok(())
         };
-        let table = table().map_err(|cause| self.failed(cause))?;
-        let mut expected = self.name.first;
-        for row in table.iter().map_err(|cause| self.failed(cause))? {
-            let (key, value) = row.map_err(|cause| self.failed(cause))?;
-            let (first, row) = (Sequence(key.value()), value.value());
-            self.make_fingerprints((expected, first), &mut each)?;
-            each(first, row);
-            expected = Sequence(first.0 + row.len() as u64 / 8);
-        }
-        self.make_fingerprints((expected, Sequence(u64::MAX)), &mut each)
+        read().map_err(|cause| self.failed(cause))
     }
 
-    /// The fingerprints of the events from the first sequence up to the second, as far as there are
-    /// any.
-    fn make_fingerprints(
-        &self,
-        (mut from, until): (Sequence, Sequence),
-        each: &mut impl FnMut(Sequence, &[u8]),
-    ) -> Result<(), StoreError> {
-        const READ_BYTES: usize = 1 << 20;
-        while from < until {
-            let mut row = Vec::new();
-            let first = from;
-            for (block_first, block) in self.blocks(from, READ_BYTES)? {
-                for index in 0..block.len() {
-                    let at = Sequence(block_first.0 + index as u64);
-                    if at < from || at >= until {
-                        continue;
-                    }
-                    let damaged = |cause| StoreError::damaged(&self.file, at, cause);
-                    let record = block.record(index).map_err(damaged)?;
-                    let (id, source) = record::decode_identity(record).map_err(damaged)?;
-                    let print = window::fingerprint(self.fingerprint_key, &source, &id);
-                    row.extend_from_slice(&print.to_le_bytes());
-                    from = at.next();
-                }
-            }
-            if row.is_empty() {
-                return Ok(());
-            }
-            each(first, &row);
-        }
-        Ok(())
+    /// The latest commit of the commit log that the file holds.
+    pub(crate) fn logged(&self) -> Result<u64, StoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            let meta = self.database.begin_read()?.open_table(META)?;
+            Ok(meta.get(LOGGED)?.map_or(0, |value| value.value()))
+        };
+        read().map_err(|cause| self.failed(cause))
     }
 
     /// The open handshakes and the event that each stands for.
@@ -269,9 +252,10 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    /// Hands out the tables to write to.
+    /// Hands out the tables to write to, of what the commit log has up to `logged`.
     pub(crate) fn write(
         &self,
+        logged: u64,
         write: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), StoreError> {
         let open = || -> Result<(), redb::Error> {
@@ -281,6 +265,7 @@ impl Commit<'_> {
                 handshakes: self.transaction.open_table(HANDSHAKES)?,
             };
             write(&mut tables)?;
+            self.transaction.open_table(META)?.insert(LOGGED, logged)?;
             Ok(())
         };
         open().map_err(|cause| self.segment.failed(cause))
@@ -333,7 +318,7 @@ impl Tables<'_> {
 }
 
 /// The client identifier, a zero byte (which MQTT excludes from it), and the packet identifier.
-fn handshake_key(handshake: &Handshake) -> Vec<u8> {
+pub(crate) fn handshake_key(handshake: &Handshake) -> Vec<u8> {
     let mut key = Vec::with_capacity(handshake.client_id.len() + 3);
     key.extend_from_slice(handshake.client_id.as_bytes());
     key.push(0);

@@ -5,10 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use eg_event::{Handshake, Sequence};
+use eg_event::Sequence;
 
 use crate::error::{OpenError, StoreError};
-use crate::segment::{Segment, SegmentName};
+use crate::segment::{Beginning, Segment, SegmentName};
 use crate::volume::{UNFINISHED, Volume};
 
 /// How many files stay open for reading besides the one that is written.
@@ -62,8 +62,7 @@ impl Segments {
     pub(crate) fn begin(
         &self,
         mut name: SegmentName,
-        fingerprint_key: u64,
-        open: &[(Handshake, Sequence)],
+        beginning: &Beginning,
     ) -> Result<Arc<Segment>, OpenError> {
         // After a failure in an empty file two files begin with the same sequence: the later one
         // sorts after it, even if the clock went back.
@@ -73,8 +72,7 @@ impl Segments {
             let later = newest.name.created_at.after(Duration::from_micros(1));
             name.created_at = name.created_at.max(later);
         }
-        let content = (fingerprint_key, open);
-        let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, content)?;
+        let segment = Segment::create(self.volume(), name.clone(), self.cache_bytes, beginning)?;
         let segment = Arc::new(segment);
         let slot = Arc::new(Slot { name, open: Mutex::new(Some(Arc::clone(&segment))) });
         self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
@@ -235,7 +233,7 @@ mod tests {
             created_at: Timestamp::from_micros(first),
         };
         for first in [1, 5] {
-            list().begin(name(first), 7, &[]).unwrap();
+            list().begin(name(first), &Beginning::default()).unwrap();
         }
         let segments = list();
         // A reader looks a file up, and opens it when it has been let go meanwhile.

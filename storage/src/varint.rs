@@ -85,6 +85,10 @@ impl Reader {
         std::str::from_utf8(&bytes).map(Box::from).map_err(|_| Damaged("a text is not UTF-8"))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) fn rest(self) -> Bytes {
         self.rest
     }

@@ -1,22 +1,23 @@
 //! The one thread that writes the journal: it commits whatever has arrived while the last fsync
-//! ran, and answers every sender after the commit.
+//! ran, to the commit log while that has room, and answers every sender after the commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eg_event::{Clock, Receipt, Refusal, Sequence, StoredEvent, Timestamp};
+use eg_event::{Clock, Handshake, Receipt, Refusal, Sequence, StoredEvent, Timestamp};
 use tokio::sync::{oneshot, watch};
 
-use crate::block::BlockBuilder;
+use crate::commit_log::{CommitLog, HandshakeChange};
 use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
 use crate::handshakes::{OpenHandshakes, kept};
 use crate::intake::{Answers, Batch, Entry, Intake, RETRY_AFTER, Work, total};
 use crate::read::Reader;
-use crate::segment::{Segment, SegmentName, Tables};
+use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
+use crate::staged::Staged;
 use crate::window::Window;
 
 /// How often the free space of the disk is looked at, and a failed store is tried again.
@@ -45,10 +46,6 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<watch::Sender<Health>>,
 }
 
-/// Fingerprints go to the disk in rows of at least this size, in bytes: a commit that does not
-/// touch their tree writes a third fewer pages.
-const FINGERPRINTS_ROW_BYTES: usize = 4096;
-
 /// The writer's own state.
 pub(crate) struct Writer {
     pub(crate) config: StorageConfig,
@@ -63,9 +60,9 @@ pub(crate) struct Writer {
     /// When the window's events came, a mark a minute: where each minute began.
     pub(crate) window_marks: VecDeque<(Timestamp, Sequence)>,
     pub(crate) looked_at: Option<Timestamp>,
-    pub(crate) block: BlockBuilder,
-    /// The fingerprints of the latest durable events of the file, which have no row yet.
-    pub(crate) unwritten: Vec<u8>,
+    pub(crate) log: CommitLog,
+    /// What is in the log and not in the file.
+    pub(crate) staged: Staged,
 }
 
 /// What a commit has in hand before it is durable.
@@ -73,7 +70,6 @@ pub(crate) struct Writer {
 struct Pending {
     events: Vec<Arc<StoredEvent>>,
     records_bytes: u64,
-    fingerprints: Vec<u8>,
     answers: Vec<Answered>,
 }
 
@@ -83,19 +79,32 @@ enum Answered {
     Unit(oneshot::Sender<Result<(), Refusal>>),
 }
 
+/// The end of the writer, however it comes: nobody waits for it any more.
+struct End(Shared);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.health.send_replace(Health::Refusing("the store is closed".to_owned()));
+        self.0.intake.abandon();
+    }
+}
+
 impl Writer {
     /// Works until the intake is closed and empty, then leaves the file ready for a quick start.
     pub(crate) fn run(mut self) {
+        let _end = End(self.shared.clone());
         let events_max = usize::try_from(self.config.commit_events_max).unwrap_or(usize::MAX);
         while let Some(work) = self.shared.intake.take(events_max, LOOK_INTERVAL) {
             if work.is_empty() {
                 self.look_if_due();
+                self.file_what_is_staged();
                 continue;
             }
             let size = total(&work);
             self.commit(work);
             self.shared.intake.finished(size);
         }
+        self.file_what_is_staged();
         if let Some(active) = self.active.take() {
             if let Err(error) = active.seal() {
                 tracing::warn!(%error, "the journal could not be sealed; it will be checked at the next start");
@@ -166,77 +175,83 @@ impl Writer {
         });
     }
 
-    /// Writes one commit. On an error nothing may be believed about the file: whether the commit
-    /// is in it is found out by opening it again.
+    /// Writes one commit, to the log if it has room. On an error nothing may be believed about the
+    /// files: whether the commit is in them is found out by reading them again.
     fn write(&mut self, active: &Segment, work: Vec<Work>) -> Result<Pending, StoreError> {
-        let row_first = Sequence(self.next.0 - self.unwritten.len() as u64 / 8);
         let mut pending = Pending::default();
-        let mut is_row = false;
-        let commit = active.begin()?;
-        commit.write(|tables| {
-            for work in work {
-                self.write_one(tables, work, &mut pending)?;
-            }
-            self.flush_block(tables)?;
-            is_row = self.unwritten.len() + pending.fingerprints.len() >= FINGERPRINTS_ROW_BYTES;
-            if is_row {
-                let row = [&*self.unwritten, &*pending.fingerprints].concat();
-                tables.put_fingerprints(row_first, &row)?;
-            }
-            Ok(())
-        })?;
-        commit.finish()?;
-        if is_row {
-            self.unwritten.clear();
-        } else {
-            self.unwritten.append(&mut pending.fingerprints);
+        self.log.begin(self.next);
+        for work in work {
+            self.stage(work, &mut pending);
+        }
+        if !self.log.commit()? {
+            self.file(active)?;
         }
         Ok(pending)
     }
 
-    fn write_one(
-        &mut self,
-        tables: &mut Tables<'_>,
-        work: Work,
-        pending: &mut Pending,
-    ) -> Result<(), redb::StorageError> {
+    /// Moves what is staged into the journal's file, in one commit, and begins the log again.
+    fn file(&mut self, active: &Segment) -> Result<(), StoreError> {
+        let commit = active.begin()?;
+        commit.write(self.log.number(), |tables| self.staged.write(tables, self.next))?;
+        commit.finish()?;
+        self.staged.clear();
+        self.log.restart();
+        self.shared.fresh.filed(self.next);
+        Ok(())
+    }
+
+    /// Leaves nothing staged while there is time for it.
+    fn file_what_is_staged(&mut self) {
+        let Some(active) = self.active.as_ref().filter(|_| !self.staged.is_empty()) else { return };
+        let active = Arc::clone(active);
+        if let Err(error) = self.file(&active) {
+            self.fail(active, &error);
+        }
+    }
+
+    fn stage(&mut self, work: Work, pending: &mut Pending) {
         match work {
-            Work::Append(batch) => self.append(tables, batch, pending),
+            Work::Append(batch) => self.append(batch, pending),
             Work::Release(handshake, answer) => {
                 pending.answers.push(Answered::Unit(answer));
-                if self.shared.handshakes.close(&handshake) {
-                    tables.close_handshake(&handshake)?;
-                }
-                Ok(())
+                self.close_handshake(handshake);
             }
             Work::KeepSession(client_id, expiry_s, answer) => {
                 pending.answers.push(Answered::Unit(answer));
                 let (mark, seconds) = (kept(client_id), Sequence(expiry_s.into()));
-                let is = self.shared.handshakes.get(&mark);
-                if expiry_s > 0 && is != Some(seconds) {
-                    tables.open_handshake(&mark, seconds)?;
-                    self.shared.handshakes.open(mark, seconds);
-                } else if expiry_s == 0 && self.shared.handshakes.close(&mark) {
-                    tables.close_handshake(&mark)?;
+                if expiry_s == 0 {
+                    self.close_handshake(mark);
+                } else if self.shared.handshakes.get(&mark) != Some(seconds) {
+                    self.open_handshake(mark, seconds);
                 }
-                Ok(())
             }
             Work::ForgetSession(client_id, answer) => {
                 pending.answers.push(Answered::Unit(answer));
                 for handshake in self.shared.handshakes.close_session(&client_id) {
-                    tables.close_handshake(&handshake)?;
+                    self.stage_handshake(handshake, None);
                 }
-                Ok(())
             }
         }
     }
 
-    fn append(
-        &mut self,
-        tables: &mut Tables<'_>,
-        batch: Batch,
-        pending: &mut Pending,
-    ) -> Result<(), redb::StorageError> {
+    fn open_handshake(&mut self, handshake: Handshake, stands_for: Sequence) {
+        self.shared.handshakes.open(handshake.clone(), stands_for);
+        self.stage_handshake(handshake, Some(stands_for));
+    }
+
+    fn close_handshake(&mut self, handshake: Handshake) {
+        if self.shared.handshakes.close(&handshake) {
+            self.stage_handshake(handshake, None);
+        }
+    }
+
+    fn stage_handshake(&mut self, handshake: Handshake, stands_for: Option<Sequence>) {
+        let change = HandshakeChange { handshake, stands_for };
+        self.log.handshake(&change);
+        self.staged.handshake(change);
+    }
+
+    fn append(&mut self, batch: Batch, pending: &mut Pending) {
         let Batch { entries, records, answer } = batch;
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -254,31 +269,20 @@ impl Writer {
             }
             let record = records.get(entry.record.clone()).unwrap_or_default();
             answers.push(Ok(receipt(&entry, self.next, false)));
-            self.append_one(tables, entry, record, pending)?;
+            self.append_one(entry, record, pending);
         }
         pending.answers.push(Answered::Append(answer, answers));
-        Ok(())
     }
 
-    fn append_one(
-        &mut self,
-        tables: &mut Tables<'_>,
-        entry: Entry,
-        record: &[u8],
-        pending: &mut Pending,
-    ) -> Result<(), redb::StorageError> {
+    fn append_one(&mut self, entry: Entry, record: &[u8], pending: &mut Pending) {
         let sequence = self.next;
         self.next = sequence.next();
         pending.records_bytes += record.len() as u64;
-        self.block.push(record);
-        if self.block.is_full() {
-            self.flush_block(tables)?;
-        }
-        pending.fingerprints.extend_from_slice(&entry.fingerprint.to_le_bytes());
+        self.log.record(record);
+        self.staged.event(sequence, record, entry.fingerprint);
         self.window.push((!entry.id_assigned).then_some(entry.fingerprint));
         if let Some(handshake) = entry.handshake {
-            tables.open_handshake(&handshake, sequence)?;
-            self.shared.handshakes.open(handshake, sequence);
+            self.open_handshake(handshake, sequence);
         }
         pending.events.push(Arc::new(StoredEvent {
             sequence,
@@ -288,17 +292,6 @@ impl Writer {
             origin: entry.origin,
             trace: entry.trace,
         }));
-        Ok(())
-    }
-
-    fn flush_block(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::StorageError> {
-        if self.block.is_empty() {
-            return Ok(());
-        }
-        let first = Sequence(self.next.0 - self.block.len() as u64);
-        let mut row = Vec::new();
-        self.block.finish(&mut row);
-        tables.put_block(first, &row)
     }
 
     /// The event that `entry` is a second copy of: the same handshake, or the same source and id
@@ -359,18 +352,22 @@ impl Writer {
     fn fail(&mut self, active: Arc<Segment>, error: &dyn std::error::Error) {
         tracing::error!(%error, file = active.file(), "the journal stops writing to a file");
         self.active = None;
-        self.unwritten.clear();
         self.looked_at = Some(self.clock.now());
-        let mut nothing = Vec::new();
-        self.block.finish(&mut nothing);
+        self.staged.clear();
         self.shared.segments.close(active);
         self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
     }
 
-    /// Finds out what the file really holds, and goes on in a new one. Opening a file that was not
+    /// Finds out what the files really hold, and goes on in a new one. Opening a file that was not
     /// closed makes what it shows durable, or fails.
     fn reopen(&mut self) -> Result<(), OpenError> {
         let newest = self.shared.segments.open_newest()?;
+        if let Some(newest) = &newest
+            && let Err(error) = catch_up(newest, &mut self.log)
+        {
+            self.shared.segments.close(Arc::clone(newest));
+            return Err(error);
+        }
         let next = newest.as_ref().map_or(Ok(self.next), |newest| newest.next())?;
         let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
         self.shared.handshakes.reset(open);
@@ -392,6 +389,7 @@ impl Writer {
         }
         self.next = next;
         self.shared.fresh.push(found);
+        self.shared.fresh.filed(next);
         self.begin_segment()
     }
 
@@ -404,6 +402,9 @@ impl Writer {
             return;
         }
         let full = Arc::clone(active);
+        if let Err(error) = self.file(&full) {
+            return self.fail(full, &error);
+        }
         if let Err(error) = self.begin_segment() {
             tracing::error!(%error, "a new journal file could not be begun");
             // A full file is still a good file: without a new one, it is written on. But where the
@@ -423,13 +424,35 @@ impl Writer {
     /// Begins a file, with the handshakes that are open.
     fn begin_segment(&mut self) -> Result<(), OpenError> {
         let name = SegmentName { first: self.next, created_at: self.clock.now() };
-        let open = self.shared.handshakes.all();
-        let segment = self.shared.segments.begin(name, self.fingerprint_key, &open)?;
-        self.active = Some(segment);
+        let beginning = Beginning {
+            fingerprint_key: self.fingerprint_key,
+            logged: self.log.number(),
+            open: self.shared.handshakes.all(),
+        };
+        self.active = Some(self.shared.segments.begin(name, &beginning)?);
         self.active_bytes = 0;
-        self.unwritten.clear();
         Ok(())
     }
+}
+
+/// Moves what the commit log has, and the newest file of the journal has not, into that file.
+pub(crate) fn catch_up(newest: &Segment, log: &mut CommitLog) -> Result<(), OpenError> {
+    let key = newest.fingerprint_key();
+    let additions = log.read(key, newest.logged()?)?;
+    if additions.is_empty() {
+        return Ok(());
+    }
+    let mut staged = Staged::default();
+    let mut next = newest.next()?;
+    for addition in additions {
+        let added = staged.addition(addition, next, key);
+        next = added.map_err(|cause| StoreError::damaged(newest.file(), next, cause))?;
+    }
+    let commit = newest.begin()?;
+    commit.write(log.number(), |tables| staged.write(tables, next))?;
+    commit.finish()?;
+    log.restart();
+    Ok(())
 }
 
 fn receipt(entry: &Entry, sequence: Sequence, duplicate: bool) -> Receipt {

@@ -70,6 +70,7 @@ pub(crate) fn small() -> StorageConfig {
     StorageConfig {
         segment_bytes: 1 << 17,
         cache_bytes: 1 << 20,
+        commit_log_bytes: 1 << 15,
         fresh_bytes_max: 1 << 16,
         disk_free_bytes_min: 1 << 20,
         ..StorageConfig::default()

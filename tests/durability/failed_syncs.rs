@@ -32,7 +32,15 @@ impl Setup {
 
     async fn append(&self, store: &Store, id: &str) -> Result<Receipt, Refusal> {
         let submitted = vec![(submission(&self.principal, id, 10), 0)];
-        store.journal().append(submitted).await.pop().unwrap()
+        let answer = store.journal().append(submitted).await.pop().unwrap();
+        // The writer answers first; what it does beside is done before anything is made to fail.
+        let idle = async {
+            while store.journal().usage().unwrap().intake_events > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), idle).await.unwrap();
+        answer
     }
 
     fn lose_power(&mut self, seed: u64) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use eg_tests::gateway::{Gateway, Options};
 use eg_tests::openssl::{Authority, Connection};
+use eg_tests::peers;
 use eg_tests::wait::DEADLINE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -196,4 +197,26 @@ async fn tls_that_cannot_be_spoken_says_why() {
         assert!(said.contains(expected), "{tls}: {expected} is not in {said}");
         assert!(!said.contains("PRIVATE KEY"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_certificate_expires() {
+    let trusted = Authority::create("Trusted").await;
+    let mut date = peers::program("date", "coreutils");
+    let date = date.args(["-u", "-d", "+4 seconds", "+%Y%m%d%H%M%SZ"]).output().await.unwrap();
+    let soon = String::from_utf8(date.stdout).unwrap();
+    trusted.issue("brief", &["-enddate", soon.trim()]).await;
+    let config = format!("client_ca_files = [{:?}]", trusted.file("ca.pem"));
+    let gateway = Gateway::start_tls(options(), &config).await;
+    let address = gateway.address("https").to_string();
+    let files = [trusted.file("brief.pem"), trusted.file("brief.key")];
+    let [certificate, key] = files.map(|file| file.to_str().unwrap().to_owned());
+    let mut connection =
+        Connection::open(&["-connect", &address, "-cert", &certificate, "-key", &key]);
+    connection.send(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    connection.read_until("HTTP/1.1 404").await;
+    assert!(connection.is_open());
+    let waited = Instant::now();
+    connection.closed().await;
+    assert!(waited.elapsed() < Duration::from_secs(6), "{:?}", waited.elapsed());
 }

@@ -1,21 +1,21 @@
-//! A connection that ends when the certificate that it rests on is revoked.
+//! A connection that ends when the certificate that it rests on is revoked or expires.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::connections::Resting;
 
 /// How long what is under way may take to be answered once the certificate is revoked.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// A stream that may rest on a certificate. Once that is revoked nothing more is read; what is
-/// under way has a moment to be answered, and then everything fails.
+/// A stream that may rest on a certificate. Once that is no longer good nothing more is read; what
+/// is under way has a moment to be answered, and then everything fails.
 pub struct Guarded<S> {
     stream: S,
     guard: Option<Guard>,
@@ -24,26 +24,32 @@ pub struct Guarded<S> {
 struct Guard {
     /// The connection is on the list for as long as this is.
     _resting: Resting,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Completes when the certificate is revoked or expires.
+    cut: BoxFuture<'static, ()>,
     farewell: Option<Pin<Box<Sleep>>>,
 }
 
 /// Where a connection stands.
 enum Standing {
     Good,
-    /// Revoked, a moment ago.
+    /// No longer good, since a moment ago.
     Ending,
     Ended,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, resting: Option<Resting>) -> Self {
-        let guard = resting.map(|resting| Guard {
-            cut: Box::pin(resting.presence.token().clone().cancelled_owned()),
-            _resting: resting,
-            farewell: None,
-        });
-        Self { stream, guard }
+    /// A stream that rests on nothing.
+    pub(super) fn free(stream: S) -> Self {
+        Self { stream, guard: None }
+    }
+
+    /// A stream that rests on a certificate which is good for so long.
+    pub(super) fn resting(stream: S, resting: Resting, good: Duration) -> Self {
+        let revoked = resting.presence.token().clone();
+        // Revoked, or expired: either way it is over.
+        let cut = async move { drop(timeout(good, revoked.cancelled()).await) };
+        let guard = Guard { cut: cut.boxed(), _resting: resting, farewell: None };
+        Self { stream, guard: Some(guard) }
     }
 
     fn standing(&mut self, context: &mut Context<'_>) -> Standing {
@@ -59,8 +65,8 @@ impl<S> Guarded<S> {
     }
 }
 
-fn revoked() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the client's certificate was revoked")
+fn over() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the client's certificate is no longer good")
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
@@ -72,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         match self.standing(context) {
             Standing::Good => Pin::new(&mut self.stream).poll_read(context, buffer),
             Standing::Ending => Poll::Pending,
-            Standing::Ended => Poll::Ready(Err(revoked())),
+            Standing::Ended => Poll::Ready(Err(over())),
         }
     }
 }
@@ -84,7 +90,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if matches!(self.standing(context), Standing::Ended) {
-            return Poll::Ready(Err(revoked()));
+            return Poll::Ready(Err(over()));
         }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -95,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if matches!(self.standing(context), Standing::Ended) {
-            return Poll::Ready(Err(revoked()));
+            return Poll::Ready(Err(over()));
         }
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
@@ -106,7 +112,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.standing(context), Standing::Ended) {
-            return Poll::Ready(Err(revoked()));
+            return Poll::Ready(Err(over()));
         }
         Pin::new(&mut self.stream).poll_flush(context)
     }

@@ -113,7 +113,7 @@ impl Default for PushConfig {
             allowed_ports: Vec::new(),
             ca_file: None,
             idle_ms_max: 30_000,
-            idle_connections_per_host_max: 64,
+            idle_connections_per_host_max: 1024,
             answer_head_bytes_max: 64 * 1024,
             answer_body_bytes_max: 64 * 1024,
             answer_body_ms_max: 1_000,
