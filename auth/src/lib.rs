@@ -1,9 +1,22 @@
 //! Who is asking, and what they may do. Only this crate makes a [`Principal`](eg_event::Principal).
 
 mod authenticate;
+mod authenticator;
+mod certificate;
+mod config;
+mod issuer;
 mod live;
+mod lock_out;
 mod peer;
+mod secret;
+mod stored;
 
-pub use authenticate::{Authenticate, Authenticator, Credential, Unauthenticated};
+pub use authenticate::{Authenticate, Credential, Unauthenticated};
+pub use authenticator::{Authenticator, Surroundings};
+pub use config::{
+    Algorithm, AuthConfig, CertificateName, CertificatesConfig, IntrospectionConfig, IssuerConfig,
+};
+pub use issuer::IssuerError;
 pub use live::{Live, Presence};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
+pub use stored::{NewCredential, Secret, SecretKind, StoredCredential};

@@ -1,5 +1,7 @@
 //! The management port: GraphQL, health, metrics.
 
+pub mod certificate;
+pub mod credential;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
@@ -18,10 +20,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use eg_auth::{Authenticate, Credential, Peer};
+use eg_auth::{Authenticate, Peer};
+use eg_certs::Claim;
+use serde_json::json;
 
 use self::health::Health;
 use self::schema::Schema;
+use crate::certificates::{CertificateError, Desk};
 
 /// The longest GraphQL request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -33,8 +38,22 @@ pub struct Admin {
     pub schema: Schema,
     /// Whether the gateway is well.
     pub health: Arc<Health>,
+    /// Gives tokens to applications.
+    pub desk: Arc<Desk>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
+}
+
+impl Admin {
+    /// Serves `schema` to whom `authenticator` recognizes.
+    #[must_use]
+    pub fn new(
+        schema: Schema,
+        (health, desk): (Arc<Health>, Arc<Desk>),
+        authenticator: Arc<dyn Authenticate>,
+    ) -> Self {
+        Self { schema, health, desk, authenticator }
+    }
 }
 
 /// The routes of the management port.
@@ -42,6 +61,7 @@ pub fn routes(admin: Admin) -> Router {
     let guarded = Router::new()
         .route("/graphql", post(graphql))
         .route("/metrics", get(metrics))
+        .route("/v1/applications/tokens", post(create_token))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::from_fn_with_state(admin.clone(), authenticate));
     Router::new()
@@ -57,23 +77,9 @@ async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) 
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let credential = credential(request.headers());
-    match admin.authenticator.authenticate(&credential, &peer).await {
+    match eg_http::authenticate(&*admin.authenticator, request.headers(), &peer).await {
         Ok(_) => next.run(request).await,
-        Err(why) => {
-            let headers = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
-            (StatusCode::UNAUTHORIZED, headers, format!("{why}\n")).into_response()
-        }
-    }
-}
-
-fn credential(headers: &HeaderMap) -> Credential {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match value.and_then(|value| value.split_once(' ')) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Credential::Bearer(token.trim().to_owned())
-        }
-        _ => Credential::None,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -101,6 +107,29 @@ async fn graphql(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) ->
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Answers Kyma's `POST /v1/applications/tokens`: whose token it is to be stands in headers.
+async fn create_token(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let text = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (application, tenant, group) = (text("application"), text("tenant"), text("group"));
+    let (status, body) = match admin.desk.create_token(Claim { application, tenant, group }) {
+        Ok(invite) => (StatusCode::CREATED, json!({ "url": invite.url, "token": invite.token })),
+        Err(error) => {
+            let status = match error {
+                CertificateError::Invalid(_) | CertificateError::Subject(_) => {
+                    StatusCode::BAD_REQUEST
+                }
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, json!({ "code": status.as_u16(), "error": error.to_string() }))
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body.to_string()).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -2,27 +2,32 @@
 //! the opposite order.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
+use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
-use eg_mqtt::Server as MqttServer;
+use eg_mqtt::{Server as MqttServer, websocket};
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{self, Parts};
 use crate::admin::{self, Admin};
+use crate::certificates::CertificatesError;
 use crate::config::Config;
+use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
+use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
 
 /// A part could not be started, or not be ended.
@@ -37,6 +42,18 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The certificate authority cannot be taken up.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Tokens cannot be checked as configured.
+    #[error("auth: {0}")]
+    Issuer(#[from] IssuerError),
+    /// Nobody could be let in at first.
+    #[error("the first credential cannot be made: {0}")]
+    FirstCredential(#[from] CredentialError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -57,13 +74,13 @@ pub enum AssembleError {
 
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
+    reloader: Reloader,
     store: Store,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
-    http: (HttpServer<eg_http::Routes>, TcpListener),
-    mqtt: (MqttServer, TcpListener),
-    admin: (HttpServer<axum::Router>, TcpListener),
-    addresses: Vec<(&'static str, SocketAddr)>,
+    front: Front,
+    protocols: Protocols,
+    first_admin_key: Option<PathBuf>,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -78,17 +95,21 @@ impl Gateway {
     /// Makes every part and binds every port; nothing is served yet.
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
+        let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
+        let live = Live::default();
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let Recognition { authenticator: known, credentials, first_admin_key } =
+            Recognition::new(&config, &store, (&live, &clock), &serving).await?;
+        let authenticator: Arc<dyn Authenticate> = Arc::clone(&known) as _;
+        let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let push = config.push();
-        let guard = Guard::new(&push);
-        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
         let outlets = Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            sink: Arc::new(sink) as Arc<dyn Sink>,
+            sink,
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
@@ -97,12 +118,12 @@ impl Gateway {
             Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
         let pipeline = Arc::new(pipeline);
 
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             authenticator: Arc::clone(&authenticator),
-            clock,
+            live,
+            clock: clock.clone(),
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
@@ -110,38 +131,35 @@ impl Gateway {
             authenticator: Arc::clone(&authenticator),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
-        let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
-        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
+        let over_websocket = websocket::router(mqtt.clone());
+        let connector = eg_http::connector::router(&config.http, Arc::clone(&front.desk) as Arc<_>);
+        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket, connector]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let gauges = vec![mqtt_gauges(&mqtt)];
+        let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
         let journal = store.journal().clone();
         let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
         let schema = schema::schema(Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
+            certificates: Arc::clone(&front.certificates),
+            desk: Arc::clone(&front.desk),
+            credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
         });
-        let admin = Admin { schema, health: Arc::clone(&health), authenticator };
-        let routes = admin::routes(admin);
+        let handles = (Arc::clone(&health), Arc::clone(&front.desk));
+        let routes = admin::routes(Admin::new(schema, handles, authenticator));
         let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let (http_listener, http_address) = listen("http", config.listen.http).await?;
-        let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
-        let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
         Ok(Self {
+            reloader: Reloader::new(given, front.tls.clone(), known),
             store,
             dispatch,
             health,
-            http: (http, http_listener),
-            mqtt: (mqtt, mqtt_listener),
-            admin: (admin, admin_listener),
-            addresses: vec![
-                ("http", http_address),
-                ("mqtt", mqtt_address),
-                ("admin", admin_address),
-            ],
+            front,
+            protocols: Protocols { http, mqtt, admin },
+            first_admin_key,
             serving,
             stop,
             sending,
@@ -152,7 +170,19 @@ impl Gateway {
     /// What is listened on, by the names of the settings.
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
-        &self.addresses
+        self.front.listeners.addresses()
+    }
+
+    /// What lets the gateway have another configuration while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Where the key is that was made because no administrator could have got in.
+    #[must_use]
+    pub fn first_admin_key(&self) -> Option<&Path> {
+        self.first_admin_key.as_deref()
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -164,14 +194,12 @@ impl Gateway {
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
         let ended = CancellationToken::new();
-        let ((http, http_listener), (admin, admin_listener)) = (self.http, self.admin);
-        let (mqtt, mqtt_listener) = self.mqtt;
-        let expiring = mqtt.clone();
-        let serve = |listener| self.serving.spawn(tell_end(ended.clone(), listener));
-        serve(Box::pin(async move { http.run(http_listener).await }) as BoxFuture<'static, ()>);
-        serve(Box::pin(async move { admin.run(admin_listener).await }));
-        serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
+        let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
+        self.front.maintain(&self.serving, &self.stop);
+        for listener in self.front.serve(self.protocols) {
+            self.serving.spawn(tell_end(ended.clone(), listener));
+        }
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -202,8 +230,44 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    if config.dev { Authenticator::anonymous_on_loopback() } else { Authenticator::closed() }
+/// Sends events out over HTTP, to where that is allowed.
+fn push(
+    config: &Config,
+    clock: &Clock,
+    sending: &TaskTracker,
+    stop_sending: &CancellationToken,
+) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+    let push = config.push();
+    let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+    Ok((Guard::new(&push), Arc::new(sink)))
+}
+
+/// Who is asking, and the credentials that were made here.
+struct Recognition {
+    authenticator: Arc<Authenticator>,
+    credentials: Arc<Credentials>,
+    first_admin_key: Option<PathBuf>,
+}
+
+impl Recognition {
+    async fn new(
+        config: &Config,
+        store: &Store,
+        (live, clock): (&Live, &Clock),
+        tasks: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
+        let surroundings = Surroundings { clock: clock.clone(), tasks: tasks.clone() };
+        let mut authenticator = Authenticator::new(&config.auth, surroundings)?;
+        if config.dev {
+            authenticator = authenticator.with_anonymous_on_loopback();
+        }
+        let authenticator = Arc::new(authenticator);
+        let (ledger, known) = (store.ledger().clone(), Arc::clone(&authenticator));
+        let credentials = Credentials::load(ledger, known, live.clone(), clock.clone())?;
+        let first_admin_key =
+            if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
+        Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
+    }
 }
 
 /// The numbers of the MQTT server.
@@ -218,22 +282,20 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         metrics.set_gauge("event_gateway_connections", &labels, connections);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
-            ("event_gateway_mqtt_connects_refused_total", &counters.connects_refused),
+            ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
         }
+        for (refusal, count) in counters.connects_refused.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.connections_ended.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
+        }
     })
-}
-
-async fn listen(
-    listener: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), AssembleError> {
-    let failed = |cause| AssembleError::Listen { listener, address, cause };
-    let bound = TcpListener::bind(address).await.map_err(failed)?;
-    let address = bound.local_addr().map_err(failed)?;
-    Ok((bound, address))
 }

@@ -1,11 +1,13 @@
 //! The commands of the program `event-gateway`.
 
+mod cert;
 mod client;
 mod dead_letter;
 mod demo;
 mod event;
 mod output;
 mod subscription;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,6 +53,12 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Make, issue and revoke certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Make and revoke API keys and passwords.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -83,9 +91,15 @@ struct ServeArgs {
     /// Where to listen for HTTP.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where to listen for HTTP over TLS.
+    #[arg(long, value_name = "ADDR")]
+    https: Option<SocketAddr>,
     /// Where to listen for MQTT.
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<SocketAddr>,
+    /// Where to listen for MQTT over TLS.
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Option<SocketAddr>,
     /// Where to listen for management.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -124,9 +138,13 @@ impl Cli {
     pub(crate) fn execute(self) -> ExitCode {
         let mut output = Output::new(self.output);
         let done = match self.command {
-            Command::Serve(args) => serve(args),
+            Command::Serve(args) => serve(&args),
             Command::Demo => demo::run(&mut output),
             Command::CheckConfig(args) => check_config(&args, &mut output),
+            Command::Cert(cert::Command::Init(args)) => cert::init(args, &mut output),
+            Command::Cert(command) => {
+                ask(&self.client, async |client| cert::execute(command, client, &mut output).await)
+            }
             Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {
                 output.completion(shell, &mut Self::command());
@@ -141,6 +159,9 @@ impl Cli {
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
+            Command::Token(command) => {
+                ask(&self.client, async |client| token::execute(command, client, &mut output).await)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -156,15 +177,25 @@ fn load(args: &ConfigArgs) -> Result<Config, CliError> {
     Ok(config::load(args.config.as_deref(), config::environment())?)
 }
 
-fn serve(args: ServeArgs) -> Result<(), CliError> {
-    let mut config = load(&args.config)?;
-    config.dev |= args.dev;
-    config.data_directory = args.data.unwrap_or(config.data_directory);
-    config.listen.http = args.http.unwrap_or(config.listen.http);
-    config.listen.mqtt = args.mqtt.unwrap_or(config.listen.mqtt);
-    config.listen.admin = args.admin.unwrap_or(config.listen.admin);
-    config.check().map_err(config::ConfigError::Invalid)?;
-    Ok(run::serve(config, Clock::system())?)
+fn serve(args: &ServeArgs) -> Result<(), CliError> {
+    let config = args.load()?;
+    Ok(run::serve(config, &|| args.load(), Clock::system())?)
+}
+
+impl ServeArgs {
+    /// The configuration with what the command line says instead.
+    fn load(&self) -> Result<Config, config::ConfigError> {
+        let mut config = config::load(self.config.config.as_deref(), config::environment())?;
+        config.dev |= self.dev;
+        config.data_directory = self.data.clone().unwrap_or(config.data_directory);
+        config.listen.http = self.http.unwrap_or(config.listen.http);
+        config.listen.https = self.https.or(config.listen.https);
+        config.listen.mqtt = self.mqtt.unwrap_or(config.listen.mqtt);
+        config.listen.mqtts = self.mqtts.or(config.listen.mqtts);
+        config.listen.admin = self.admin.unwrap_or(config.listen.admin);
+        config.check().map_err(config::ConfigError::Invalid)?;
+        Ok(config)
+    }
 }
 
 fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> {

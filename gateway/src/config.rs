@@ -6,6 +6,8 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use eg_auth::AuthConfig;
+use eg_certs::{CertificatesConfig, Listener, TlsConfig};
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
 use eg_mqtt::MqttConfig;
@@ -26,6 +28,12 @@ pub struct Config {
     pub shutdown_seconds_max: u32,
     /// Where the gateway listens.
     pub listen: ListenConfig,
+    /// TLS on the listeners.
+    pub tls: TlsConfig,
+    /// The certificates that the gateway issues.
+    pub certificates: CertificatesConfig,
+    /// Who is let in.
+    pub auth: AuthConfig,
     /// Events in over HTTP.
     pub http: HttpConfig,
     /// Events in over MQTT.
@@ -44,8 +52,12 @@ pub struct Config {
 pub struct ListenConfig {
     /// HTTP, and MQTT over WebSocket.
     pub http: SocketAddr,
+    /// HTTP over TLS, and MQTT over WebSocket.
+    pub https: Option<SocketAddr>,
     /// MQTT.
     pub mqtt: SocketAddr,
+    /// MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
     /// Management: GraphQL, health, metrics.
     pub admin: SocketAddr,
 }
@@ -53,7 +65,13 @@ pub struct ListenConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { http: loopback(8080), mqtt: loopback(1883), admin: loopback(8081) }
+        Self {
+            http: loopback(8080),
+            https: None,
+            mqtt: loopback(1883),
+            mqtts: None,
+            admin: loopback(8081),
+        }
     }
 }
 
@@ -90,6 +108,9 @@ impl Default for Config {
             dev: false,
             shutdown_seconds_max: 20,
             listen: ListenConfig::default(),
+            tls: TlsConfig::default(),
+            certificates: CertificatesConfig::default(),
+            auth: AuthConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
@@ -103,21 +124,38 @@ impl Config {
     /// Names the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidInput> {
         let listeners = [
-            ("listen.http", self.listen.http),
-            ("listen.mqtt", self.listen.mqtt),
-            ("listen.admin", self.listen.admin),
+            ("listen.http", Some(self.listen.http)),
+            ("listen.https", self.listen.https),
+            ("listen.mqtt", Some(self.listen.mqtt)),
+            ("listen.mqtts", self.listen.mqtts),
+            ("listen.admin", Some(self.listen.admin)),
         ];
         for (key, address) in listeners {
+            let Some(address) = address else { continue };
             if self.dev && !address.ip().to_canonical().is_loopback() {
                 let detail =
                     format!("expected a loopback address in development mode, found {address}");
                 return Err(InvalidInput::new(key, detail));
             }
         }
+        self.tls.check()?;
+        self.certificates.check()?;
+        self.auth.check()?;
         self.http.check()?;
         self.mqtt.check()?;
         self.push.check()?;
         self.storage.check()
+    }
+
+    /// The listeners that speak TLS.
+    #[must_use]
+    pub fn tls_listeners(&self) -> Vec<Listener> {
+        let listeners = [
+            (Listener::Https, self.listen.https.is_some()),
+            (Listener::Mqtts, self.listen.mqtts.is_some()),
+            (Listener::Admin, self.tls.admin),
+        ];
+        listeners.into_iter().filter_map(|(listener, bound)| bound.then_some(listener)).collect()
     }
 
     /// Where events may be sent: in development mode to this machine too.

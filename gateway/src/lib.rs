@@ -3,15 +3,21 @@
 pub mod admin;
 pub mod assemble;
 pub mod bench;
+pub mod certificates;
 mod cli;
 pub mod config;
+pub mod credentials;
 pub mod dispatch;
+mod front;
 pub mod ingest;
 pub mod journey;
+pub mod listeners;
 pub mod matching;
 pub mod metrics;
+pub mod reload;
 pub mod run;
 pub mod subscribed;
+pub mod tls;
 
 use clap::Parser as _;
 

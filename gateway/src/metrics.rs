@@ -166,7 +166,18 @@ fn describe(recorder: &PrometheusRecorder) {
         ),
         ("event_gateway_attempts_unlogged_total", "Delivery attempts left out of the log."),
         ("event_gateway_connections_refused_total", "Connections refused at a limit, by protocol."),
-        ("event_gateway_mqtt_connects_refused_total", "CONNECT packets that were refused."),
+        (
+            "event_gateway_mqtt_connects_refused_total",
+            "CONNECT packets that were refused or could not be read, by reason.",
+        ),
+        (
+            "event_gateway_mqtt_connections_ended_total",
+            "MQTT connections that the gateway ended, by reason.",
+        ),
+        (
+            "event_gateway_mqtt_reauthentications_total",
+            "MQTT clients that authenticated again within their connection.",
+        ),
         ("event_gateway_mqtt_messages_refused_total", "Messages that could not become events."),
         (
             "event_gateway_mqtt_messages_dropped_total",
@@ -177,6 +188,11 @@ fn describe(recorder: &PrometheusRecorder) {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
     }
     let gauges = [
+        (
+            "event_gateway_tls_certificate_expiry_timestamp_seconds",
+            Some(Unit::Seconds),
+            "When a certificate or a list of revoked ones ends, in seconds since 1970.",
+        ),
         ("event_gateway_build_info", None, "The version of the program."),
         ("event_gateway_connections", None, "Open connections, by protocol."),
         ("event_gateway_journal_first_sequence", None, "The oldest event in the journal."),

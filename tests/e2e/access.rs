@@ -44,7 +44,7 @@ async fn without_configuration_nobody_is_let_in() {
 
 #[tokio::test]
 async fn development_mode_is_for_this_machine_alone() {
-    for listener in ["--http", "--mqtt", "--admin"] {
+    for listener in ["--http", "--https", "--mqtt", "--mqtts", "--admin"] {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let output =

@@ -3,12 +3,19 @@
 
 mod access;
 mod bad_subscribers;
+mod bad_tokens;
+mod bearer;
+mod certificates;
 mod commands;
+mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;
+mod mqtt_authentication;
+mod reloads;
 mod subscriptions;
 mod survives_kill;
+mod tls;
 
 /// The program, as cargo built it for these suites.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");

@@ -40,12 +40,64 @@ impl Gateway {
             .await
     }
 
+    /// Starts the program with a configuration, letting nobody in who is not known.
+    pub async fn start_closed(program: &str, config: String) -> Self {
+        Self::start_with(Options { program: program.into(), config, dev: false }).await
+    }
+
     /// Starts the program with a configuration.
     pub async fn start_with(options: Options) -> Self {
+        Self::start_after(options, async |_| ()).await
+    }
+
+    /// The same, after something was done in the directory where the configuration is; the data
+    /// directory is `data` in it.
+    pub async fn start_after(options: Options, prepare: impl AsyncFnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path()).await;
         let (child, addresses) = launch(&options, directory.path(), &HashMap::new()).await;
         let client = reqwest::Client::new();
         Self { options, directory, child, addresses, client }
+    }
+
+    /// Starts the program with TLS on free ports: with an authority, and a certificate for
+    /// `localhost`. The configuration may say more about `[tls]`, at its end.
+    pub async fn start_tls(mut options: Options, tls: &str) -> Self {
+        let listen = "[listen]\nhttps = \"127.0.0.1:0\"\nmqtts = \"127.0.0.1:0\"\n";
+        options.config = format!("{}\n{listen}[tls]\n{tls}\n", options.config);
+        let program = options.program.clone();
+        Self::start_after(options, async |directory| {
+            let mut init = Command::new(program);
+            init.args(["cert", "init", "--host", "localhost", "--host", "127.0.0.1", "--data"]);
+            let made = init.arg(directory.join("data")).output().await.unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        })
+        .await
+    }
+
+    /// The directory with the configuration, and `data` in it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The certificate of the gateway's authority, where it has one.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.data().join("ca/ca.pem")
+    }
+
+    /// Lets it read its configuration, `config` now, again.
+    pub async fn reload(&self, config: &str) {
+        std::fs::write(self.directory.path().join("gateway.toml"), config).unwrap();
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-HUP", &pid]).status().await.unwrap();
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.options.config
     }
 
     /// Where it listens: `http`, `mqtt` or `admin`.
@@ -103,8 +155,32 @@ impl Gateway {
     pub async fn graphql_raw(&self, query: &str, variables: Value) -> Value {
         let url = format!("http://{}/graphql", self.address("admin"));
         let body = json!({ "query": query, "variables": variables });
-        let answer = self.client.post(url).json(&body).send().await.unwrap();
-        answer.json().await.unwrap()
+        let mut request = self.client.post(url).json(&body);
+        if let Some(key) = self.admin_key() {
+            request = request.bearer_auth(key);
+        }
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The key of the first administrator, which a gateway that is not in development mode makes.
+    #[must_use]
+    pub fn admin_key(&self) -> Option<String> {
+        let key = std::fs::read_to_string(self.data().join("first-admin-key")).ok()?;
+        Some(key.trim().to_owned())
+    }
+
+    /// Publishes one event in structured content mode, with a bearer token; gives back the status,
+    /// the headers and the answer.
+    pub async fn publish(
+        &self,
+        token: &str,
+        event: &Value,
+    ) -> (u16, reqwest::header::HeaderMap, Value) {
+        let request = self.client.post(self.url("/events")).bearer_auth(token);
+        let request = request.header("content-type", "application/cloudevents+json");
+        let answer = request.body(event.to_string()).send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        (status, headers, answer.json().await.unwrap_or_default())
     }
 
     /// Makes a subscription from an input.
@@ -157,9 +233,10 @@ async fn launch(
     if options.dev {
         command.arg("--dev");
     }
-    for listener in ["http", "mqtt", "admin"] {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let address = addresses.get(listener).copied().unwrap_or(any);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut listeners = HashMap::from(["http", "mqtt", "admin"].map(|name| (name, any)));
+    listeners.extend(addresses.iter().map(|(name, address)| (&**name, *address)));
+    for (listener, address) in listeners {
         command.arg(format!("--{listener}")).arg(address.to_string());
     }
     command.stdout(Stdio::piped()).kill_on_drop(true);

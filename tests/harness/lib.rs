@@ -3,6 +3,9 @@
 #![expect(clippy::missing_panics_doc, reason = "a test may stop here")]
 
 pub mod gateway;
+pub mod opaque_provider;
+pub mod openssl;
 pub mod peers;
+pub mod provider;
 pub mod subscriber;
 pub mod wait;

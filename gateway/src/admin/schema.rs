@@ -4,14 +4,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_graphql::{EmptySubscription, ID, Object, Result, SchemaBuilder};
+use eg_certs::Claim;
 use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
 use eg_storage::{Journal, Ledger, StoreError};
 
+use super::certificate::{
+    self, Certificate, CertificateInput, CertificatePage, IssuedCertificate, SigningToken,
+};
+use super::credential::{CreatedCredential, Credential, CredentialInput, CredentialPage};
 use super::dead_letter::{DeadLetter, DeadLetterPage};
-use super::error::{Code, coded, invalid, registry, store};
+use super::error::{Code, coded, credential, invalid, registry, store};
 use super::event::{Event, EventJourney, EventPage};
 use super::page;
 use super::subscription::{Subscription, SubscriptionInput, SubscriptionPage, TestResult};
+use crate::certificates::{Certificates, Desk};
+use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
 use crate::dispatch::registry::Position;
 use crate::journey;
@@ -35,6 +42,12 @@ pub struct Parts {
     pub journal: Journal,
     /// Where it is written down who has what.
     pub ledger: Ledger,
+    /// The certificates that were issued.
+    pub certificates: Arc<Certificates>,
+    /// Gives tokens to applications.
+    pub desk: Arc<Desk>,
+    /// The API keys and passwords.
+    pub credentials: Arc<Credentials>,
     /// Whether an endpoint may be sent to, before anything is.
     pub check_endpoint: EndpointCheck,
 }
@@ -123,6 +136,31 @@ impl Query {
             page::cut(entries, size, |letter: &DeadLetter| letter.id.to_string());
         let total_count = registered.lane().view().dead_letters;
         Ok(DeadLetterPage { data, page_info, total_count })
+    }
+
+    /// The certificates that the gateway's own authority has issued, oldest first.
+    async fn certificates(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<CertificatePage> {
+        certificate::list(&self.0.certificates, first, after.as_deref())
+    }
+
+    /// All API keys and passwords, without their secrets, in the order of their ids.
+    async fn credentials(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<CredentialPage> {
+        let size = page::size(first)?;
+        let all = self.0.credentials.all().await;
+        let total_count = all.len();
+        let after = after.unwrap_or_default();
+        let later = all.iter().filter(|one| one.id > after);
+        let entries = later.take(size + 1).map(Credential::from).collect();
+        let (data, page_info) = page::cut(entries, size, |one: &Credential| one.id.to_string());
+        Ok(CredentialPage { data, page_info, total_count })
     }
 }
 
@@ -222,6 +260,46 @@ impl Mutation {
             found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
         self.0.dispatch.replay(&subscription, sequence).await.map_err(registry)?;
         Ok(sequence.0)
+    }
+
+    /// Issues a certificate for a signing request.
+    async fn issue_certificate(&self, r#in: CertificateInput) -> Result<IssuedCertificate> {
+        certificate::issue(&self.0.certificates, r#in).await
+    }
+
+    /// Revokes a certificate: from now on no handshake with it succeeds, and the connections that
+    /// rest on it are closed.
+    async fn revoke_certificate(
+        &self,
+        serial: String,
+        reason: Option<String>,
+    ) -> Result<Certificate> {
+        certificate::revoke(&self.0.certificates, &serial, reason).await
+    }
+
+    /// Makes a token with which an application gets its first certificate.
+    #[expect(clippy::unused_async, reason = "a resolver is asynchronous")]
+    async fn create_signing_token(
+        &self,
+        application: String,
+        #[graphql(default)] tenant: String,
+        #[graphql(default)] group: String,
+    ) -> Result<SigningToken> {
+        certificate::create_token(&self.0.desk, Claim { application, tenant, group })
+    }
+
+    /// Makes an API key or a password; this answer is the only one that has its secret.
+    async fn create_credential(&self, r#in: CredentialInput) -> Result<CreatedCredential> {
+        let new = r#in.into_credential().map_err(|error| invalid(&error))?;
+        let (made, secret) = self.0.credentials.create(new).await.map_err(credential)?;
+        let secret = secret.expose().to_owned();
+        Ok(CreatedCredential { credential: Credential::from(&made), secret })
+    }
+
+    /// Makes an API key or a password useless and cuts the connections that rest on it.
+    async fn revoke_credential(&self, id: ID) -> Result<Credential> {
+        let revoked = self.0.credentials.revoke(&id).await.map_err(credential)?;
+        Ok(Credential::from(&revoked))
     }
 
     /// Sends a test event to the receiver of a subscription, past the journal.

@@ -1,12 +1,17 @@
 //! How commands talk to a gateway: GraphQL on its management port, and HTTP to publish.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::Certificate;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use crate::config;
+
+/// The variable with the access token: never an argument, which every process can see.
+const TOKEN: &str = "EVENT_GATEWAY_TOKEN";
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -22,14 +27,25 @@ pub(crate) struct ClientArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     server: String,
-    /// A file with the access token.
+    /// A file with the access token; without one, the variable `EVENT_GATEWAY_TOKEN` has it.
     #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// The gateway could not be asked, or refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
+    /// The authorities cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
     /// The token cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Token {
@@ -62,7 +78,7 @@ pub(crate) enum ClientError {
 }
 
 /// A gateway that can be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
@@ -72,19 +88,23 @@ pub(crate) struct Client {
 impl Client {
     /// Asks a gateway that asks for no token.
     pub(super) fn of(server: &str) -> Result<Self, ClientError> {
-        Self::new(&ClientArgs { server: server.to_owned(), token_file: None })
+        Self::new(&ClientArgs { server: server.to_owned(), token_file: None, ca_file: None })
     }
 
     pub(super) fn new(args: &ClientArgs) -> Result<Self, ClientError> {
-        let token = args.token_file.as_ref().map(|path| {
-            std::fs::read_to_string(path)
-                .map(|token| token.trim().to_owned())
-                .map_err(|cause| ClientError::Token { path: path.clone(), cause })
-        });
-        let builder = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
+        let token = match &args.token_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map(|token| Some(token.trim().to_owned()))
+                .map_err(|cause| ClientError::Token { path: path.clone(), cause })?,
+            None => config::environment().find(|(name, _)| name == TOKEN).map(|(_, token)| token),
+        };
+        let mut builder = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
+        if let Some(path) = &args.ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
+        }
         let http = builder.build().map_err(|error| no_answer(&args.server, &error))?;
         let server = args.server.trim_end_matches('/').to_owned();
-        Ok(Self { http, server, token: token.transpose()? })
+        Ok(Self { http, server, token })
     }
 
     /// Asks the management API, and gives back the member `field` of the answer's data.
@@ -136,6 +156,12 @@ impl Client {
         let text = detail.unwrap_or_else(|| text.trim()).to_owned();
         Err(ClientError::Refused { url: url.to_owned(), status: status.as_u16(), text })
     }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let unusable = |cause: String| ClientError::Authority { path: path.to_owned(), cause };
+    let pem = std::fs::read(path).map_err(|cause| unusable(cause.to_string()))?;
+    Certificate::from_pem_bundle(&pem).map_err(|cause| unusable(cause.to_string()))
 }
 
 /// The whole chain of causes: the outermost alone says little ("error sending request").
