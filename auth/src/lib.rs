@@ -3,7 +3,9 @@
 mod authenticate;
 mod live;
 mod peer;
+pub mod policy;
 
 pub use authenticate::{Authenticate, Authenticator, Credential, Unauthenticated};
 pub use live::{Live, Presence};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
+pub use policy::{Policy, PolicyConfig, PolicyStore};
