@@ -7,7 +7,7 @@ use eg_auth::policy::{
     Action, Area, Decision, Forbidden, Policy, PolicyConfig, Request, Resource, Subject,
 };
 
-const RULES: &str = r##"
+const RULES: &str = r#"
 source_binding = "prefix"
 
 [[rules]]
@@ -71,7 +71,7 @@ effect = "allow"
 roles = ["manager"]
 actions = ["manage", "read"]
 areas = ["subscriptions"]
-"##;
+"#;
 
 /// Who asks in the table.
 #[derive(Clone, Default)]

@@ -51,7 +51,7 @@ impl TopicPattern {
     pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
         self.levels
             .iter()
-            .flat_map(|level| match level {
+            .filter_map(|level| match level {
                 Level::Text(pieces) => Some(pieces.variables()),
                 _ => None,
             })
