@@ -3,28 +3,44 @@
 pub mod dead_letter;
 pub mod error;
 pub mod event;
+#[cfg(test)]
+mod facts;
+pub mod guard;
 pub mod health;
+pub mod operations;
 pub mod page;
+pub mod policy;
 pub mod schema;
+mod shown;
 pub mod subscription;
 
 use std::sync::Arc;
 
 use async_graphql::http::is_accept_multipart_mixed;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use eg_auth::{Authenticate, Credential, Peer};
+use axum::{Extension, Json, Router};
+use eg_auth::policy::{Action, Area, Resource};
+use eg_auth::{Authenticate, Credential, Peer, PolicyStore};
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
+
+use self::error::{forbidden, unauthenticated};
+use self::guard::{Caller, Guard};
 
 use self::health::Health;
-use self::schema::Schema;
+use self::schema::{Parts, Schema};
+use crate::audit::{Audit, Entry, Outcome};
 
 /// The longest GraphQL request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// What a refused attempt to be let in is called in the audit log.
+const AUTHENTICATE: &str = "authenticate";
 
 /// What the management port needs.
 #[derive(Clone)]
@@ -35,6 +51,29 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
+    /// Who may do what.
+    pub policy: PolicyStore,
+    /// Where attempts that are refused are written down.
+    pub audit: Arc<Audit>,
+    /// Where operations run, so that each ends although its client has left.
+    pub tasks: TaskTracker,
+}
+
+impl Admin {
+    /// Management of what `parts` are; operations run on `tasks`.
+    #[must_use]
+    pub fn new(
+        parts: Parts,
+        audit: Audit,
+        (health, authenticator): (&Arc<Health>, Arc<dyn Authenticate>),
+        tasks: TaskTracker,
+    ) -> Self {
+        let (audit, health) = (Arc::new(audit), Arc::clone(health));
+        let policy = parts.policy.clone();
+        let guard = Guard { policy: policy.clone(), audit: Arc::clone(&audit) };
+        let schema = schema::schema(parts, guard);
+        Self { schema, health, authenticator, policy, audit, tasks }
+    }
 }
 
 /// The routes of the management port.
@@ -53,18 +92,35 @@ pub fn routes(admin: Admin) -> Router {
 }
 
 /// Lets nobody in who is not known. Health is open to all: it says nothing but whether.
-async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let credential = credential(request.headers());
     match admin.authenticator.authenticate(&credential, &peer).await {
-        Ok(_) => next.run(request).await,
+        Ok(principal) => {
+            request.extensions_mut().insert(Caller { principal, remote: peer.address });
+            next.run(request).await
+        }
         Err(why) => {
-            let headers = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
-            (StatusCode::UNAUTHORIZED, headers, format!("{why}\n")).into_response()
+            let text = why.to_string();
+            admin.audit.record_refused(&Entry {
+                operation: AUTHENTICATE,
+                principal: None,
+                remote: peer.address,
+                subject: None,
+                arguments: Value::Null,
+                outcome: Outcome::Refused(text.clone()),
+            });
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
+            (StatusCode::UNAUTHORIZED, challenge, refusal(&unauthenticated(&text))).into_response()
         }
     }
+}
+
+/// A refusal in the form of GraphQL's errors, whatever was asked for.
+fn refusal(error: &async_graphql::Error) -> Json<Value> {
+    Json(json!({ "errors": [{ "message": error.message, "extensions": error.extensions }] }))
 }
 
 fn credential(headers: &HeaderMap) -> Credential {
@@ -77,7 +133,12 @@ fn credential(headers: &HeaderMap) -> Credential {
     }
 }
 
-async fn graphql(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
+async fn graphql(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     // A browser sends simple requests across origins without asking; this type is not simple.
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = content_type.is_some_and(|media_type| media_type.starts_with("application/json"));
@@ -96,14 +157,27 @@ async fn graphql(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) ->
             return (StatusCode::BAD_REQUEST, expected).into_response();
         }
     };
-    let response = admin.schema.execute(request).await;
-    match serde_json::to_vec(&response) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let schema = admin.schema.clone();
+    // On a task of its own: what is begun is done and written to the audit log, whoever leaves.
+    let variables = request.variables.clone();
+    let request = request.data(caller).data(variables);
+    let answer = admin.tasks.spawn(async move { schema.execute(request).await });
+    match answer.await.map(|answer| serde_json::to_vec(&answer)) {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, Extension(caller): Extension<Caller>) -> Response {
+    let asked = eg_auth::policy::Request {
+        subject: (&*caller.principal).into(),
+        action: Action::Read,
+        resource: Resource::of(Area::Metrics),
+    };
+    let checked = admin.policy.load().check(&asked);
+    if let Err(why) = checked {
+        return (StatusCode::FORBIDDEN, refusal(&forbidden(&why.to_string()))).into_response();
+    }
     let text = admin.health.render_metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -17,12 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::health::{Gauges, Health};
-use crate::admin::schema::{self, Parts};
+use crate::admin::schema::Parts;
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::audit::Audit;
+use crate::authorize::Authorizer;
+use crate::config::{Config, ConfigError};
 use crate::dispatch::{Dispatch, Outlets};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
+use crate::policy::Policies;
 use crate::subscribed::SubscribedTypes;
 
 /// A part could not be started, or not be ended.
@@ -37,6 +40,9 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] ConfigError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -58,6 +64,7 @@ pub enum AssembleError {
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
     store: Store,
+    policies: Policies,
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
     http: (HttpServer<eg_http::Routes>, TcpListener),
@@ -78,6 +85,7 @@ impl Gateway {
     /// Makes every part and binds every port; nothing is served yet.
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
+        let policies = Policies::read(&config)?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
 
@@ -93,9 +101,8 @@ impl Gateway {
         };
         let dispatch = Dispatch::recover(outlets)?;
         let metrics = Arc::new(Metrics::default());
-        let pipeline =
-            Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
-        let pipeline = Arc::new(pipeline);
+        let audit = Audit::new(store.journal(), &dispatch, clock.clone());
+        let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
 
         let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let ports = eg_mqtt::Ports {
@@ -117,13 +124,14 @@ impl Gateway {
         let gauges = vec![mqtt_gauges(&mqtt)];
         let journal = store.journal().clone();
         let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
-        let schema = schema::schema(Parts {
+        let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
-        });
-        let admin = Admin { schema, health: Arc::clone(&health), authenticator };
+            policy: policies.store().clone(),
+        };
+        let admin = Admin::new(managed, audit, (&health, authenticator), serving.clone());
         let routes = admin::routes(admin);
         let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
@@ -132,6 +140,7 @@ impl Gateway {
         let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
         Ok(Self {
             store,
+            policies,
             dispatch,
             health,
             http: (http, http_listener),
@@ -172,6 +181,8 @@ impl Gateway {
         serve(Box::pin(async move { admin.run(admin_listener).await }));
         serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
         self.serving.spawn(async move { expiring.expire_sessions().await });
+        let (policies, stop) = (self.policies, self.stop.clone());
+        self.serving.spawn(async move { policies.follow(&stop).await });
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -193,6 +204,16 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
+}
+
+fn way_in(
+    store: &Store,
+    policies: &Policies,
+    dispatch: &Arc<Dispatch>,
+    metrics: &Arc<Metrics>,
+) -> Pipeline {
+    let authorizer = Authorizer::new(policies.store().clone(), Arc::clone(metrics));
+    Pipeline::new(authorizer, store.journal().clone(), Arc::clone(dispatch), Arc::clone(metrics))
 }
 
 /// Serves a listener; its end is everyone's.

@@ -5,6 +5,7 @@ mod dead_letter;
 mod demo;
 mod event;
 mod output;
+mod policy;
 mod subscription;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use self::client::{Client, ClientArgs};
 use self::output::{Format, Output};
 use crate::bench;
 use crate::config::{self, Config};
+use crate::policy::Policies;
 use crate::run;
 
 /// Takes events over HTTP and MQTT, keeps them durably, and delivers them.
@@ -51,6 +53,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Ask who may do what.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -138,6 +143,7 @@ impl Cli {
             Command::Subscription(command) => ask(&self.client, async |client| {
                 subscription::execute(command, client, &mut output).await
             }),
+            Command::Policy(command) => policy(&self.client, command, &mut output),
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
@@ -170,8 +176,21 @@ fn serve(args: ServeArgs) -> Result<(), CliError> {
 fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> {
     let config = load(args)?;
     config.check().map_err(config::ConfigError::Invalid)?;
+    Policies::read(&config)?;
     output.config(args.config.as_deref().map(Path::display), &config);
     Ok(())
+}
+
+fn policy(
+    client: &ClientArgs,
+    command: policy::Command,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    if let Some(args) = command.config() {
+        let policies = Policies::read(&load(&args)?)?;
+        return policy::execute_offline(command, &policies, output);
+    }
+    ask(client, async |client| policy::execute(command, client, output).await)
 }
 
 fn run_bench(command: bench::Command, output: &mut Output) -> Result<(), CliError> {

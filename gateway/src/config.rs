@@ -6,13 +6,14 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use eg_auth::policy::PolicyConfig;
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
 use eg_mqtt::MqttConfig;
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, environment, load};
+pub use load::{ConfigError, environment, load, rules};
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Events out over HTTP.
     pub push: PushConfig,
+    /// Who may do what.
+    pub policy: PolicyConfig,
     /// The store.
     pub storage: StorageConfig,
     /// What is logged.
@@ -93,6 +96,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
+            policy: PolicyConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
         }

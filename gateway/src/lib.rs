@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod audit;
+pub mod authorize;
 pub mod bench;
 mod cli;
 pub mod config;
@@ -10,6 +12,7 @@ pub mod ingest;
 pub mod journey;
 pub mod matching;
 pub mod metrics;
+pub mod policy;
 pub mod run;
 pub mod subscribed;
 
