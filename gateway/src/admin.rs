@@ -24,15 +24,15 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use eg_auth::policy::{Action, Area, Resource};
-use eg_auth::{Authenticate, Credential, Peer, PolicyStore};
+use eg_auth::{Authenticate, Credential, Peer};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use self::error::{forbidden, unauthenticated};
+use self::error::unauthenticated;
 use self::guard::{Caller, Guard};
 
 use self::health::Health;
+use self::operations::METRICS;
 use self::schema::{Parts, Schema};
 use crate::audit::{Audit, Entry, Outcome};
 
@@ -51,10 +51,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
-    /// Who may do what.
-    pub policy: PolicyStore,
-    /// Where attempts that are refused are written down.
-    pub audit: Arc<Audit>,
+    /// Who may do what, and what is written down of it.
+    pub guard: Guard,
     /// Where operations run, so that each ends although its client has left.
     pub tasks: TaskTracker,
 }
@@ -68,11 +66,9 @@ impl Admin {
         (health, authenticator): (&Arc<Health>, Arc<dyn Authenticate>),
         tasks: TaskTracker,
     ) -> Self {
-        let (audit, health) = (Arc::new(audit), Arc::clone(health));
-        let policy = parts.policy.clone();
-        let guard = Guard { policy: policy.clone(), audit: Arc::clone(&audit) };
-        let schema = schema::schema(parts, guard);
-        Self { schema, health, authenticator, policy, audit, tasks }
+        let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
+        let schema = schema::schema(parts, guard.clone());
+        Self { schema, health: Arc::clone(health), authenticator, guard, tasks }
     }
 }
 
@@ -104,14 +100,9 @@ async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Ne
         }
         Err(why) => {
             let text = why.to_string();
-            admin.audit.record_refused(&Entry {
-                operation: AUTHENTICATE,
-                principal: None,
-                remote: peer.address,
-                subject: None,
-                arguments: Value::Null,
-                outcome: Outcome::Refused(text.clone()),
-            });
+            let outcome = Outcome::Refused(text.clone());
+            let entry = Entry { outcome, ..Entry::of(AUTHENTICATE, None, peer.address) };
+            admin.guard.audit.record_refused(&entry);
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
             (StatusCode::UNAUTHORIZED, challenge, refusal(&unauthenticated(&text))).into_response()
         }
@@ -169,14 +160,9 @@ async fn graphql(
 }
 
 async fn metrics(State(admin): State<Admin>, Extension(caller): Extension<Caller>) -> Response {
-    let asked = eg_auth::policy::Request {
-        subject: (&*caller.principal).into(),
-        action: Action::Read,
-        resource: Resource::of(Area::Metrics),
-    };
-    let checked = admin.policy.load().check(&asked);
-    if let Err(why) = checked {
-        return (StatusCode::FORBIDDEN, refusal(&forbidden(&why.to_string()))).into_response();
+    let entry = Entry::of(METRICS, Some(&caller.principal), caller.remote);
+    if let Err(error) = admin.guard.admit(&entry) {
+        return (StatusCode::FORBIDDEN, refusal(&error)).into_response();
     }
     let text = admin.health.render_metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

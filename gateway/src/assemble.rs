@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator};
+use eg_auth::{Authenticate, Authenticator, PolicyConfig};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
@@ -64,7 +64,7 @@ pub enum AssembleError {
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
     store: Store,
-    policies: Policies,
+    policies: (Policies, PolicyConfig),
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
     http: (HttpServer<eg_http::Routes>, TcpListener),
@@ -140,7 +140,7 @@ impl Gateway {
         let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
         Ok(Self {
             store,
-            policies,
+            policies: (policies, config.policy),
             dispatch,
             health,
             http: (http, http_listener),
@@ -181,8 +181,8 @@ impl Gateway {
         serve(Box::pin(async move { admin.run(admin_listener).await }));
         serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
         self.serving.spawn(async move { expiring.expire_sessions().await });
-        let (policies, stop) = (self.policies, self.stop.clone());
-        self.serving.spawn(async move { policies.follow(&stop).await });
+        let ((policies, config), stop) = (self.policies, self.stop.clone());
+        self.serving.spawn(async move { policies.follow(&config, &stop).await });
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),

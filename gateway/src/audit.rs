@@ -41,6 +41,19 @@ pub struct Entry<'a> {
     pub outcome: Outcome,
 }
 
+impl<'a> Entry<'a> {
+    /// An operation without arguments that is done.
+    #[must_use]
+    pub fn of(
+        operation: &'a str,
+        principal: Option<&'a Arc<Principal>>,
+        remote: SocketAddr,
+    ) -> Self {
+        let (subject, arguments, outcome) = (None, Value::Null, Outcome::Done);
+        Self { operation, principal, remote, subject, arguments, outcome }
+    }
+}
+
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

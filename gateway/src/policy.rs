@@ -6,10 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ConfigError};
 
-/// Where the policy comes from, and the one that holds.
+/// The policy of a gateway.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    config: PolicyConfig,
     dev: bool,
     store: PolicyStore,
 }
@@ -17,9 +16,8 @@ pub struct Policies {
 impl Policies {
     /// Reads the policy of `config`.
     pub fn read(config: &Config) -> Result<Self, ConfigError> {
-        let policy = compile(&config.policy, config.dev)?;
-        let store = PolicyStore::new(policy);
-        Ok(Self { config: config.policy.clone(), dev: config.dev, store })
+        let store = PolicyStore::new(compile(&config.policy, config.dev)?);
+        Ok(Self { dev: config.dev, store })
     }
 
     /// The policy that holds.
@@ -28,25 +26,22 @@ impl Policies {
         &self.store
     }
 
-    /// Reads it again; what cannot be read leaves the one that holds.
-    pub fn reload(&self) {
-        match compile(&self.config, self.dev) {
-            Ok(policy) => {
-                self.store.replace(policy);
-                tracing::info!("the policy has been read again");
-            }
+    /// Reads it again, its file too; what cannot be used leaves the one that holds.
+    pub fn reload(&self, config: &PolicyConfig) {
+        match compile(config, self.dev) {
+            Ok(policy) => self.store.replace(policy),
             Err(error) => tracing::error!(%error, "the policy stays as it is"),
         }
     }
 
     /// Reads it again at every SIGHUP until `stop`.
-    pub async fn follow(&self, stop: &CancellationToken) {
+    pub async fn follow(&self, config: &PolicyConfig, stop: &CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => return tracing::error!(%error, "SIGHUP cannot be followed"),
         };
         while stop.run_until_cancelled(hangup.recv()).await.flatten().is_some() {
-            self.reload();
+            self.reload(config);
         }
     }
 }
@@ -81,10 +76,10 @@ mod tests {
         let policies = Policies::read(&config).unwrap();
         let first = policies.store().load().clone();
         std::fs::write(file.path(), "[[rules]]\neffect = \"allow\"\n").unwrap();
-        policies.reload();
+        policies.reload(&config.policy);
         assert_eq!(*policies.store().load(), first);
         std::fs::write(file.path(), RULE.replace("allow", "deny")).unwrap();
-        policies.reload();
+        policies.reload(&config.policy);
         assert_ne!(*policies.store().load(), first);
     }
 

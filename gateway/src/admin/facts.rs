@@ -195,14 +195,9 @@ async fn changes_and_attempts_are_in_the_journal_without_secrets() {
 async fn attempts_cannot_fill_the_journal() {
     let bench = Bench::new();
     let attempt = || {
-        bench.audit.record_refused(&Entry {
-            operation: "authenticate",
-            principal: None,
-            remote: "192.0.2.1:5".parse().unwrap(),
-            subject: None,
-            arguments: Value::Null,
-            outcome: Ended::Refused("no credential was presented".to_owned()),
-        });
+        let outcome = Ended::Refused("no credential was presented".to_owned());
+        let remote = "192.0.2.1:5".parse().unwrap();
+        bench.audit.record_refused(&Entry { outcome, ..Entry::of("authenticate", None, remote) });
     };
     (0..100).for_each(|_| attempt());
     bench.clock.advance(Duration::from_secs(61));

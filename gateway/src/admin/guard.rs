@@ -69,14 +69,7 @@ impl Extension for Guard {
             arguments,
             outcome: Outcome::Done,
         };
-        let action = match self.check(&name, caller) {
-            Ok(action) => action,
-            Err(why) => {
-                let error = forbidden(&why);
-                self.audit.record_refused(&Entry { outcome: Outcome::Refused(why), ..entry });
-                return Err(at(path, error));
-            }
-        };
+        let action = self.admit(&entry).map_err(|error| at(path.clone(), error))?;
         let answer = next.run(ctx, info).await;
         if action == Action::Manage {
             let outcome = answer.as_ref().err().map_or(Outcome::Done, failure);
@@ -91,9 +84,21 @@ impl Extension for Guard {
 }
 
 impl Guard {
-    fn check(&self, name: &str, caller: &Caller) -> Result<Action, String> {
-        let (action, area) = operation(name).ok_or("nobody may do this")?;
-        let subject = (&*caller.principal).into();
+    /// Lets `entry` begin, or puts it down as refused: for operations outside the schema too.
+    pub fn admit(&self, entry: &Entry<'_>) -> Result<Action, Error> {
+        let refused = match self.check(entry) {
+            Ok(action) => return Ok(action),
+            Err(why) => why,
+        };
+        let error = forbidden(&refused);
+        self.audit.record_refused(&Entry { outcome: Outcome::Refused(refused), ..entry.clone() });
+        Err(error)
+    }
+
+    fn check(&self, entry: &Entry<'_>) -> Result<Action, String> {
+        let (action, area) = operation(entry.operation).ok_or("nobody may do this")?;
+        let principal = entry.principal.ok_or("nobody asks")?;
+        let subject = (&**principal).into();
         let request = Request { subject, action, resource: Resource::of(area) };
         let checked = self.policy.load().check(&request);
         checked.map(|()| action).map_err(|why| why.to_string())

@@ -1,10 +1,13 @@
-//! What each field of the management API takes: the one table. A field without a row is refused.
+//! What each operation of the management port takes: the one table. One without a row is refused.
 
 use eg_auth::policy::{Action, Area};
 
 use Action::{Manage, Read};
 
-/// The root fields of the schema, by name.
+/// The name of reading the metrics.
+pub const METRICS: &str = "metrics";
+
+/// The root fields of the schema by name, and what is beside it.
 const OPERATIONS: &[(&str, Action, Area)] = &[
     ("subscription", Read, Area::Subscriptions),
     ("subscriptions", Read, Area::Subscriptions),
@@ -13,6 +16,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("nextSequence", Read, Area::Events),
     ("deadLetters", Read, Area::DeadLetters),
     ("policyDecision", Read, Area::Policy),
+    (METRICS, Read, Area::Metrics),
     ("createSubscription", Manage, Area::Subscriptions),
     ("updateSubscription", Manage, Area::Subscriptions),
     ("deleteSubscription", Manage, Area::Subscriptions),
@@ -25,7 +29,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("purgeDeadLetters", Manage, Area::DeadLetters),
 ];
 
-/// What the root field `name` takes.
+/// What the operation `name` takes.
 #[must_use]
 pub fn operation(name: &str) -> Option<(Action, Area)> {
     let known = OPERATIONS.iter().find(|(known, ..)| *known == name);
