@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::Principal;
-use eg_event::principal::Method;
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use futures_util::future::BoxFuture;
 
 use crate::peer::Peer;
 
@@ -79,41 +78,4 @@ pub trait Authenticate: Send + Sync {
         credential: &'a Credential,
         peer: &'a Peer,
     ) -> BoxFuture<'a, Result<Arc<Principal>, Unauthenticated>>;
-}
-
-/// Recognizes senders by the configured methods.
-#[derive(Debug)]
-pub struct Authenticator {
-    anonymous: Option<Arc<Principal>>,
-}
-
-impl Authenticator {
-    /// Recognizes nobody: what a gateway without configuration does.
-    #[must_use]
-    pub fn closed() -> Self {
-        Self { anonymous: None }
-    }
-
-    /// Takes anyone on this machine as `anonymous`: development mode.
-    #[must_use]
-    pub fn anonymous_on_loopback() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "auth is where a principal is made")]
-        let principal = Principal::vouch_for("anonymous", Method::Anonymous, None);
-        Self { anonymous: Some(Arc::new(principal)) }
-    }
-}
-
-impl Authenticate for Authenticator {
-    fn authenticate<'a>(
-        &'a self,
-        credential: &'a Credential,
-        peer: &'a Peer,
-    ) -> BoxFuture<'a, Result<Arc<Principal>, Unauthenticated>> {
-        let answer = match (&self.anonymous, credential) {
-            (Some(principal), _) if peer.is_loopback() => Ok(Arc::clone(principal)),
-            (_, Credential::None) => Err(Unauthenticated::Missing),
-            _ => Err(Unauthenticated::UnknownMethod),
-        };
-        ready(answer).boxed()
-    }
 }

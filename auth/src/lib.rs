@@ -1,13 +1,26 @@
 //! Who is asking, and what they may do. Only this crate makes a [`Principal`](eg_event::Principal).
 
 mod authenticate;
+mod authenticator;
+mod certificate;
+mod config;
+mod issuer;
 mod live;
+mod lock_out;
 mod peer;
 pub mod policy;
+mod secret;
+mod stored;
 mod system;
 
-pub use authenticate::{Authenticate, Authenticator, Credential, Unauthenticated};
+pub use authenticate::{Authenticate, Credential, Unauthenticated};
+pub use authenticator::{Authenticator, Surroundings};
+pub use config::{
+    Algorithm, AuthConfig, CertificateName, CertificatesConfig, IntrospectionConfig, IssuerConfig,
+};
+pub use issuer::IssuerError;
 pub use live::{Live, Presence};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
 pub use policy::{Policy, PolicyConfig, PolicyStore};
+pub use stored::{NewCredential, Secret, SecretKind, StoredCredential};
 pub use system::the_gateway;

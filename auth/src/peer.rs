@@ -105,7 +105,12 @@ impl ClientCertificate {
     /// The credential that rests on this certificate.
     #[must_use]
     pub fn credential_id(&self) -> CredentialId {
-        CredentialId::new(format!("certificate:{}", self.thumbprint))
+        Self::credential_of(&self.thumbprint)
+    }
+
+    /// The credential that rests on the certificate with this digest.
+    pub(crate) fn credential_of(thumbprint: &Thumbprint) -> CredentialId {
+        CredentialId::new(format!("certificate:{thumbprint}"))
     }
 
     fn add(&mut self, name: &GeneralName<'_>) {
@@ -147,6 +152,12 @@ impl Thumbprint {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl From<[u8; 32]> for Thumbprint {
+    fn from(digest: [u8; 32]) -> Self {
+        Self(digest)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The management port: GraphQL, health, metrics.
 
+pub mod credential;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
@@ -19,13 +20,13 @@ use std::sync::Arc;
 use async_graphql::http::is_accept_multipart_mixed;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use eg_auth::{Authenticate, Credential, Peer};
-use serde_json::{Value, json};
+use axum::{Extension, Router};
+use eg_auth::{Authenticate, Peer};
+use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use self::error::unauthenticated;
@@ -92,36 +93,28 @@ async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Ne
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let credential = credential(request.headers());
-    match admin.authenticator.authenticate(&credential, &peer).await {
+    match eg_http::authenticate(&*admin.authenticator, request.headers(), &peer).await {
         Ok(principal) => {
             request.extensions_mut().insert(Caller { principal, remote: peer.address });
             next.run(request).await
         }
-        Err(why) => {
-            let text = why.to_string();
-            let outcome = Outcome::Refused(text.clone());
+        Err(problem) => {
+            let why = problem.detail().to_owned();
+            let mut response = problem.into_response();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *response.body_mut() = refusal(&unauthenticated(&why)).into();
+            let outcome = Outcome::Refused(why);
             let entry = Entry { outcome, ..Entry::of(AUTHENTICATE, None, peer.address) };
             admin.guard.audit.record_refused(&entry);
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"event-gateway\"")];
-            (StatusCode::UNAUTHORIZED, challenge, refusal(&unauthenticated(&text))).into_response()
+            response
         }
     }
 }
 
 /// A refusal in the form of GraphQL's errors, whatever was asked for.
-fn refusal(error: &async_graphql::Error) -> Json<Value> {
-    Json(json!({ "errors": [{ "message": error.message, "extensions": error.extensions }] }))
-}
-
-fn credential(headers: &HeaderMap) -> Credential {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match value.and_then(|value| value.split_once(' ')) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Credential::Bearer(token.trim().to_owned())
-        }
-        _ => Credential::None,
-    }
+fn refusal(error: &async_graphql::Error) -> String {
+    json!({ "errors": [{ "message": error.message, "extensions": error.extensions }] }).to_string()
 }
 
 async fn graphql(
@@ -162,7 +155,8 @@ async fn graphql(
 async fn metrics(State(admin): State<Admin>, Extension(caller): Extension<Caller>) -> Response {
     let entry = Entry::of(METRICS, Some(&caller.principal), caller.remote);
     if let Err(error) = admin.guard.admit(&entry) {
-        return (StatusCode::FORBIDDEN, refusal(&error)).into_response();
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        return (StatusCode::FORBIDDEN, json, refusal(&error)).into_response();
     }
     let text = admin.health.render_metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -2,11 +2,12 @@
 //! the opposite order.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, PolicyConfig};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, PolicyConfig, Surroundings};
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
@@ -22,6 +23,7 @@ use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::authorize::Authorizer;
 use crate::config::{Config, ConfigError};
+use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
@@ -43,6 +45,12 @@ pub enum AssembleError {
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ConfigError),
+    /// Tokens cannot be checked as configured.
+    #[error("auth: {0}")]
+    Issuer(#[from] IssuerError),
+    /// Nobody could be let in at first.
+    #[error("the first credential cannot be made: {0}")]
+    FirstCredential(#[from] CredentialError),
     /// Events cannot be sent out.
     #[error("push: {0}")]
     Push(#[from] PushError),
@@ -71,6 +79,7 @@ pub struct Gateway {
     mqtt: (MqttServer, TcpListener),
     admin: (HttpServer<axum::Router>, TcpListener),
     addresses: Vec<(&'static str, SocketAddr)>,
+    first_admin_key: Option<PathBuf>,
     /// What serves clients.
     serving: TaskTracker,
     /// Nothing new is taken in.
@@ -87,16 +96,16 @@ impl Gateway {
         config.check()?;
         let policies = Policies::read(&config)?;
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let authenticator: Arc<dyn Authenticate> = Arc::new(authenticator(&config));
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let Recognition { authenticator, credentials, first_admin_key } =
+            Recognition::new(&config, &store, &clock, &serving).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let push = config.push();
-        let guard = Guard::new(&push);
-        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
         let outlets = Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            sink: Arc::new(sink) as Arc<dyn Sink>,
+            sink,
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
@@ -104,7 +113,6 @@ impl Gateway {
         let audit = Audit::new(store.journal(), &dispatch, clock.clone());
         let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
 
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
@@ -128,12 +136,13 @@ impl Gateway {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
+            credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
             policy: policies.store().clone(),
         };
         let admin = Admin::new(managed, audit, (&health, authenticator), serving.clone());
-        let routes = admin::routes(admin);
-        let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
+        let admin =
+            HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 
         let (http_listener, http_address) = listen("http", config.listen.http).await?;
         let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
@@ -151,6 +160,7 @@ impl Gateway {
                 ("mqtt", mqtt_address),
                 ("admin", admin_address),
             ],
+            first_admin_key,
             serving,
             stop,
             sending,
@@ -162,6 +172,12 @@ impl Gateway {
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Where the key is that was made because no administrator could have got in.
+    #[must_use]
+    pub fn first_admin_key(&self) -> Option<&Path> {
+        self.first_admin_key.as_deref()
     }
 
     /// Serves until `shutdown` completes, then takes in nothing new, finishes what is under way
@@ -223,8 +239,44 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    if config.dev { Authenticator::anonymous_on_loopback() } else { Authenticator::closed() }
+/// Sends events out over HTTP, to where that is allowed.
+fn push(
+    config: &Config,
+    clock: &Clock,
+    sending: &TaskTracker,
+    stop_sending: &CancellationToken,
+) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+    let push = config.push();
+    let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+    Ok((Guard::new(&push), Arc::new(sink)))
+}
+
+/// Who is asking, and the credentials that were made here.
+struct Recognition {
+    authenticator: Arc<dyn Authenticate>,
+    credentials: Arc<Credentials>,
+    first_admin_key: Option<PathBuf>,
+}
+
+impl Recognition {
+    async fn new(
+        config: &Config,
+        store: &Store,
+        clock: &Clock,
+        tasks: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
+        let surroundings = Surroundings { clock: clock.clone(), tasks: tasks.clone() };
+        let mut authenticator = Authenticator::new(&config.auth, surroundings)?;
+        if config.dev {
+            authenticator = authenticator.with_anonymous_on_loopback();
+        }
+        let authenticator = Arc::new(authenticator);
+        let (ledger, known) = (store.ledger().clone(), Arc::clone(&authenticator));
+        let credentials = Credentials::load(ledger, known, Live::default(), clock.clone())?;
+        let first_admin_key =
+            if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
+        Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
+    }
 }
 
 /// The numbers of the MQTT server.

@@ -7,6 +7,7 @@ mod event;
 mod output;
 mod policy;
 mod subscription;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,9 @@ enum Command {
     /// Ask who may do what.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Make and revoke API keys and passwords.
+    #[command(subcommand)]
+    Token(token::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -147,6 +151,9 @@ impl Cli {
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
+            Command::Token(command) => {
+                ask(&self.client, async |client| token::execute(command, client, &mut output).await)
+            }
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use eg_auth::policy::PolicyConfig;
+use eg_auth::{AuthConfig, PolicyConfig};
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
 use eg_mqtt::MqttConfig;
@@ -27,6 +27,8 @@ pub struct Config {
     pub shutdown_seconds_max: u32,
     /// Where the gateway listens.
     pub listen: ListenConfig,
+    /// Who is let in.
+    pub auth: AuthConfig,
     /// Events in over HTTP.
     pub http: HttpConfig,
     /// Events in over MQTT.
@@ -93,6 +95,7 @@ impl Default for Config {
             dev: false,
             shutdown_seconds_max: 20,
             listen: ListenConfig::default(),
+            auth: AuthConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
@@ -118,6 +121,7 @@ impl Config {
                 return Err(InvalidInput::new(key, detail));
             }
         }
+        self.auth.check()?;
         self.http.check()?;
         self.mqtt.check()?;
         self.push.check()?;

@@ -7,6 +7,7 @@ pub mod authorize;
 pub mod bench;
 mod cli;
 pub mod config;
+pub mod credentials;
 pub mod dispatch;
 pub mod ingest;
 pub mod journey;

@@ -70,6 +70,13 @@ fn announce(gateway: &Gateway) {
     for (listener, address) in gateway.addresses() {
         drop(writeln!(out, "listening {listener} {address}"));
     }
+    if let Some(path) = gateway.first_admin_key() {
+        let path = path.display();
+        drop(writeln!(
+            out,
+            "first admin key in {path}; use it with: event-gateway --token-file {path} token list"
+        ));
+    }
     drop(writeln!(out, "ready"));
     drop(out.flush());
 }

@@ -3,7 +3,10 @@
 
 mod access;
 mod bad_subscribers;
+mod bad_tokens;
+mod bearer;
 mod commands;
+mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;

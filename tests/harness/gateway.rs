@@ -40,6 +40,11 @@ impl Gateway {
             .await
     }
 
+    /// Starts the program with a configuration, letting nobody in who is not known.
+    pub async fn start_closed(program: &str, config: String) -> Self {
+        Self::start_with(Options { program: program.into(), config, dev: false }).await
+    }
+
     /// Starts the program with a configuration.
     pub async fn start_with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -103,8 +108,32 @@ impl Gateway {
     pub async fn graphql_raw(&self, query: &str, variables: Value) -> Value {
         let url = format!("http://{}/graphql", self.address("admin"));
         let body = json!({ "query": query, "variables": variables });
-        let answer = self.client.post(url).json(&body).send().await.unwrap();
-        answer.json().await.unwrap()
+        let mut request = self.client.post(url).json(&body);
+        if let Some(key) = self.admin_key() {
+            request = request.bearer_auth(key);
+        }
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The key of the first administrator, which a gateway that is not in development mode makes.
+    #[must_use]
+    pub fn admin_key(&self) -> Option<String> {
+        let key = std::fs::read_to_string(self.data().join("first-admin-key")).ok()?;
+        Some(key.trim().to_owned())
+    }
+
+    /// Publishes one event in structured content mode, with a bearer token; gives back the status,
+    /// the headers and the answer.
+    pub async fn publish(
+        &self,
+        token: &str,
+        event: &Value,
+    ) -> (u16, reqwest::header::HeaderMap, Value) {
+        let request = self.client.post(self.url("/events")).bearer_auth(token);
+        let request = request.header("content-type", "application/cloudevents+json");
+        let answer = request.body(event.to_string()).send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        (status, headers, answer.json().await.unwrap_or_default())
     }
 
     /// Makes a subscription from an input.

@@ -4,5 +4,6 @@
 
 pub mod gateway;
 pub mod peers;
+pub mod provider;
 pub mod subscriber;
 pub mod wait;

@@ -5,6 +5,7 @@ use async_graphql::{Error, ErrorExtensions as _};
 use eg_event::{InvalidInput, Refusal};
 use eg_storage::StoreError;
 
+use crate::credentials::CredentialError;
 use crate::dispatch::registry::RegistryError;
 
 /// The kinds of errors, with the numbers that Compass's director gives them.
@@ -80,6 +81,21 @@ pub fn registry(error: RegistryError) -> Error {
         RegistryError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
         RegistryError::Store(error) => store(&error),
         RegistryError::Encode(_) | RegistryError::Unreadable => {
+            coded(Code::InternalError, &error.to_string())
+        }
+    }
+}
+
+/// A credential could not be made or revoked.
+#[must_use]
+pub fn credential(error: CredentialError) -> Error {
+    match error {
+        CredentialError::Invalid(input) => invalid(&input),
+        CredentialError::NotUnique(_) => coded(Code::NotUnique, &error.to_string()),
+        CredentialError::NotFound(_) => coded(Code::NotFound, &error.to_string()),
+        CredentialError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
+        CredentialError::Store(error) => store(&error),
+        CredentialError::NoSecret | CredentialError::Encode(_) | CredentialError::File { .. } => {
             coded(Code::InternalError, &error.to_string())
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_graphql::{Request, Variables};
 use eg_auth::policy::{Policy, PolicyConfig, PolicyStore};
+use eg_auth::{Authenticator, Live};
 use eg_event::principal::Method;
 use eg_event::{Clock, CredentialId, Delivery, Outcome, Principal, Sequence, Sink, Timestamp};
 use eg_storage::{StorageConfig, Store};
@@ -15,6 +16,7 @@ use super::guard::{Caller, Guard};
 use super::operations::operation;
 use super::schema::{Parts, Schema, schema};
 use crate::audit::{Audit, Entry, Outcome as Ended, SOURCE};
+use crate::credentials::Credentials;
 use crate::dispatch::{Dispatch, Outlets};
 
 struct Nowhere;
@@ -50,7 +52,11 @@ impl Bench {
         let policy = PolicyStore::new(policy);
         let audit = Arc::new(Audit::new(store.journal(), &dispatch, clock.clone()));
         let guard = Guard { policy: policy.clone(), audit: Arc::clone(&audit) };
+        let authenticator = Arc::new(Authenticator::closed());
+        let (ledger, live) = (store.ledger().clone(), Live::default());
+        let credentials = Credentials::load(ledger, authenticator, live, clock.clone()).unwrap();
         let parts = Parts {
+            credentials: Arc::new(credentials),
             dispatch,
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),

@@ -16,6 +16,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("nextSequence", Read, Area::Events),
     ("deadLetters", Read, Area::DeadLetters),
     ("policyDecision", Read, Area::Policy),
+    ("credentials", Read, Area::Credentials),
     (METRICS, Read, Area::Metrics),
     ("createSubscription", Manage, Area::Subscriptions),
     ("updateSubscription", Manage, Area::Subscriptions),
@@ -27,6 +28,8 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("testSubscription", Manage, Area::Subscriptions),
     ("requeueDeadLetters", Manage, Area::DeadLetters),
     ("purgeDeadLetters", Manage, Area::DeadLetters),
+    ("createCredential", Manage, Area::Credentials),
+    ("revokeCredential", Manage, Area::Credentials),
 ];
 
 /// What the operation `name` takes.

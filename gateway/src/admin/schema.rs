@@ -8,13 +8,15 @@ use eg_auth::PolicyStore;
 use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
 use eg_storage::{Journal, Ledger, StoreError};
 
+use super::credential::{CreatedCredential, Credential, CredentialInput, CredentialPage};
 use super::dead_letter::{DeadLetter, DeadLetterPage};
-use super::error::{Code, coded, invalid, registry, store};
+use super::error::{Code, coded, credential, invalid, registry, store};
 use super::event::{Event, EventJourney, EventPage};
 use super::guard::Guard;
 use super::page;
 use super::policy::{PolicyDecision, PolicyQuestion};
 use super::subscription::{Subscription, SubscriptionInput, SubscriptionPage, TestResult};
+use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
 use crate::dispatch::registry::Position;
 use crate::journey;
@@ -38,6 +40,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Where it is written down who has what.
     pub ledger: Ledger,
+    /// The API keys and passwords.
+    pub credentials: Arc<Credentials>,
     /// Whether an endpoint may be sent to, before anything is.
     pub check_endpoint: EndpointCheck,
     /// Who may do what.
@@ -134,6 +138,22 @@ impl Query {
             page::cut(entries, size, |letter: &DeadLetter| letter.id.to_string());
         let total_count = registered.lane().view().dead_letters;
         Ok(DeadLetterPage { data, page_info, total_count })
+    }
+
+    /// All API keys and passwords, without their secrets, in the order of their ids.
+    async fn credentials(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<CredentialPage> {
+        let size = page::size(first)?;
+        let all = self.0.credentials.all().await;
+        let total_count = all.len();
+        let after = after.unwrap_or_default();
+        let later = all.iter().filter(|one| one.id > after);
+        let entries = later.take(size + 1).map(Credential::from).collect();
+        let (data, page_info) = page::cut(entries, size, |one: &Credential| one.id.to_string());
+        Ok(CredentialPage { data, page_info, total_count })
     }
 }
 
@@ -233,6 +253,20 @@ impl Mutation {
             found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
         self.0.dispatch.replay(&subscription, sequence).await.map_err(registry)?;
         Ok(sequence.0)
+    }
+
+    /// Makes an API key or a password; this answer is the only one that has its secret.
+    async fn create_credential(&self, r#in: CredentialInput) -> Result<CreatedCredential> {
+        let new = r#in.into_credential().map_err(|error| invalid(&error))?;
+        let (made, secret) = self.0.credentials.create(new).await.map_err(credential)?;
+        let secret = secret.expose().to_owned();
+        Ok(CreatedCredential { credential: Credential::from(&made), secret })
+    }
+
+    /// Makes an API key or a password useless and cuts the connections that rest on it.
+    async fn revoke_credential(&self, id: ID) -> Result<Credential> {
+        let revoked = self.0.credentials.revoke(&id).await.map_err(credential)?;
+        Ok(Credential::from(&revoked))
     }
 
     /// Sends a test event to the receiver of a subscription, past the journal.

@@ -51,8 +51,9 @@ pub(super) fn arguments(ctx: &ExtensionContext<'_>, field: &Field) -> Value {
 
 /// What an operation is done to: the name among its shown arguments.
 pub(super) fn subject(arguments: &Value) -> Option<String> {
-    let places = [&arguments["name"], &arguments["subscription"], &arguments[INPUT]["name"]];
-    places.into_iter().find_map(Value::as_str).map(str::to_owned)
+    let named = ["name", "subscription", "id", "serial", "application"];
+    let places = named.iter().map(|name| &arguments[name]);
+    places.chain([&arguments[INPUT]["name"]]).find_map(Value::as_str).map(str::to_owned)
 }
 
 fn shown(name: &str, value: ConstValue) -> Value {

@@ -7,6 +7,10 @@ use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use crate::config;
+
+/// The variable with the access token: never an argument, which every process can see.
+const TOKEN: &str = "EVENT_GATEWAY_TOKEN";
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -22,7 +26,7 @@ pub(crate) struct ClientArgs {
         default_value = "http://127.0.0.1:8081"
     )]
     server: String,
-    /// A file with the access token.
+    /// A file with the access token; without one, the variable `EVENT_GATEWAY_TOKEN` has it.
     #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
@@ -62,7 +66,7 @@ pub(crate) enum ClientError {
 }
 
 /// A gateway that can be asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     server: String,
@@ -76,15 +80,16 @@ impl Client {
     }
 
     pub(super) fn new(args: &ClientArgs) -> Result<Self, ClientError> {
-        let token = args.token_file.as_ref().map(|path| {
-            std::fs::read_to_string(path)
-                .map(|token| token.trim().to_owned())
-                .map_err(|cause| ClientError::Token { path: path.clone(), cause })
-        });
+        let token = match &args.token_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map(|token| Some(token.trim().to_owned()))
+                .map_err(|cause| ClientError::Token { path: path.clone(), cause })?,
+            None => config::environment().find(|(name, _)| name == TOKEN).map(|(_, token)| token),
+        };
         let builder = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
         let http = builder.build().map_err(|error| no_answer(&args.server, &error))?;
         let server = args.server.trim_end_matches('/').to_owned();
-        Ok(Self { http, server, token: token.transpose()? })
+        Ok(Self { http, server, token })
     }
 
     /// Asks the management API, and gives back the member `field` of the answer's data.

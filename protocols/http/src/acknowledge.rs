@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use eg_auth::Unauthenticated;
 use eg_event::{InvalidInput, Receipt, Refusal};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -16,18 +17,15 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Asks for a bearer token (RFC 6750 section 3).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"event-gateway\"");
-/// Says that the token presented is no good.
-const CHALLENGE_AGAIN: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"event-gateway\", error=\"invalid_token\"");
 
 /// The header by which a request is followed through the systems it passes.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request identifier that is echoed, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 512;
 
-/// Why a request, or one event of a batch, was not taken.
+/// Why a request, or one event of a batch, was not taken; answered as a problem (RFC 9457).
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) detail: Cow<'static, str>,
     /// The fields at fault.
@@ -39,12 +37,12 @@ pub(crate) struct Problem {
 }
 
 /// What a sender should come with next time; a header says so.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Ask {
     /// A credential.
     Credential,
-    /// Another credential than the one presented.
-    OtherCredential,
+    /// Another credential than the one presented, which is no good for this reason.
+    OtherCredential(String),
     /// One of these methods.
     Method(&'static str),
 }
@@ -67,12 +65,10 @@ impl Problem {
         Self { ask, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// The same problem of a sender who did present a credential.
-    pub(crate) fn after_credential(mut self) -> Self {
-        if self.status == StatusCode::UNAUTHORIZED {
-            self.ask = Some(Ask::OtherCredential);
-        }
-        self
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Whether the same request may be taken later.
@@ -85,10 +81,10 @@ impl Problem {
         if let Some(delay) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
         }
-        let (name, value) = match self.ask {
+        let (name, value) = match &self.ask {
             None => return,
             Some(Ask::Credential) => (WWW_AUTHENTICATE, CHALLENGE),
-            Some(Ask::OtherCredential) => (WWW_AUTHENTICATE, CHALLENGE_AGAIN),
+            Some(Ask::OtherCredential(why)) => (WWW_AUTHENTICATE, challenge_again(why)),
             Some(Ask::Method(allow)) => (ALLOW, HeaderValue::from_static(allow)),
         };
         headers.insert(name, value);
@@ -143,6 +139,24 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// The one table from what is wrong with a credential to status (RFC 6750 section 3.1, RFC 6585).
+impl From<Unauthenticated> for Problem {
+    fn from(why: Unauthenticated) -> Self {
+        let detail = why.to_string();
+        let (status, ask, retry_after) = match why {
+            Unauthenticated::LockedOut { retry_after } => {
+                (StatusCode::TOO_MANY_REQUESTS, None, Some(retry_after))
+            }
+            Unauthenticated::Unavailable { retry_after, .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, None, Some(retry_after))
+            }
+            Unauthenticated::Missing => (StatusCode::UNAUTHORIZED, Some(Ask::Credential), None),
+            _ => (StatusCode::UNAUTHORIZED, Some(Ask::OtherCredential(detail.clone())), None),
+        };
+        Self { retry_after, ask, ..Self::new(status, detail) }
+    }
+}
+
 impl From<InvalidInput> for Problem {
     fn from(invalid: InvalidInput) -> Self {
         Self::from(Refusal::Invalid(invalid))
@@ -158,6 +172,16 @@ impl IntoResponse for Problem {
         self.add_headers(response.headers_mut());
         response
     }
+}
+
+/// Says that the credential presented is no good, and why (RFC 6750 section 3).
+fn challenge_again(why: &str) -> HeaderValue {
+    let is_text = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    let why: String = why.chars().filter(is_text).collect();
+    let value = format!(
+        "Bearer realm=\"event-gateway\", error=\"invalid_token\", error_description=\"{why}\""
+    );
+    HeaderValue::try_from(value).unwrap_or(CHALLENGE)
 }
 
 /// The answer to one event.
@@ -313,6 +337,26 @@ mod tests {
             invalid,
             r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"the event breaks a rule","errors":[{"field":"ce-id","detail":"expected a text"}]}"#
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_credential_has_its_status_and_challenge() {
+        let retry_after = Duration::from_millis(1500);
+        let invalid = Unauthenticated::Invalid("kid: no \"such\" key\\ \u{e9}".to_owned());
+        let invalid_token = "Bearer realm=\"event-gateway\", error=\"invalid_token\", \
+            error_description=\"kid: no such key \"";
+        let reason = "no keys".to_owned();
+        let rows = [
+            (Unauthenticated::Missing, 401, "www-authenticate", "Bearer realm=\"event-gateway\""),
+            (invalid, 401, "www-authenticate", invalid_token),
+            (Unauthenticated::LockedOut { retry_after }, 429, "retry-after", "2"),
+            (Unauthenticated::Unavailable { reason, retry_after }, 503, "retry-after", "2"),
+        ];
+        for (why, status, header, value) in rows {
+            let response = Problem::from(why).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()[header], value, "{status}");
+        }
     }
 
     #[test]

@@ -13,26 +13,20 @@ use http::header::AUTHORIZATION;
 use crate::acknowledge::Problem;
 
 /// The principal of a request that came from `peer` with `headers`.
-pub(crate) async fn authenticate(
+pub async fn authenticate(
     authenticator: &dyn Authenticate,
     headers: &HeaderMap,
     peer: &Peer,
 ) -> Result<Arc<Principal>, Problem> {
     let credential = credential(headers)?;
-    authenticator.authenticate(&credential, peer).await.map_err(|error| {
-        let problem = Problem::from(Refusal::Unauthenticated(error.to_string().into()));
-        match credential {
-            Credential::None => problem,
-            _ => problem.after_credential(),
-        }
-    })
+    Ok(authenticator.authenticate(&credential, peer).await?)
 }
 
-/// Whether `principal` may send events as `application`: the one place that decides it. The name
-/// of the principal is the name of its application; anonymous access, which only development mode
-/// gives, may send as any.
+/// Whether `principal` may send events as `application`: the one place that decides it. Its
+/// application is the common name of a certificate, or what its token or credential says;
+/// anonymous access, which only development mode gives, may send as any.
 pub(crate) fn acts_for(principal: &Principal, application: &str) -> bool {
-    principal.method() == Method::Anonymous || principal.name() == application
+    principal.method() == Method::Anonymous || principal.application() == Some(application)
 }
 
 /// Reads the `Authorization` header: `Bearer` (RFC 6750) or `Basic` (RFC 7617).
@@ -95,9 +89,12 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]
     fn a_principal_sends_as_its_own_application_alone_unless_anyone_may() {
-        let shop = Principal::vouch_for("shop", Method::Certificate, None);
+        let shop =
+            Principal::vouch_for("till-1", Method::Certificate, None).for_application("shop");
         assert!(acts_for(&shop, "shop"));
-        assert!(!acts_for(&shop, "bank"));
+        assert!(!acts_for(&shop, "bank") && !acts_for(&shop, "till-1"));
+        let nobody = Principal::vouch_for("shop", Method::Bearer, None);
+        assert!(!acts_for(&nobody, "shop"), "a name is not an application");
         let anyone = Principal::vouch_for("anonymous", Method::Anonymous, None);
         assert!(acts_for(&anyone, "shop"));
     }

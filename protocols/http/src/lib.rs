@@ -15,6 +15,8 @@ mod sign;
 mod uuid;
 
 pub use accept::Server;
+pub use acknowledge::Problem;
+pub use authenticate::authenticate;
 pub use config::{HttpConfig, PushConfig};
 pub use deliver::{HttpSink, PushError};
 pub use guard::Guard;

@@ -1,0 +1,166 @@
+//! Tokens of a provider: JSON Web Tokens by their signature, opaque ones by asking.
+
+mod claims;
+mod introspection;
+mod jws;
+mod keyring;
+mod keys;
+mod provider;
+
+use std::sync::Arc;
+
+use eg_event::{Clock, Principal};
+use quick_cache::sync::Cache;
+use tokio_util::task::TaskTracker;
+
+use self::claims::Accepted;
+use self::introspection::Introspection;
+use self::jws::{Jws, invalid};
+use self::keyring::Keyring;
+use self::provider::Provider;
+use crate::config::{AuthConfig, IssuerConfig};
+use crate::{Peer, Thumbprint, Unauthenticated};
+
+pub(crate) use self::jws::looks_like_jwt;
+pub use self::provider::IssuerError;
+
+/// The issuers whose tokens are taken, and the tokens that held.
+#[derive(Debug)]
+pub(crate) struct Issuers {
+    configured: Vec<Arc<Issuer>>,
+    clock: Clock,
+    accepted: Cache<Thumbprint, Held>,
+}
+
+/// A token that held under the keys that its issuer had then.
+#[derive(Clone, Debug)]
+struct Held {
+    accepted: Arc<Accepted>,
+    issuer: Arc<Issuer>,
+    generation: u64,
+}
+
+/// One issuer.
+#[derive(Debug)]
+struct Issuer {
+    config: IssuerConfig,
+    keyring: Arc<Keyring>,
+    introspection: Option<Introspection>,
+}
+
+impl Issuers {
+    /// The issuers of `config`; those of `before` that are configured alike stay, with their keys.
+    pub(crate) fn new(
+        config: &AuthConfig,
+        before: Option<&Self>,
+        clock: &Clock,
+        tasks: &TaskTracker,
+    ) -> Result<Self, IssuerError> {
+        let issuers = config.issuers.iter().map(|issuer| {
+            let known = before.iter().flat_map(|before| &before.configured);
+            match known.into_iter().find(|known| known.config == *issuer) {
+                Some(known) => Ok(Arc::clone(known)),
+                None => Issuer::new(issuer, clock, tasks).map(Arc::new),
+            }
+        });
+        Ok(Self {
+            configured: issuers.collect::<Result<_, _>>()?,
+            clock: clock.clone(),
+            accepted: Cache::new(usize::try_from(config.tokens_cached_max).unwrap_or(usize::MAX)),
+        })
+    }
+
+    /// No issuers.
+    pub(crate) fn none(clock: &Clock) -> Self {
+        Self { configured: Vec::new(), clock: clock.clone(), accepted: Cache::new(0) }
+    }
+
+    /// Whether no token can be taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.configured.is_empty()
+    }
+
+    /// Whether tokens that are no JSON Web Tokens can be looked up.
+    pub(crate) fn takes_opaque(&self) -> bool {
+        self.configured.iter().any(|issuer| issuer.introspection.is_some())
+    }
+
+    /// Whom `token` names.
+    pub(crate) async fn authenticate(
+        &self,
+        token: &str,
+        peer: &Peer,
+    ) -> Result<Arc<Principal>, Unauthenticated> {
+        let digest = Thumbprint::of(token.as_bytes());
+        if !looks_like_jwt(token) && self.takes_opaque() {
+            let accepted = self.look_up(token, &digest).await?;
+            return accepted.admit(self.clock.now(), peer);
+        }
+        if let Some(held) = self.accepted.get(&digest) {
+            let keys = held.issuer.keyring.current().await?;
+            if keys.generation == held.generation {
+                return held.accepted.admit(self.clock.now(), peer);
+            }
+        }
+        let jws = Jws::parse(token)?;
+        let issuer = self.issuer(&jws)?;
+        let held = issuer.validate(&jws, &digest).await?;
+        let principal = held.accepted.admit(self.clock.now(), peer)?;
+        self.accepted.insert(digest, held);
+        Ok(principal)
+    }
+
+    fn issuer(&self, jws: &Jws<'_>) -> Result<&Arc<Issuer>, Unauthenticated> {
+        let Some(iss) = jws.claims.get("iss") else { return Err(invalid("iss", "it is missing")) };
+        let issuer = self.configured.iter().find(|issuer| *iss == *issuer.config.issuer);
+        issuer.ok_or_else(|| invalid("iss", "the issuer is not one whose tokens are taken"))
+    }
+
+    /// Asks each issuer that can be asked, until one knows the token.
+    async fn look_up(
+        &self,
+        token: &str,
+        digest: &Thumbprint,
+    ) -> Result<Arc<Accepted>, Unauthenticated> {
+        let mut refused = Err(invalid("token", "it is not active"));
+        for issuer in &self.configured {
+            let Some(introspection) = &issuer.introspection else { continue };
+            match introspection.look_up(token, digest, &issuer.config).await {
+                Ok(accepted) => return Ok(accepted),
+                // Another one may know it; if none does, a later attempt may do better.
+                Err(why) if !matches!(refused, Err(Unauthenticated::Unavailable { .. })) => {
+                    refused = Err(why);
+                }
+                Err(_) => {}
+            }
+        }
+        refused
+    }
+}
+
+impl Issuer {
+    fn new(config: &IssuerConfig, clock: &Clock, tasks: &TaskTracker) -> Result<Self, IssuerError> {
+        let provider = Arc::new(Provider::new(config)?);
+        let introspection = config.introspection.as_ref();
+        let introspection = introspection
+            .map(|config| Introspection::new(config, Arc::clone(&provider), clock.clone()))
+            .transpose()?;
+        let keyring = Keyring::new(config, provider, clock.clone(), tasks.clone());
+        Ok(Self { config: config.clone(), keyring, introspection })
+    }
+
+    async fn validate(
+        self: &Arc<Self>,
+        jws: &Jws<'_>,
+        digest: &Thumbprint,
+    ) -> Result<Held, Unauthenticated> {
+        let token_type = jws.token_type.as_deref().unwrap_or_default();
+        let types = &self.config.token_types;
+        if !types.iter().any(|taken| taken.eq_ignore_ascii_case(token_type)) {
+            return Err(invalid("typ", &format!("expected {}", types.join(" or "))));
+        }
+        let keys = self.keyring.verify(jws, &self.config.algorithms).await?;
+        let accepted = Arc::new(Accepted::read(&jws.claims, &self.config, digest)?);
+        Ok(Held { accepted, issuer: Arc::clone(self), generation: keys.generation })
+    }
+}

@@ -1,0 +1,1 @@
+//! API keys and passwords: made once, shown once, revoked at once.
