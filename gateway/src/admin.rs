@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use eg_auth::{Authenticate, Peer};
+use eg_event::Clock;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
@@ -63,10 +64,11 @@ impl Admin {
     #[must_use]
     pub fn new(
         parts: Parts,
-        audit: Audit,
+        clock: Clock,
         (health, authenticator): (&Arc<Health>, Arc<dyn Authenticate>),
         tasks: TaskTracker,
     ) -> Self {
+        let audit = Audit::new(&parts.journal, &parts.dispatch, clock);
         let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
         let schema = schema::schema(parts, guard.clone());
         Self { schema, health: Arc::clone(health), authenticator, guard, tasks }

@@ -20,7 +20,6 @@ use tokio_util::task::TaskTracker;
 use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::Parts;
 use crate::admin::{self, Admin};
-use crate::audit::Audit;
 use crate::authorize::Authorizer;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
@@ -110,14 +109,13 @@ impl Gateway {
         };
         let dispatch = Dispatch::recover(outlets)?;
         let metrics = Arc::new(Metrics::default());
-        let audit = Audit::new(store.journal(), &dispatch, clock.clone());
         let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             authenticator: Arc::clone(&authenticator),
-            clock,
+            clock: clock.clone(),
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
@@ -130,8 +128,8 @@ impl Gateway {
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = vec![mqtt_gauges(&mqtt)];
-        let journal = store.journal().clone();
-        let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
+        let health = Health::new(store.journal().clone(), Arc::clone(&dispatch), metrics, gauges);
+        let health = Arc::new(health);
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
@@ -140,7 +138,7 @@ impl Gateway {
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
             policy: policies.store().clone(),
         };
-        let admin = Admin::new(managed, audit, (&health, authenticator), serving.clone());
+        let admin = Admin::new(managed, clock, (&health, authenticator), serving.clone());
         let admin =
             HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 

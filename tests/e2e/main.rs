@@ -10,6 +10,7 @@ mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;
+mod policy;
 mod subscriptions;
 mod survives_kill;
 
