@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use eg_tests::gateway::Gateway;
+use eg_tests::opaque_provider::OpaqueProvider;
 use eg_tests::peers;
 use eg_tests::provider::{CLIENT, Provider};
 use eg_tests::wait::until;
@@ -209,4 +210,29 @@ async fn opaque_tokens_are_introspected_once_while_the_answer_is_good() {
     assert_eq!(gateway.publish("another-token", &event("x")).await.0, 503);
     assert_eq!(gateway.publish(&token, &event("x")).await.0, 202, "what is known stays known");
     assert_eq!(paho(&gateway, "", &token).await, "acknowledged 16");
+}
+
+#[tokio::test]
+async fn tokens_of_two_providers_are_told_apart_and_one_may_be_down() {
+    let provider = Provider::start().await;
+    let mut other = OpaqueProvider::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = provider.config() + &other.config(directory.path());
+    let gateway = Gateway::start_closed(PROGRAM, config).await;
+    let (client, user) = (other.token("event-gateway").await, other.token("ann").await);
+    assert_eq!(gateway.publish(&client, &event("1")).await.0, 202);
+    assert_eq!(gateway.publish(&user, &event("2")).await.0, 202);
+    assert_eq!(gateway.publish(&provider.token(HOUR).await, &event("3")).await.0, 202);
+    let names: Vec<_> = gateway
+        .journal()
+        .await
+        .into_iter()
+        .map(|mut event| event["sender"]["name"].take())
+        .collect();
+    assert_eq!(names, ["event-gateway", "ann", CLIENT]);
+    assert_eq!(gateway.publish("unknown", &event("4")).await.0, 401);
+    other.kill().await;
+    assert_eq!(gateway.publish("unknown too", &event("5")).await.0, 400, "no token has a space");
+    assert_eq!(gateway.publish("unknown-too", &event("5")).await.0, 503);
+    assert_eq!(gateway.publish(&provider.token(HOUR).await, &event("6")).await.0, 202);
 }

@@ -91,7 +91,8 @@ impl Provider {
     }
 
     /// Any token: `{header, payload, alg, key}`, signed with the provider's key for `alg`, with
-    /// the one named by `key`, or with the one of a `stranger`.
+    /// the one named by `key`, or with the one of a `stranger`; `none` and `HS256` (the public key
+    /// as the secret) as attackers do it.
     pub async fn sign(&self, token: Value) -> String {
         self.control("sign", token.to_string()).await.as_str().unwrap().to_owned()
     }
@@ -99,11 +100,6 @@ impl Provider {
     /// The names of the current keys (`kid`), by algorithm.
     pub async fn keys(&self) -> Value {
         self.control("keys", String::new()).await
-    }
-
-    /// The public RSA key in PEM.
-    pub async fn public_key(&self) -> String {
-        self.control("public-key", String::new()).await.as_str().unwrap().to_owned()
     }
 
     /// Replaces all keys with new ones.

@@ -8,7 +8,7 @@
 // What tests steer is below /test: POST rotate (a new key replaces the old one), POST down (every
 // answer is 503, as a provider behind a broken proxy has it) and up, GET requests (how many requests
 // each path had), POST sign ({header, payload, alg, key}: any token, signed by the provider's key
-// or by `stranger`).
+// or by `stranger`; `none` and `HS256` as attackers do it).
 const crypto = require("node:crypto");
 const http = require("node:http");
 const { pathToFileURL } = require("node:url");
@@ -65,10 +65,19 @@ function sign({ header, payload, alg = "RS256", key = alg }, keys, strangers) {
     const text = (part) => (typeof part === "string" ? part : JSON.stringify(part));
     const encode = (part) => Buffer.from(text(part)).toString("base64url");
     const input = `${encode(header)}.${encode(payload)}`;
+    if (alg === "none") return `${input}.`;
+    if (alg.startsWith("HS")) {
+        // The confusion of algorithms: the public key, which everyone has, as a shared secret.
+        return `${input}.${crypto.createHmac("sha256", publicKey(keys)).update(input).digest("base64url")}`;
+    }
     const { privateKey } = key === "stranger" ? strangers[alg] : keys[key];
     const hash = alg === "EdDSA" ? null : "sha256";
     const options = { key: privateKey, dsaEncoding: "ieee-p1363" };
     return `${input}.${crypto.sign(hash, Buffer.from(input), options).toString("base64url")}`;
+}
+
+function publicKey(keys) {
+    return crypto.createPublicKey(keys.RS256.privateKey).export({ type: "spki", format: "pem" });
 }
 
 async function main() {
@@ -88,7 +97,6 @@ async function main() {
         up: () => void (down = false),
         requests: () => requests,
         keys: () => Object.fromEntries(Object.entries(keys).map(([alg, { kid }]) => [alg, kid])),
-        "public-key": () => crypto.createPublicKey(keys.RS256.privateKey).export({ type: "spki", format: "pem" }),
         sign: (body) => sign(JSON.parse(body), keys, strangers),
     };
     const server = http.createServer(async (request, response) => {

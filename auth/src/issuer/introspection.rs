@@ -1,21 +1,13 @@
-//! Opaque tokens, looked up at their issuer (RFC 7662); the crate `oauth2` speaks the protocol.
+//! Opaque tokens, looked up at their issuer (RFC 7662).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::{Clock, Timestamp};
-use futures_util::future::{BoxFuture, FutureExt as _};
-use oauth2::basic::{
-    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenResponse, BasicTokenType,
-};
-use oauth2::{
-    AccessToken, AsyncHttpClient, ClientId, ClientSecret, EndpointNotSet, ExtraTokenFields,
-    HttpRequest, HttpResponse, IntrospectionUrl, RequestTokenError, StandardRevocableToken,
-    StandardTokenIntrospectionResponse, TokenIntrospectionResponse as _,
-};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use serde::{Deserialize, Serialize};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -28,32 +20,20 @@ use crate::{Thumbprint, Unauthenticated};
 /// When a sender is told to try again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// The claims that the protocol does not name.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct OtherClaims(Map<String, Value>);
-
-impl ExtraTokenFields for OtherClaims {}
-
-type Answer = StandardTokenIntrospectionResponse<OtherClaims, BasicTokenType>;
-type Client = oauth2::Client<
-    BasicErrorResponse,
-    BasicTokenResponse,
-    Answer,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
->;
+/// What an issuer says of a token.
+#[derive(Deserialize)]
+struct Answer {
+    active: bool,
+    #[serde(flatten)]
+    claims: Map<String, Value>,
+}
 
 /// How the tokens of one issuer are looked up.
-#[derive(Debug)]
 pub(crate) struct Introspection {
     provider: Arc<Provider>,
     url: Option<String>,
-    client: Client,
+    client_id: String,
+    client_secret: String,
     clock: Clock,
     answer_time_max: Duration,
     answers: Cache<Thumbprint, Known>,
@@ -79,13 +59,12 @@ impl Introspection {
             path: path.display().to_string(),
             reason: error.to_string(),
         })?;
-        let client = Client::new(ClientId::new(config.client_id.clone()))
-            .set_client_secret(ClientSecret::new(secret.trim().to_owned()));
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Ok(Self {
             provider,
             url: config.url.clone(),
-            client,
+            client_id: form_encoded(&config.client_id),
+            client_secret: form_encoded(secret.trim()),
             clock,
             answer_time_max: Duration::from_secs(config.cache_seconds_max.into()),
             answers: Cache::new(size(config.tokens_cached_max)),
@@ -154,38 +133,27 @@ impl Introspection {
                 retry_after: RETRY_AFTER,
             });
         };
-        let failed = |error: String| {
+        let answer = self.fetch(token).await.map_err(|error| {
             let issuer = self.provider.issuer();
-            tracing::warn!(issuer, error, "a token cannot be introspected");
+            tracing::warn!(issuer, %error, "a token cannot be introspected");
             self.unavailable()
-        };
+        })?;
+        Ok(answer.active.then_some(answer.claims))
+    }
+
+    async fn fetch(&self, token: &str) -> Result<Answer, FetchError> {
         let url = match &self.url {
             Some(url) => url.clone(),
-            None => self
-                .provider
-                .introspection_endpoint()
-                .await
-                .map_err(|error| failed(error.to_string()))?,
+            None => self.provider.introspection_endpoint().await?,
         };
-        let url = IntrospectionUrl::new(url).map_err(|error| failed(error.to_string()))?;
-        let client = self.client.clone().set_introspection_url(url);
-        let token = AccessToken::new(token.to_owned());
-        let request = client.introspect(&token).set_token_type_hint("access_token");
-        let sender = Sender(self.provider.client().clone());
-        let answer: Answer = request.request_async(&sender).await.map_err(|error| {
-            failed(match error {
-                RequestTokenError::ServerResponse(answer) => answer.to_string(),
-                RequestTokenError::Request(error) => error.to_string(),
-                other => other.to_string(),
-            })
-        })?;
-        if !answer.active() {
-            return Ok(None);
-        }
-        match serde_json::to_value(answer) {
-            Ok(Value::Object(claims)) => Ok(Some(claims)),
-            _ => Err(failed("the answer is no object".to_owned())),
-        }
+        let body = format!("token={}&token_type_hint=access_token", form_encoded(token));
+        let request = self.provider.client().post(&url);
+        let request = request
+            .basic_auth(&self.client_id, Some(&self.client_secret))
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let document = read(&url, request.body(body).send().await).await?;
+        serde_json::from_slice(&document).map_err(|cause| FetchError::Unreadable { url, cause })
     }
 
     fn unavailable(&self) -> Unauthenticated {
@@ -196,25 +164,34 @@ impl Introspection {
     }
 }
 
-/// Lets the protocol's crate send its requests by our client.
-struct Sender(reqwest::Client);
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Introspection at {} as {}", self.provider.issuer(), self.client_id)
+    }
+}
 
-impl<'a> AsyncHttpClient<'a> for Sender {
-    type Error = FetchError;
-    type Future = BoxFuture<'static, Result<HttpResponse, FetchError>>;
+/// As forms and, before base64, client secrets are written (RFC 6749 section 2.3.1).
+fn form_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => {
+                encoded.push(char::from(byte));
+            }
+            b' ' => encoded.push('+'),
+            _ => encoded.extend(format!("%{byte:02X}").chars()),
+        }
+    }
+    encoded
+}
 
-    fn call(&'a self, request: HttpRequest) -> Self::Future {
-        let url = request.uri().to_string();
-        let (head, body) = request.into_parts();
-        let request = self.0.post(&url).headers(head.headers).body(body);
-        let answered = async move {
-            let document = read(&url, request.send().await).await?;
-            let mut response = HttpResponse::new(document);
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            Ok(response)
-        };
-        answered.boxed()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_travel_in_forms_whatever_is_in_them() {
+        assert_eq!(form_encoded("a B*-._9"), "a+B*-._9");
+        assert_eq!(form_encoded("&=+%:\u{e9}"), "%26%3D%2B%25%3A%C3%A9");
     }
 }

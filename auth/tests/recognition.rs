@@ -1,0 +1,255 @@
+//! Senders are recognized by the methods that are configured, and the configuration may change.
+#![expect(clippy::unwrap_used, reason = "a test may stop here")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use eg_auth::{
+    AuthConfig, Authenticate as _, Authenticator, CertificatesConfig, ClientCertificate,
+    Credential, Peer, Surroundings, Unauthenticated,
+};
+use eg_event::principal::Method;
+use eg_event::{Clock, Principal, Timestamp};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// When the clocks of these tests stand, in seconds.
+const NOW: u64 = 1_000_000;
+
+/// Somebody who signs tokens and shows the key.
+struct Issuer {
+    url: String,
+    pair: Ed25519KeyPair,
+    fetched: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start() -> Self {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let public = BASE64URL.encode(pair.public_key());
+        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": public }] });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&fetched);
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                drop(stream.read(&mut request).await);
+                counted.fetch_add(1, Ordering::SeqCst);
+                let body = keys.to_string();
+                let length = body.len();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close");
+                drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await);
+            }
+        });
+        Self { url, pair, fetched }
+    }
+
+    fn token(&self, claims: Value) -> Credential {
+        let mut payload = json!({
+            "iss": self.url, "aud": "events", "sub": "device", "exp": NOW + 3600,
+        });
+        let (Value::Object(all), Value::Object(claims)) = (&mut payload, claims) else { panic!() };
+        all.extend(claims);
+        let header = json!({ "alg": "EdDSA", "kid": "k", "typ": "at+jwt" });
+        let encode = |part: &Value| BASE64URL.encode(part.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(&payload));
+        let signature = BASE64URL.encode(self.pair.sign(signed.as_bytes()));
+        Credential::Bearer(format!("{signed}.{signature}"))
+    }
+
+    fn config(&self) -> AuthConfig {
+        let issuer = json!({
+            "issuer": self.url, "audiences": ["events"], "jwks_uri": format!("{}/jwks", self.url),
+            "keys_fresh_seconds": 10, "keys_stale_seconds_max": 100,
+        });
+        AuthConfig {
+            issuers: vec![serde_json::from_value(issuer).unwrap()],
+            ..AuthConfig::default()
+        }
+    }
+
+    fn fetched(&self) -> usize {
+        self.fetched.load(Ordering::SeqCst)
+    }
+}
+
+fn clock() -> Clock {
+    Clock::by_hand(Timestamp::from_micros(NOW * 1_000_000))
+}
+
+fn authenticator(config: &AuthConfig, clock: &Clock) -> Authenticator {
+    let surroundings = Surroundings { clock: clock.clone(), ..Surroundings::default() };
+    Authenticator::new(config, surroundings).unwrap()
+}
+
+fn address() -> SocketAddr {
+    ([192, 0, 2, 1], 4000).into()
+}
+
+fn certificate() -> Arc<ClientCertificate> {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "plant");
+    let signed = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    Arc::new(ClientCertificate::parse(signed.der()).unwrap())
+}
+
+async fn recognize(
+    authenticator: &Authenticator,
+    credential: &Credential,
+    peer: &Peer,
+) -> Result<Arc<Principal>, String> {
+    authenticator.authenticate(credential, peer).await.map_err(|why| why.to_string())
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_certificate_is_good_with_it_alone_each_time() {
+    let issuer = Issuer::start().await;
+    let authenticator = authenticator(&issuer.config(), &clock());
+    let (own, other) = (certificate(), certificate());
+    let thumbprint = BASE64URL.encode(own.thumbprint.as_bytes());
+    let token = issuer.token(json!({ "cnf": { "x5t#S256": thumbprint } }));
+    for _ in 0..2 {
+        let peer = Peer::with_certificate(address(), Arc::clone(&own));
+        let principal = recognize(&authenticator, &token, &peer).await.unwrap();
+        assert_eq!(principal.credential(), Some(&own.credential_id()), "revoking it ends this");
+        let peer = Peer::with_certificate(address(), Arc::clone(&other));
+        let refused = recognize(&authenticator, &token, &peer).await.unwrap_err();
+        assert_eq!(refused, "cnf: the token is bound to another certificate");
+        let refused = recognize(&authenticator, &token, &Peer::new(address())).await.unwrap_err();
+        assert!(refused.starts_with("cnf: the token is bound to a certificate"), "{refused}");
+    }
+    assert_eq!(issuer.fetched(), 1);
+}
+
+#[tokio::test]
+async fn a_token_says_who_is_asking_whatever_certificate_there_is() {
+    let issuer = Issuer::start().await;
+    let authenticator = authenticator(&issuer.config(), &clock());
+    let peer = Peer::with_certificate(address(), certificate());
+    let principal = recognize(&authenticator, &issuer.token(json!({})), &peer).await.unwrap();
+    assert_eq!((principal.name(), principal.method()), ("device", Method::Bearer));
+    let principal = recognize(&authenticator, &Credential::None, &peer).await.unwrap();
+    assert_eq!((principal.name(), principal.method()), ("plant", Method::Certificate));
+    let Credential::Bearer(mut broken) = issuer.token(json!({})) else { panic!() };
+    broken.truncate(broken.len() - 4);
+    let refused = recognize(&authenticator, &Credential::Bearer(broken), &peer).await;
+    assert_eq!(
+        refused.unwrap_err(),
+        "signature: it does not hold",
+        "the certificate is no way out"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_alone_says_who_is_asking_unless_that_is_forbidden() {
+    let certificates = CertificatesConfig { identify: false, ..CertificatesConfig::default() };
+    let config = AuthConfig { certificates, ..AuthConfig::default() };
+    let peer = Peer::with_certificate(address(), certificate());
+    let forbidding = authenticator(&config, &clock());
+    let answer = forbidding.authenticate(&Credential::None, &peer).await;
+    assert_eq!(answer.unwrap_err(), Unauthenticated::Missing);
+    forbidding.reload(&AuthConfig::default()).unwrap();
+    assert!(recognize(&forbidding, &Credential::None, &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn issuers_come_and_go_with_the_configuration_and_those_that_stay_keep_their_keys() {
+    let (first, second) = (Issuer::start().await, Issuer::start().await);
+    let authenticator = authenticator(&first.config(), &clock());
+    let peer = Peer::new(address());
+    let (of_first, of_second) = (first.token(json!({})), second.token(json!({})));
+    assert!(recognize(&authenticator, &of_first, &peer).await.is_ok());
+    let refused = recognize(&authenticator, &of_second, &peer).await.unwrap_err();
+    assert!(refused.starts_with("iss: "), "{refused}");
+
+    let mut both = first.config();
+    both.issuers.extend(second.config().issuers);
+    authenticator.reload(&both).unwrap();
+    for token in [&of_first, &of_second] {
+        assert!(recognize(&authenticator, token, &peer).await.is_ok());
+    }
+    assert_eq!((first.fetched(), second.fetched()), (1, 1));
+
+    authenticator.reload(&second.config()).unwrap();
+    let refused = recognize(&authenticator, &of_first, &peer).await.unwrap_err();
+    assert!(refused.starts_with("iss: "), "what was remembered is forgotten: {refused}");
+    assert!(recognize(&authenticator, &of_second, &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_be_used_changes_nothing() {
+    let issuer = Issuer::start().await;
+    let authenticator = authenticator(&issuer.config(), &clock());
+    let mut config = issuer.config();
+    config.issuers[0].ca_file = Some("/nowhere/ca.pem".into());
+    let refused = authenticator.reload(&config).unwrap_err().to_string();
+    assert!(refused.contains("/nowhere/ca.pem"), "{refused}");
+    let peer = Peer::new(address());
+    assert!(recognize(&authenticator, &issuer.token(json!({})), &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn keys_are_used_no_longer_than_stated_and_fetched_again_in_the_background_before() {
+    let issuer = Issuer::start().await;
+    let clock = clock();
+    let authenticator = authenticator(&issuer.config(), &clock);
+    let (peer, token) = (Peer::new(address()), issuer.token(json!({})));
+    assert!(recognize(&authenticator, &token, &peer).await.is_ok());
+    clock.advance(Duration::from_secs(11));
+    // Nobody waits for keys that may still be used; one of many fetches.
+    for _ in 0..20 {
+        assert!(recognize(&authenticator, &token, &peer).await.is_ok());
+    }
+    let started = std::time::Instant::now();
+    while issuer.fetched() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(10), "the keys are fetched again");
+        tokio::task::yield_now().await;
+    }
+    clock.advance(Duration::from_secs(101));
+    assert!(recognize(&authenticator, &token, &peer).await.is_ok());
+    assert_eq!(issuer.fetched(), 3, "too old: whoever came waited for new ones");
+}
+
+#[tokio::test]
+async fn a_password_that_looks_like_a_token_is_one_whatever_the_user_name() {
+    let issuer = Issuer::start().await;
+    let authenticator = authenticator(&issuer.config(), &clock());
+    let Credential::Bearer(token) = issuer.token(json!({})) else { panic!() };
+    for name in ["", "device", "anybody"] {
+        let credential =
+            Credential::Basic { name: name.to_owned(), password: token.clone().into_bytes() };
+        let principal = recognize(&authenticator, &credential, &Peer::new(address())).await;
+        assert_eq!(principal.unwrap().name(), "device");
+    }
+    let credential = Credential::Basic { name: "a".to_owned(), password: b"secret".to_vec() };
+    let answer = authenticator.authenticate(&credential, &Peer::new(address())).await;
+    assert_eq!(answer.unwrap_err(), Unauthenticated::UnknownMethod, "no password was ever made");
+}
+
+#[tokio::test]
+async fn anonymous_access_is_for_loopback_and_for_what_nobody_can_check() {
+    let issuer = Issuer::start().await;
+    let open = authenticator(&issuer.config(), &clock()).with_anonymous_on_loopback();
+    let local = Peer::new(([127, 0, 0, 1], 4000).into());
+    let password = Credential::Basic { name: "a".to_owned(), password: b"b".to_vec() };
+    for credential in [Credential::None, password] {
+        let principal = recognize(&open, &credential, &local).await.unwrap();
+        assert_eq!(principal.method(), Method::Anonymous);
+        assert!(recognize(&open, &credential, &Peer::new(address())).await.is_err());
+    }
+    let principal = recognize(&open, &issuer.token(json!({})), &local).await.unwrap();
+    assert_eq!(principal.name(), "device");
+    let expired = issuer.token(json!({ "exp": NOW - 60 }));
+    let answer = open.authenticate(&expired, &local).await;
+    assert!(matches!(answer, Err(Unauthenticated::Expired(_))));
+}
