@@ -1,5 +1,6 @@
 //! The management port: GraphQL, health, metrics.
 
+pub mod certificate;
 pub mod credential;
 pub mod dead_letter;
 pub mod error;
@@ -26,17 +27,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use eg_auth::{Authenticate, Peer};
+use eg_certs::Claim;
 use eg_event::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 use self::error::unauthenticated;
 use self::guard::{Caller, Guard};
-
 use self::health::Health;
-use self::operations::METRICS;
+use self::operations::{CREATE_TOKEN, METRICS};
 use self::schema::{Parts, Schema};
 use crate::audit::{Audit, Entry, Outcome};
+use crate::certificates::{CertificateError, Desk};
 
 /// The longest GraphQL request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -51,6 +53,8 @@ pub struct Admin {
     pub schema: Schema,
     /// Whether the gateway is well.
     pub health: Arc<Health>,
+    /// Gives tokens to applications.
+    pub desk: Arc<Desk>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
     /// Who may do what, and what is written down of it.
@@ -70,8 +74,9 @@ impl Admin {
     ) -> Self {
         let audit = Audit::new(&parts.journal, &parts.dispatch, clock);
         let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
+        let desk = Arc::clone(&parts.desk);
         let schema = schema::schema(parts, guard.clone());
-        Self { schema, health: Arc::clone(health), authenticator, guard, tasks }
+        Self { schema, health: Arc::clone(health), desk, authenticator, guard, tasks }
     }
 }
 
@@ -80,6 +85,7 @@ pub fn routes(admin: Admin) -> Router {
     let guarded = Router::new()
         .route("/graphql", post(graphql))
         .route("/metrics", get(metrics))
+        .route("/v1/applications/tokens", post(create_token))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::from_fn_with_state(admin.clone(), authenticate));
     Router::new()
@@ -152,6 +158,59 @@ async fn graphql(
         Ok(Ok(body)) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// Answers Kyma's `POST /v1/applications/tokens`: whose token it is to be stands in headers.
+async fn create_token(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    let text = |name: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (application, tenant, group) = (text("application"), text("tenant"), text("group"));
+    let entry = Entry {
+        subject: Some(application.clone()),
+        arguments: json!({ "application": application, "tenant": tenant, "group": group }),
+        ..Entry::of(CREATE_TOKEN, Some(&caller.principal), caller.remote)
+    };
+    if let Err(error) = admin.guard.admit(&entry) {
+        return kyma_answer(StatusCode::FORBIDDEN, &kyma_error(403, &error.message));
+    }
+    let made = admin.desk.create_token(Claim { application, tenant, group });
+    let outcome = match &made {
+        Ok(_) => Outcome::Done,
+        Err(_) => Outcome::Failed("InvalidData".to_owned()),
+    };
+    if let Err(why) = admin.guard.audit.record(&Entry { outcome, ..entry }).await {
+        return kyma_answer(StatusCode::SERVICE_UNAVAILABLE, &kyma_error(503, &why.to_string()));
+    }
+    match made {
+        Ok(invite) => {
+            let body = json!({ "url": invite.url, "token": invite.token });
+            kyma_answer(StatusCode::CREATED, &body)
+        }
+        Err(error) => {
+            let status = match error {
+                CertificateError::Invalid(_) | CertificateError::Subject(_) => {
+                    StatusCode::BAD_REQUEST
+                }
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            kyma_answer(status, &kyma_error(status.as_u16(), &error.to_string()))
+        }
+    }
+}
+
+fn kyma_error(code: u16, error: &str) -> Value {
+    json!({ "code": code, "error": error })
+}
+
+fn kyma_answer(status: StatusCode, body: &Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body.to_string()).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>, Extension(caller): Extension<Caller>) -> Response {

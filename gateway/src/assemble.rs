@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, IssuerError, Live, PolicyConfig, Surroundings};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
+use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::Server as MqttServer;
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,13 +21,17 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::Parts;
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
+use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
+use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
 use crate::policy::Policies;
+use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
+use crate::tls::TlsListeners;
 
 /// A part could not be started, or not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,12 @@ pub enum AssembleError {
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ConfigError),
+    /// The certificate authority cannot be taken up.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Tokens cannot be checked as configured.
     #[error("auth: {0}")]
     Issuer(#[from] IssuerError),
@@ -70,14 +80,12 @@ pub enum AssembleError {
 
 /// A gateway whose parts are made and whose ports are bound.
 pub struct Gateway {
+    reloader: Reloader,
     store: Store,
-    policies: (Policies, PolicyConfig),
     dispatch: Arc<Dispatch>,
     health: Arc<Health>,
-    http: (HttpServer<eg_http::Routes>, TcpListener),
-    mqtt: (MqttServer, TcpListener),
-    admin: (HttpServer<axum::Router>, TcpListener),
-    addresses: Vec<(&'static str, SocketAddr)>,
+    front: Front,
+    protocols: Protocols,
     first_admin_key: Option<PathBuf>,
     /// What serves clients.
     serving: TaskTracker,
@@ -94,10 +102,14 @@ impl Gateway {
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
         let policies = Policies::read(&config)?;
+        let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
-        let Recognition { authenticator, credentials, first_admin_key } =
-            Recognition::new(&config, &store, &clock, &serving).await?;
+        let live = Live::default();
+        let Recognition { authenticator: known, credentials, first_admin_key } =
+            Recognition::new(&config, &store, (&live, &clock), &serving).await?;
+        let authenticator: Arc<dyn Authenticate> = Arc::clone(&known) as _;
+        let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
@@ -124,16 +136,20 @@ impl Gateway {
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
         let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
-        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket]);
+        let connector = eg_http::connector::router(&config.http, Arc::clone(&front.desk) as Arc<_>);
+        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket, connector]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let gauges = vec![mqtt_gauges(&mqtt)];
+        let mut gauges = vec![mqtt_gauges(&mqtt)];
+        gauges.extend(front.tls.as_ref().map(TlsListeners::gauges));
         let health = Health::new(store.journal().clone(), Arc::clone(&dispatch), metrics, gauges);
         let health = Arc::new(health);
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
+            certificates: Arc::clone(&front.certificates),
+            desk: Arc::clone(&front.desk),
             credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
             policy: policies.store().clone(),
@@ -142,22 +158,13 @@ impl Gateway {
         let admin =
             HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 
-        let (http_listener, http_address) = listen("http", config.listen.http).await?;
-        let (mqtt_listener, mqtt_address) = listen("mqtt", config.listen.mqtt).await?;
-        let (admin_listener, admin_address) = listen("admin", config.listen.admin).await?;
         Ok(Self {
+            reloader: Reloader::new(given, front.tls.clone(), known, policies),
             store,
-            policies: (policies, config.policy),
             dispatch,
             health,
-            http: (http, http_listener),
-            mqtt: (mqtt, mqtt_listener),
-            admin: (admin, admin_listener),
-            addresses: vec![
-                ("http", http_address),
-                ("mqtt", mqtt_address),
-                ("admin", admin_address),
-            ],
+            front,
+            protocols: Protocols { http, mqtt, admin },
             first_admin_key,
             serving,
             stop,
@@ -169,7 +176,13 @@ impl Gateway {
     /// What is listened on, by the names of the settings.
     #[must_use]
     pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
-        &self.addresses
+        self.front.listeners.addresses()
+    }
+
+    /// What lets the gateway have another configuration while it runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Where the key is that was made because no administrator could have got in.
@@ -187,16 +200,12 @@ impl Gateway {
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
         let ended = CancellationToken::new();
-        let ((http, http_listener), (admin, admin_listener)) = (self.http, self.admin);
-        let (mqtt, mqtt_listener) = self.mqtt;
-        let expiring = mqtt.clone();
-        let serve = |listener| self.serving.spawn(tell_end(ended.clone(), listener));
-        serve(Box::pin(async move { http.run(http_listener).await }) as BoxFuture<'static, ()>);
-        serve(Box::pin(async move { admin.run(admin_listener).await }));
-        serve(Box::pin(async move { mqtt.serve(mqtt_listener).await }));
+        let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
-        let ((policies, config), stop) = (self.policies, self.stop.clone());
-        self.serving.spawn(async move { policies.follow(&config, &stop).await });
+        self.front.maintain(&self.serving, &self.stop);
+        for listener in self.front.serve(self.protocols) {
+            self.serving.spawn(tell_end(ended.clone(), listener));
+        }
         let early = tokio::select! {
             () = shutdown => None,
             () = ended.cancelled() => Some(AssembleError::Ended("a protocol")),
@@ -251,7 +260,7 @@ fn push(
 
 /// Who is asking, and the credentials that were made here.
 struct Recognition {
-    authenticator: Arc<dyn Authenticate>,
+    authenticator: Arc<Authenticator>,
     credentials: Arc<Credentials>,
     first_admin_key: Option<PathBuf>,
 }
@@ -260,7 +269,7 @@ impl Recognition {
     async fn new(
         config: &Config,
         store: &Store,
-        clock: &Clock,
+        (live, clock): (&Live, &Clock),
         tasks: &TaskTracker,
     ) -> Result<Self, AssembleError> {
         let surroundings = Surroundings { clock: clock.clone(), tasks: tasks.clone() };
@@ -270,7 +279,7 @@ impl Recognition {
         }
         let authenticator = Arc::new(authenticator);
         let (ledger, known) = (store.ledger().clone(), Arc::clone(&authenticator));
-        let credentials = Credentials::load(ledger, known, Live::default(), clock.clone())?;
+        let credentials = Credentials::load(ledger, known, live.clone(), clock.clone())?;
         let first_admin_key =
             if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
         Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
@@ -297,14 +306,4 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             metrics.set_counter(name, &labels, read(counter));
         }
     })
-}
-
-async fn listen(
-    listener: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), AssembleError> {
-    let failed = |cause| AssembleError::Listen { listener, address, cause };
-    let bound = TcpListener::bind(address).await.map_err(failed)?;
-    let address = bound.local_addr().map_err(failed)?;
-    Ok((bound, address))
 }

@@ -1,5 +1,6 @@
 //! The commands of the program `event-gateway`.
 
+mod cert;
 mod client;
 mod dead_letter;
 mod demo;
@@ -57,6 +58,9 @@ enum Command {
     /// Ask who may do what.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Make, issue and revoke certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Make and revoke API keys and passwords.
     #[command(subcommand)]
     Token(token::Command),
@@ -92,9 +96,15 @@ struct ServeArgs {
     /// Where to listen for HTTP.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where to listen for HTTP over TLS.
+    #[arg(long, value_name = "ADDR")]
+    https: Option<SocketAddr>,
     /// Where to listen for MQTT.
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<SocketAddr>,
+    /// Where to listen for MQTT over TLS.
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Option<SocketAddr>,
     /// Where to listen for management.
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
@@ -133,9 +143,13 @@ impl Cli {
     pub(crate) fn execute(self) -> ExitCode {
         let mut output = Output::new(self.output);
         let done = match self.command {
-            Command::Serve(args) => serve(args),
+            Command::Serve(args) => serve(&args),
             Command::Demo => demo::run(&mut output),
             Command::CheckConfig(args) => check_config(&args, &mut output),
+            Command::Cert(cert::Command::Init(args)) => cert::init(args, &mut output),
+            Command::Cert(command) => {
+                ask(&self.client, async |client| cert::execute(command, client, &mut output).await)
+            }
             Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {
                 output.completion(shell, &mut Self::command());
@@ -169,15 +183,25 @@ fn load(args: &ConfigArgs) -> Result<Config, CliError> {
     Ok(config::load(args.config.as_deref(), config::environment())?)
 }
 
-fn serve(args: ServeArgs) -> Result<(), CliError> {
-    let mut config = load(&args.config)?;
-    config.dev |= args.dev;
-    config.data_directory = args.data.unwrap_or(config.data_directory);
-    config.listen.http = args.http.unwrap_or(config.listen.http);
-    config.listen.mqtt = args.mqtt.unwrap_or(config.listen.mqtt);
-    config.listen.admin = args.admin.unwrap_or(config.listen.admin);
-    config.check().map_err(config::ConfigError::Invalid)?;
-    Ok(run::serve(config, Clock::system())?)
+fn serve(args: &ServeArgs) -> Result<(), CliError> {
+    let config = args.load()?;
+    Ok(run::serve(config, &|| args.load(), Clock::system())?)
+}
+
+impl ServeArgs {
+    /// The configuration with what the command line says instead.
+    fn load(&self) -> Result<Config, config::ConfigError> {
+        let mut config = config::load(self.config.config.as_deref(), config::environment())?;
+        config.dev |= self.dev;
+        config.data_directory = self.data.clone().unwrap_or(config.data_directory);
+        config.listen.http = self.http.unwrap_or(config.listen.http);
+        config.listen.https = self.https.or(config.listen.https);
+        config.listen.mqtt = self.mqtt.unwrap_or(config.listen.mqtt);
+        config.listen.mqtts = self.mqtts.or(config.listen.mqtts);
+        config.listen.admin = self.admin.unwrap_or(config.listen.admin);
+        config.check().map_err(config::ConfigError::Invalid)?;
+        Ok(config)
+    }
 }
 
 fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use eg_auth::{AuthConfig, PolicyConfig};
+use eg_certs::{CertificatesConfig, Listener, TlsConfig};
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
 use eg_mqtt::MqttConfig;
@@ -27,6 +28,10 @@ pub struct Config {
     pub shutdown_seconds_max: u32,
     /// Where the gateway listens.
     pub listen: ListenConfig,
+    /// TLS on the listeners.
+    pub tls: TlsConfig,
+    /// The certificates that the gateway issues.
+    pub certificates: CertificatesConfig,
     /// Who is let in.
     pub auth: AuthConfig,
     /// Events in over HTTP.
@@ -49,8 +54,12 @@ pub struct Config {
 pub struct ListenConfig {
     /// HTTP, and MQTT over WebSocket.
     pub http: SocketAddr,
+    /// HTTP over TLS, and MQTT over WebSocket.
+    pub https: Option<SocketAddr>,
     /// MQTT.
     pub mqtt: SocketAddr,
+    /// MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
     /// Management: GraphQL, health, metrics.
     pub admin: SocketAddr,
 }
@@ -58,7 +67,13 @@ pub struct ListenConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { http: loopback(8080), mqtt: loopback(1883), admin: loopback(8081) }
+        Self {
+            http: loopback(8080),
+            https: None,
+            mqtt: loopback(1883),
+            mqtts: None,
+            admin: loopback(8081),
+        }
     }
 }
 
@@ -95,6 +110,8 @@ impl Default for Config {
             dev: false,
             shutdown_seconds_max: 20,
             listen: ListenConfig::default(),
+            tls: TlsConfig::default(),
+            certificates: CertificatesConfig::default(),
             auth: AuthConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
@@ -110,22 +127,38 @@ impl Config {
     /// Names the first setting that makes no sense.
     pub fn check(&self) -> Result<(), InvalidInput> {
         let listeners = [
-            ("listen.http", self.listen.http),
-            ("listen.mqtt", self.listen.mqtt),
-            ("listen.admin", self.listen.admin),
+            ("listen.http", Some(self.listen.http)),
+            ("listen.https", self.listen.https),
+            ("listen.mqtt", Some(self.listen.mqtt)),
+            ("listen.mqtts", self.listen.mqtts),
+            ("listen.admin", Some(self.listen.admin)),
         ];
         for (key, address) in listeners {
+            let Some(address) = address else { continue };
             if self.dev && !address.ip().to_canonical().is_loopback() {
                 let detail =
                     format!("expected a loopback address in development mode, found {address}");
                 return Err(InvalidInput::new(key, detail));
             }
         }
+        self.tls.check()?;
+        self.certificates.check()?;
         self.auth.check()?;
         self.http.check()?;
         self.mqtt.check()?;
         self.push.check()?;
         self.storage.check()
+    }
+
+    /// The listeners that speak TLS.
+    #[must_use]
+    pub fn tls_listeners(&self) -> Vec<Listener> {
+        let listeners = [
+            (Listener::Https, self.listen.https.is_some()),
+            (Listener::Mqtts, self.listen.mqtts.is_some()),
+            (Listener::Admin, self.tls.admin),
+        ];
+        listeners.into_iter().filter_map(|(listener, bound)| bound.then_some(listener)).collect()
     }
 
     /// Where events may be sent: in development mode to this machine too.

@@ -5,17 +5,22 @@ pub mod assemble;
 pub mod audit;
 pub mod authorize;
 pub mod bench;
+pub mod certificates;
 mod cli;
 pub mod config;
 pub mod credentials;
 pub mod dispatch;
+mod front;
 pub mod ingest;
 pub mod journey;
+pub mod listeners;
 pub mod matching;
 pub mod metrics;
 pub mod policy;
+pub mod reload;
 pub mod run;
 pub mod subscribed;
+pub mod tls;
 
 use clap::Parser as _;
 

@@ -231,6 +231,11 @@ fn describe(recorder: &PrometheusRecorder) {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
     }
     let gauges = [
+        (
+            "event_gateway_tls_certificate_expiry_timestamp_seconds",
+            Some(Unit::Seconds),
+            "When a certificate or a list of revoked ones ends, in seconds since 1970.",
+        ),
         ("event_gateway_build_info", None, "The version of the program."),
         ("event_gateway_connections", None, "Open connections, by protocol."),
         ("event_gateway_journal_first_sequence", None, "The oldest event in the journal."),

@@ -1,8 +1,6 @@
-//! The policy that holds: read at start, and its file again on SIGHUP.
+//! The policy that holds: read at start, and again with its file when the configuration is.
 
 use eg_auth::policy::{Policy, PolicyConfig, PolicyStore};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ConfigError};
 
@@ -31,17 +29,6 @@ impl Policies {
         match compile(config, self.dev) {
             Ok(policy) => self.store.replace(policy),
             Err(error) => tracing::error!(%error, "the policy stays as it is"),
-        }
-    }
-
-    /// Reads it again at every SIGHUP until `stop`.
-    pub async fn follow(&self, config: &PolicyConfig, stop: &CancellationToken) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => return tracing::error!(%error, "SIGHUP cannot be followed"),
-        };
-        while stop.run_until_cancelled(hangup.recv()).await.flatten().is_some() {
-            self.reload(config);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The life of the program: assemble, say where it listens, run until told to stop, drain.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::pin::pin;
 use std::time::Duration;
 
 use eg_event::Clock;
@@ -9,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::assemble::{AssembleError, Gateway};
-use crate::config::{Config, LogConfig, LogFormat};
+use crate::config::{Config, ConfigError, LogConfig, LogFormat};
 
 /// The gateway could not run.
 #[derive(Debug, thiserror::Error)]
@@ -28,18 +29,32 @@ pub enum RunError {
     Assemble(#[from] AssembleError),
 }
 
-/// Runs the gateway until it is told to stop.
-pub fn serve(config: Config, clock: Clock) -> Result<(), RunError> {
+/// Reads the configuration again, as it was read at the start.
+pub type Reread<'a> = &'a dyn Fn() -> Result<Config, ConfigError>;
+
+/// Runs the gateway until it is told to stop. A SIGHUP lets it read its configuration again.
+pub fn serve(config: Config, reread: Reread<'_>, clock: Clock) -> Result<(), RunError> {
     start_log(&config.log)?;
     allow_files(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(RunError::Runtime)?;
     runtime.block_on(async {
         let drain = Duration::from_secs(config.shutdown_seconds_max.into());
+        let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
         let gateway = Gateway::assemble(config, clock).await?;
         announce(&gateway);
         let stop = stop_signal().map_err(RunError::Signals)?;
-        gateway.run(stop, drain).await?;
+        let reloader = gateway.reloader();
+        let reload = async {
+            while hangup.recv().await.is_some() {
+                reloader.reload(reread());
+            }
+        };
+        let mut running = pin!(gateway.run(stop, drain));
+        tokio::select! {
+            ended = &mut running => ended?,
+            () = reload => running.await?,
+        }
         Ok(())
     })
 }

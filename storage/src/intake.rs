@@ -86,6 +86,8 @@ struct Queue {
     /// What is queued and what the writer has taken but not finished.
     held: Size,
     closed: bool,
+    /// The writer sleeps: waking somebody who does not costs every sender a system call.
+    sleeping: bool,
 }
 
 impl Intake {
@@ -109,17 +111,24 @@ impl Intake {
         queue.held.events += size.events;
         queue.held.bytes += size.bytes;
         queue.work.push_back(work);
+        let wake = std::mem::take(&mut queue.sleeping);
         drop(queue);
-        self.arrived.notify_one();
+        if wake {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
     /// Waits for work, at most for `idle_max`, and takes what has arrived, up to about `events_max`
     /// events, or nothing; `None` once the intake is closed and empty.
     pub(crate) fn take(&self, events_max: usize, idle_max: Duration) -> Option<Vec<Work>> {
-        let idle = |queue: &mut Queue| queue.work.is_empty() && !queue.closed;
+        let idle = |queue: &mut Queue| {
+            queue.sleeping = queue.work.is_empty() && !queue.closed;
+            queue.sleeping
+        };
         let waited = self.arrived.wait_timeout_while(self.lock(), idle_max, idle);
         let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.sleeping = false;
         if queue.work.is_empty() && queue.closed {
             return None;
         }

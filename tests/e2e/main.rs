@@ -5,14 +5,17 @@ mod access;
 mod bad_subscribers;
 mod bad_tokens;
 mod bearer;
+mod certificates;
 mod commands;
 mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;
 mod policy;
+mod reloads;
 mod subscriptions;
 mod survives_kill;
+mod tls;
 
 /// The program, as cargo built it for these suites.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");

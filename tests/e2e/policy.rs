@@ -109,8 +109,8 @@ async fn nobody_speaks_for_another_over_http() {
     assert!(found == 403 && text.contains("authid: expected none"), "{text}");
 
     let events = gateway.journal().await;
-    let published = events.iter().filter(|event| event["source"] != "/event-gateway/audit");
-    let mut sources: Vec<_> = published.map(|event| event["source"].as_str().unwrap()).collect();
+    let mut sources: Vec<_> =
+        events.iter().map(|event| event["source"].as_str().unwrap()).collect();
     sources.sort_unstable();
     let shop = ["/shop", "/shop", "/shop/a", "/shop/b", "/shop/tills/1", "/shop/tills/1", "shop"];
     assert_eq!(sources, shop);
@@ -161,8 +161,7 @@ async fn nobody_speaks_for_another_over_mqtt() {
         assert_eq!(said.contains("PUBACK"), acknowledged, "{source}: {said}");
     }
     let events = gateway.journal().await;
-    let published = events.iter().filter(|event| event["source"] != "/event-gateway/audit");
-    let sources: Vec<_> = published.map(|event| event["source"].as_str().unwrap()).collect();
+    let sources: Vec<_> = events.iter().map(|event| event["source"].as_str().unwrap()).collect();
     assert_eq!(sources, ["/shop/5", "/mqtt/till-1", "/shop/311"]);
     let metrics = Client::new().get(format!("http://{}/metrics", gateway.address("admin")));
     let (_, metrics) = answer(metrics.bearer_auth(gateway.admin_key().unwrap())).await;
@@ -228,7 +227,9 @@ async fn changes_reach_a_subscriber_and_survive_a_power_failure() {
     let pause = json!({ "query": "mutation { pauseSubscription(name: \"audit\") { name } }" });
     Client::new().post(&url).bearer_auth(&viewer).json(&pause).send().await.unwrap();
     Client::new().post(&url).json(&pause).send().await.unwrap();
-    until("they arrive", async || (subscriber.count() >= 3).then_some(())).await;
+    let everything = Subscriber::start().await;
+    gateway.subscribe(json!({ "name": "all", "endpoint": everything.url() })).await;
+    until("they arrive", async || (subscriber.count() >= 4).then_some(())).await;
     let pushed = subscriber.pushed();
     let data = |index: usize| serde_json::from_slice::<Value>(&pushed[index].body).unwrap();
     let find = |operation: &str, outcome: &str| {
@@ -252,10 +253,16 @@ async fn changes_reach_a_subscriber_and_survive_a_power_failure() {
     let unknown = find("authenticate", "refused");
     assert_eq!(pushed[unknown].headers["ce-authtype"], "system");
 
+    let shop = key(&gateway, "till-1", Some("shop"), &[]).await;
+    assert_eq!(gateway.publish(&shop, &event("1", "/shop")).await.0, 202);
+    until("it arrives", async || (everything.count() >= 1).then_some(())).await;
+    let seen: Vec<_> =
+        everything.pushed().iter().map(|one| one.headers["ce-source"].clone()).collect();
+    assert_eq!(seen, ["/shop"], "the audit log is for who asks for it");
     gateway.graphql("mutation { pauseSubscription(name: \"audit\") { name } }", json!({})).await;
     gateway.kill().await;
     gateway.restart().await;
-    let events = gateway.journal().await;
+    let events = gateway.whole_journal().await;
     let last = events.last().unwrap();
     assert_eq!(last["type"], "io.event-gateway.audit.pauseSubscription");
     assert_eq!(

@@ -12,6 +12,20 @@ use tokio::process::{Child, Command};
 
 use crate::wait::DEADLINE;
 
+/// Whoever is known may do everything: for suites that are about something else.
+pub const OPEN_POLICY: &str = r#"
+[[policy.rules]]
+effect = "allow"
+principals = ["*"]
+actions = ["publish"]
+sources = ["*"]
+
+[[policy.rules]]
+effect = "allow"
+principals = ["*"]
+actions = ["subscribe", "manage", "read"]
+"#;
+
 /// How a gateway is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,17 +54,66 @@ impl Gateway {
             .await
     }
 
-    /// Starts the program with a configuration, letting nobody in who is not known.
-    pub async fn start_closed(program: &str, config: String) -> Self {
+    /// Starts the program with a configuration, letting nobody in who is not known; whoever is may
+    /// do everything.
+    pub async fn start_closed(program: &str, mut config: String) -> Self {
+        config.push_str(OPEN_POLICY);
         Self::start_with(Options { program: program.into(), config, dev: false }).await
     }
 
     /// Starts the program with a configuration.
     pub async fn start_with(options: Options) -> Self {
+        Self::start_after(options, async |_| ()).await
+    }
+
+    /// The same, after something was done in the directory where the configuration is; the data
+    /// directory is `data` in it.
+    pub async fn start_after(options: Options, prepare: impl AsyncFnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path()).await;
         let (child, addresses) = launch(&options, directory.path(), &HashMap::new()).await;
         let client = reqwest::Client::new();
         Self { options, directory, child, addresses, client }
+    }
+
+    /// Starts the program with TLS on free ports: with an authority, and a certificate for
+    /// `localhost`. The configuration may say more about `[tls]`, at its end.
+    pub async fn start_tls(mut options: Options, tls: &str) -> Self {
+        let listen = "[listen]\nhttps = \"127.0.0.1:0\"\nmqtts = \"127.0.0.1:0\"\n";
+        options.config = format!("{}\n{listen}[tls]\n{tls}\n", options.config);
+        let program = options.program.clone();
+        Self::start_after(options, async |directory| {
+            let mut init = Command::new(program);
+            init.args(["cert", "init", "--host", "localhost", "--host", "127.0.0.1", "--data"]);
+            let made = init.arg(directory.join("data")).output().await.unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        })
+        .await
+    }
+
+    /// The directory with the configuration, and `data` in it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The certificate of the gateway's authority, where it has one.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.data().join("ca/ca.pem")
+    }
+
+    /// Lets it read its configuration, `config` now, again.
+    pub async fn reload(&self, config: &str) {
+        std::fs::write(self.directory.path().join("gateway.toml"), config).unwrap();
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-HUP", &pid]).status().await.unwrap();
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub fn config(&self) -> &str {
+        &self.options.config
     }
 
     /// Where it listens: `http`, `mqtt` or `admin`.
@@ -154,8 +217,15 @@ impl Gateway {
         self.graphql("{ nextSequence }", json!({})).await["nextSequence"].as_u64().unwrap()
     }
 
-    /// The whole journal, in order.
+    /// What senders have put into the journal, in order.
     pub async fn journal(&self) -> Vec<Value> {
+        let mut events = self.whole_journal().await;
+        events.retain(|event| event["source"] != "/event-gateway/audit");
+        events
+    }
+
+    /// The whole journal, in order, with the audit log.
+    pub async fn whole_journal(&self) -> Vec<Value> {
         let query = "query($after: String) { events(first: 1000, after: $after) { \
             data { sequence id source type subject cloudEvent sender { name method } \
             origin { protocol binding address clientId } } \
@@ -186,9 +256,10 @@ async fn launch(
     if options.dev {
         command.arg("--dev");
     }
-    for listener in ["http", "mqtt", "admin"] {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let address = addresses.get(listener).copied().unwrap_or(any);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut listeners = HashMap::from(["http", "mqtt", "admin"].map(|name| (name, any)));
+    listeners.extend(addresses.iter().map(|(name, address)| (&**name, *address)));
+    for (listener, address) in listeners {
         command.arg(format!("--{listener}")).arg(address.to_string());
     }
     command.stdout(Stdio::piped()).kill_on_drop(true);

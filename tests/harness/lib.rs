@@ -4,6 +4,7 @@
 
 pub mod gateway;
 pub mod opaque_provider;
+pub mod openssl;
 pub mod peers;
 pub mod provider;
 pub mod subscriber;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_graphql::{Request, Variables};
 use eg_auth::policy::{Policy, PolicyConfig, PolicyStore};
 use eg_auth::{Authenticator, Live};
+use eg_certs::CertificatesConfig;
 use eg_event::principal::Method;
 use eg_event::{Clock, CredentialId, Delivery, Outcome, Principal, Sequence, Sink, Timestamp};
 use eg_storage::{StorageConfig, Store};
@@ -16,6 +17,7 @@ use super::guard::{Caller, Guard};
 use super::operations::operation;
 use super::schema::{Parts, Schema, schema};
 use crate::audit::{Audit, Entry, Outcome as Ended, SOURCE};
+use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::{Dispatch, Outlets};
 
@@ -55,7 +57,13 @@ impl Bench {
         let authenticator = Arc::new(Authenticator::closed());
         let (ledger, live) = (store.ledger().clone(), Live::default());
         let credentials = Credentials::load(ledger, authenticator, live, clock.clone()).unwrap();
+        let (data, ledger) = (directory.path(), store.ledger().clone());
+        let handles = (Live::default(), clock.clone());
+        let config = CertificatesConfig::default();
+        let certificates = Certificates::open(&config, data, ledger, handles).unwrap();
         let parts = Parts {
+            desk: Arc::new(Desk::new(Arc::clone(&certificates), String::new())),
+            certificates,
             credentials: Arc::new(credentials),
             dispatch,
             journal: store.journal().clone(),

@@ -7,6 +7,9 @@ use Action::{Manage, Read};
 /// The name of reading the metrics.
 pub const METRICS: &str = "metrics";
 
+/// The name of making a token on Kyma's path.
+pub const CREATE_TOKEN: &str = "createSigningToken";
+
 /// The root fields of the schema by name, and what is beside it.
 const OPERATIONS: &[(&str, Action, Area)] = &[
     ("subscription", Read, Area::Subscriptions),
@@ -17,6 +20,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("deadLetters", Read, Area::DeadLetters),
     ("policyDecision", Read, Area::Policy),
     ("credentials", Read, Area::Credentials),
+    ("certificates", Read, Area::Certificates),
     (METRICS, Read, Area::Metrics),
     ("createSubscription", Manage, Area::Subscriptions),
     ("updateSubscription", Manage, Area::Subscriptions),
@@ -30,6 +34,9 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("purgeDeadLetters", Manage, Area::DeadLetters),
     ("createCredential", Manage, Area::Credentials),
     ("revokeCredential", Manage, Area::Credentials),
+    ("issueCertificate", Manage, Area::Certificates),
+    ("revokeCertificate", Manage, Area::Certificates),
+    (CREATE_TOKEN, Manage, Area::Certificates),
 ];
 
 /// What the operation `name` takes.

@@ -5,9 +5,13 @@ use std::time::Instant;
 
 use async_graphql::{EmptySubscription, ID, Object, Result, SchemaBuilder};
 use eg_auth::PolicyStore;
+use eg_certs::Claim;
 use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
 use eg_storage::{Journal, Ledger, StoreError};
 
+use super::certificate::{
+    self, Certificate, CertificateInput, CertificatePage, IssuedCertificate, SigningToken,
+};
 use super::credential::{CreatedCredential, Credential, CredentialInput, CredentialPage};
 use super::dead_letter::{DeadLetter, DeadLetterPage};
 use super::error::{Code, coded, credential, invalid, registry, store};
@@ -16,6 +20,7 @@ use super::guard::Guard;
 use super::page;
 use super::policy::{PolicyDecision, PolicyQuestion};
 use super::subscription::{Subscription, SubscriptionInput, SubscriptionPage, TestResult};
+use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
 use crate::dispatch::registry::Position;
@@ -40,6 +45,10 @@ pub struct Parts {
     pub journal: Journal,
     /// Where it is written down who has what.
     pub ledger: Ledger,
+    /// The certificates that were issued.
+    pub certificates: Arc<Certificates>,
+    /// Gives tokens to applications.
+    pub desk: Arc<Desk>,
     /// The API keys and passwords.
     pub credentials: Arc<Credentials>,
     /// Whether an endpoint may be sent to, before anything is.
@@ -138,6 +147,15 @@ impl Query {
             page::cut(entries, size, |letter: &DeadLetter| letter.id.to_string());
         let total_count = registered.lane().view().dead_letters;
         Ok(DeadLetterPage { data, page_info, total_count })
+    }
+
+    /// The certificates that the gateway's own authority has issued, oldest first.
+    async fn certificates(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<CertificatePage> {
+        certificate::list(&self.0.certificates, first, after.as_deref())
     }
 
     /// All API keys and passwords, without their secrets, in the order of their ids.
@@ -253,6 +271,32 @@ impl Mutation {
             found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
         self.0.dispatch.replay(&subscription, sequence).await.map_err(registry)?;
         Ok(sequence.0)
+    }
+
+    /// Issues a certificate for a signing request.
+    async fn issue_certificate(&self, r#in: CertificateInput) -> Result<IssuedCertificate> {
+        certificate::issue(&self.0.certificates, r#in).await
+    }
+
+    /// Revokes a certificate: from now on no handshake with it succeeds, and the connections that
+    /// rest on it are closed.
+    async fn revoke_certificate(
+        &self,
+        serial: String,
+        reason: Option<String>,
+    ) -> Result<Certificate> {
+        certificate::revoke(&self.0.certificates, &serial, reason).await
+    }
+
+    /// Makes a token with which an application gets its first certificate.
+    #[expect(clippy::unused_async, reason = "a resolver is asynchronous")]
+    async fn create_signing_token(
+        &self,
+        application: String,
+        #[graphql(default)] tenant: String,
+        #[graphql(default)] group: String,
+    ) -> Result<SigningToken> {
+        certificate::create_token(&self.0.desk, Claim { application, tenant, group })
     }
 
     /// Makes an API key or a password; this answer is the only one that has its secret.

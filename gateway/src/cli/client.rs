@@ -1,9 +1,10 @@
 //! How commands talk to a gateway: GraphQL on its management port, and HTTP to publish.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::Certificate;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
@@ -29,11 +30,22 @@ pub(crate) struct ClientArgs {
     /// A file with the access token; without one, the variable `EVENT_GATEWAY_TOKEN` has it.
     #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    #[arg(long, global = true, value_name = "FILE", env = "EVENT_GATEWAY_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// The gateway could not be asked, or refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
+    /// The authorities cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
     /// The token cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Token {
@@ -76,7 +88,7 @@ pub(crate) struct Client {
 impl Client {
     /// Asks a gateway that asks for no token.
     pub(super) fn of(server: &str) -> Result<Self, ClientError> {
-        Self::new(&ClientArgs { server: server.to_owned(), token_file: None })
+        Self::new(&ClientArgs { server: server.to_owned(), token_file: None, ca_file: None })
     }
 
     pub(super) fn new(args: &ClientArgs) -> Result<Self, ClientError> {
@@ -86,7 +98,10 @@ impl Client {
                 .map_err(|cause| ClientError::Token { path: path.clone(), cause })?,
             None => config::environment().find(|(name, _)| name == TOKEN).map(|(_, token)| token),
         };
-        let builder = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
+        let mut builder = reqwest::Client::builder().timeout(ANSWER_TIMEOUT);
+        if let Some(path) = &args.ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
+        }
         let http = builder.build().map_err(|error| no_answer(&args.server, &error))?;
         let server = args.server.trim_end_matches('/').to_owned();
         Ok(Self { http, server, token })
@@ -144,6 +159,12 @@ impl Client {
         let text = detail.unwrap_or_else(|| text.trim()).to_owned();
         Err(ClientError::Refused { url: url.to_owned(), status: status.as_u16(), text })
     }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let unusable = |cause: String| ClientError::Authority { path: path.to_owned(), cause };
+    let pem = std::fs::read(path).map_err(|cause| unusable(cause.to_string()))?;
+    Certificate::from_pem_bundle(&pem).map_err(|cause| unusable(cause.to_string()))
 }
 
 /// The whole chain of causes: the outermost alone says little ("error sending request").

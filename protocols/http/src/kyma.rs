@@ -2,6 +2,7 @@
 //! `POST /{application}/v2/events`, `GET /{application}/v1/events/subscribed`.
 
 mod answer;
+pub mod connector;
 mod rule;
 mod v1;
 mod v2;
@@ -22,6 +23,7 @@ use crate::body::BodyReader;
 use crate::publish::{Context, Publisher};
 pub(crate) use answer::method_not_allowed;
 use answer::{Fault, Rejection};
+pub use rule::is_application;
 
 /// The largest body, in bytes, as Kyma has it.
 const BODY_BYTES_MAX: usize = 65_536;
@@ -98,7 +100,7 @@ impl Kyma {
     /// The application that a path names, and who sends the request, if they may act for it.
     async fn admit<'a>(&self, head: &'a request::Parts) -> Result<(&'a str, Context), Fault> {
         let application = head.uri.path().split('/').nth(1).unwrap_or_default();
-        if !rule::is_application(application) {
+        if !is_application(application) {
             return Err(Fault::not_found());
         }
         let context = self.publisher.context(head).await.map_err(Fault::from)?;

@@ -20,5 +20,5 @@ pub use authenticate::authenticate;
 pub use config::{HttpConfig, PushConfig};
 pub use deliver::{HttpSink, PushError};
 pub use guard::Guard;
-pub use kyma::Subscribed;
+pub use kyma::{Subscribed, connector, is_application};
 pub use routes::{Ports, Routes};

@@ -1,12 +1,16 @@
 //! Takes connections in, within limits; at a limit the client is told before it is let go.
 
+use std::future::{Future, ready};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eg_auth::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::connection;
 use crate::server::Server;
@@ -15,8 +19,19 @@ use crate::server::Server;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 impl Server {
-    /// Serves the connections of `listener` until the server stops.
+    /// Serves plain connections of `listener` until the server stops.
     pub async fn serve(&self, listener: TcpListener) {
+        self.serve_with(listener, |stream, remote| ready(Ok((stream, Peer::new(remote))))).await;
+    }
+
+    /// As [`Server::serve`], over what `handshake` makes of each connection (TLS). It has the time
+    /// that CONNECT has, and takes place within the limits of connections.
+    pub async fn serve_with<S, H, F>(&self, listener: TcpListener, handshake: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Fn(TcpStream, SocketAddr) -> F + Send + Sync,
+        F: Future<Output = io::Result<(S, Peer)>> + Send + 'static,
+    {
         let mut pause = BACKOFF.0;
         loop {
             let accepted = tokio::select! {
@@ -29,7 +44,7 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, %remote, "the connection is gone already");
                     }
-                    self.attach(stream, Peer::new(remote)).await;
+                    self.take(remote, handshake(stream, remote)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -46,10 +61,20 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        self.take(peer.address, ready(Ok((io, peer)))).await;
+    }
+
+    async fn take<S, F>(&self, remote: SocketAddr, handshake: F)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = io::Result<(S, Peer)>> + Send + 'static,
+    {
         let server = self.clone();
-        if let Some(admission) = self.admit(peer.address) {
+        if let Some(admission) = self.admit(remote) {
             self.0.tasks.spawn(async move {
-                connection::serve(server, io, peer).await;
+                if let Some((io, peer)) = server.shake(remote, handshake).await {
+                    connection::serve(server, io, peer).await;
+                }
                 drop(admission);
             });
             return;
@@ -57,8 +82,26 @@ impl Server {
         self.0.counters.connections_refused.fetch_add(1, Ordering::Relaxed);
         let Ok(permit) = Arc::clone(&self.0.turning_away).acquire_owned().await else { return };
         self.0.tasks.spawn(async move {
-            connection::turn_away(server, io).await;
+            if let Some((io, _)) = server.shake(remote, handshake).await {
+                connection::turn_away(server, io).await;
+            }
             drop(permit);
         });
+    }
+
+    /// What `handshake` makes of a connection, if it does so in time.
+    async fn shake<T>(
+        &self,
+        remote: SocketAddr,
+        handshake: impl Future<Output = io::Result<T>> + Send,
+    ) -> Option<T> {
+        let time_max = Duration::from_secs(self.0.config.connect_seconds_max.into());
+        let shaken = self.0.stop.run_until_cancelled(timeout(time_max, handshake)).await?;
+        match shaken {
+            Ok(Ok(made)) => return Some(made),
+            Ok(Err(error)) => tracing::debug!(%remote, %error, "handshake failed"),
+            Err(_) => tracing::debug!(%remote, "handshake took too long"),
+        }
+        None
     }
 }

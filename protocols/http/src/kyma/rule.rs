@@ -67,7 +67,8 @@ pub(super) fn valid(holds: bool, name: &str) -> Result<(), Rejection> {
 }
 
 /// Whether `name` can be an application's.
-pub(super) fn is_application(name: &str) -> bool {
+#[must_use]
+pub fn is_application(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && is_dotted_name(name)
 }
 
