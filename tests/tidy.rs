@@ -112,7 +112,9 @@ fn libraries_stay_where_they_belong() {
 
 #[test]
 fn the_map_names_files_that_exist() {
-    for document in ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "docs/configuration.md"] {
+    for document in
+        ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "docs/configuration.md", "docs/mqtt.md"]
+    {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let quoted = text.split('`').skip(1).step_by(2);
         let paths = quoted.filter(|quoted| {
@@ -130,23 +132,30 @@ fn the_map_names_files_that_exist() {
 fn every_key_of_the_configuration_is_documented_with_its_default() {
     let document = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
     let config = serde_json::to_value(eg_gateway::config::Config::default()).unwrap();
-    let shown = |value: &Value| match value {
+    for (key, value) in config.as_object().unwrap() {
+        assert_documented(&document, &document, key, value);
+    }
+}
+
+/// The row of a value is in `rows`; a table has a chapter of its own.
+fn assert_documented(document: &str, rows: &str, key: &str, value: &Value) {
+    let heading = format!("## `[{key}]`");
+    let shown = match value {
         Value::Null => "none".to_owned(),
         Value::Bool(value) => value.to_string(),
         Value::String(text) => format!("`\"{text}\"`"),
+        Value::Object(table) if document.contains(&heading) => {
+            let (_, rest) = document.split_once(&heading).unwrap();
+            let rows = rest.split("\n## ").next().unwrap();
+            for (name, value) in table {
+                let name = if value.is_object() { format!("{key}.{name}") } else { name.clone() };
+                assert_documented(document, rows, &name, value);
+            }
+            return;
+        }
         other => format!("`{other}`"),
     };
-    for (key, value) in config.as_object().unwrap() {
-        let Some(section) = value.as_object() else {
-            assert_row(&document, key, &shown(value));
-            continue;
-        };
-        let (_, rest) = document.split_once(&format!("## `[{key}]`")).unwrap();
-        let rows = rest.split("\n## ").next().unwrap();
-        for (key, value) in section {
-            assert_row(rows, key, &shown(value));
-        }
-    }
+    assert_row(rows, key.rsplit('.').next().unwrap(), &shown);
 }
 
 fn assert_row(rows: &str, key: &str, default: &str) {

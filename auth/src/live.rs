@@ -14,6 +14,7 @@ type ByCredential = HashMap<CredentialId, HashMap<u64, CancellationToken>>;
 pub struct Live {
     connections: Arc<Mutex<ByCredential>>,
     next: Arc<AtomicU64>,
+    cuts: Arc<AtomicU64>,
 }
 
 impl Live {
@@ -26,9 +27,18 @@ impl Live {
         Presence { live: self.clone(), credential, number, cut }
     }
 
+    /// How often connections have been cut. Who authenticates and then enters looks before and
+    /// after: when it differs, the credential may have been revoked in between, and is to be
+    /// presented again.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
     /// Ends every connection that rests on `credential`, and says how many they were.
     pub fn cut(&self, credential: &CredentialId) -> usize {
         let connections = self.lock();
+        self.cuts.fetch_add(1, Ordering::Release);
         let Some(concerned) = connections.get(credential) else { return 0 };
         concerned.values().for_each(CancellationToken::cancel);
         concerned.len()
@@ -37,6 +47,7 @@ impl Live {
     /// Ends every connection whose credential `is_revoked`, and says how many they were.
     pub fn cut_where(&self, is_revoked: impl Fn(&CredentialId) -> bool) -> usize {
         let connections = self.lock();
+        self.cuts.fetch_add(1, Ordering::Release);
         let concerned = connections.iter().filter(|(credential, _)| is_revoked(credential));
         concerned
             .flat_map(|(_, connections)| connections.values())
@@ -101,5 +112,16 @@ mod tests {
         assert_eq!(live.cut(&one), 0, "what has ended is forgotten");
         assert_eq!(live.cut_where(|credential| *credential == other), 1);
         assert!(third.token().is_cancelled());
+    }
+
+    #[test]
+    fn whoever_enters_sees_that_something_was_cut_meanwhile() {
+        let live = Live::default();
+        let before = live.cuts();
+        drop(live.enter(CredentialId::new("key:1")));
+        assert_eq!(live.cuts(), before);
+        live.cut(&CredentialId::new("key:1"));
+        live.cut_where(|_| false);
+        assert_eq!(live.cuts(), before + 2);
     }
 }

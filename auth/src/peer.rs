@@ -173,3 +173,84 @@ impl fmt::Debug for Thumbprint {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, SerialNumber, date_time_ymd};
+
+    use super::*;
+
+    fn certificate() -> Vec<u8> {
+        let mut params = CertificateParams::new(["press.example".to_owned()]).unwrap();
+        let names = &mut params.distinguished_name;
+        names.push(DnType::CommonName, "press-1");
+        names.push(DnType::OrganizationName, "Works");
+        names.push(DnType::OrganizationalUnitName, "Plant");
+        for name in [
+            SanType::URI("urn:press:1".try_into().unwrap()),
+            SanType::Rfc822Name("ops@example.com".try_into().unwrap()),
+            SanType::IpAddress([192, 0, 2, 1].into()),
+            SanType::IpAddress("2001:db8::1".parse().unwrap()),
+        ] {
+            params.subject_alt_names.push(name);
+        }
+        params.serial_number = Some(SerialNumber::from_slice(&[0x0a, 0xbc]));
+        params.not_after = date_time_ymd(2040, 2, 3);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_says_who_holds_it() {
+        let der = certificate();
+        let read = ClientCertificate::parse(&der).unwrap();
+        assert_eq!(read.common_name.as_deref(), Some("press-1"));
+        assert_eq!(
+            (read.organizations, read.organizational_units),
+            (vec!["Works".to_owned()], vec!["Plant".to_owned()])
+        );
+        assert_eq!(read.dns_names, ["press.example"]);
+        assert_eq!(read.uris, ["urn:press:1"]);
+        assert_eq!(read.emails, ["ops@example.com"]);
+        let addresses: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        assert_eq!(read.addresses, addresses);
+        assert_eq!(read.serial, "abc");
+        assert_eq!(read.not_after.to_string(), "2040-02-03T00:00:00.000000Z");
+        assert_eq!(read.subject, read.issuer);
+        assert!(read.subject.contains("CN=press-1"), "{}", read.subject);
+    }
+
+    #[test]
+    fn its_credential_is_the_digest_of_all_its_bytes() {
+        let (one, other) = (certificate(), certificate());
+        let id = |der: &[u8]| ClientCertificate::parse(der).unwrap().credential_id();
+        assert_eq!(id(&one), id(&one));
+        assert_ne!(id(&one), id(&other), "the same names with another key");
+        let digits = id(&one).as_str().strip_prefix("certificate:").unwrap().to_owned();
+        assert_eq!(digits, Thumbprint::of(&one).to_string());
+        assert!(
+            digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let der = certificate();
+        for bytes in [&b""[..], b"\x30", &der[..der.len() / 2], &[0x30; 100]] {
+            assert!(ClientCertificate::parse(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_in_every_notation() {
+        for (address, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("192.0.2.1:1", false),
+            ("[::ffff:192.0.2.1]:1", false),
+        ] {
+            assert_eq!(Peer::new(address.parse().unwrap()).is_loopback(), expected, "{address}");
+        }
+    }
+}

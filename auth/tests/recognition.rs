@@ -1,5 +1,5 @@
 //! Senders are recognized by the methods that are configured, and the configuration may change.
-#![expect(clippy::unwrap_used, reason = "a test may stop here")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -143,11 +143,7 @@ async fn a_token_says_who_is_asking_whatever_certificate_there_is() {
     let Credential::Bearer(mut broken) = issuer.token(json!({})) else { panic!() };
     broken.truncate(broken.len() - 4);
     let refused = recognize(&authenticator, &Credential::Bearer(broken), &peer).await;
-    assert_eq!(
-        refused.unwrap_err(),
-        "signature: it does not hold",
-        "the certificate is no way out"
-    );
+    assert!(refused.unwrap_err().starts_with("signature: "), "the certificate is no way out");
 }
 
 #[tokio::test]
@@ -202,7 +198,9 @@ async fn a_reload_that_cannot_be_used_changes_nothing() {
 async fn keys_are_used_no_longer_than_stated_and_fetched_again_in_the_background_before() {
     let issuer = Issuer::start().await;
     let clock = clock();
-    let authenticator = authenticator(&issuer.config(), &clock);
+    let surroundings = Surroundings { clock: clock.clone(), ..Surroundings::default() };
+    let tasks = surroundings.tasks.clone();
+    let authenticator = Authenticator::new(&issuer.config(), surroundings).unwrap();
     let (peer, token) = (Peer::new(address()), issuer.token(json!({})));
     assert!(recognize(&authenticator, &token, &peer).await.is_ok());
     clock.advance(Duration::from_secs(11));
@@ -210,11 +208,9 @@ async fn keys_are_used_no_longer_than_stated_and_fetched_again_in_the_background
     for _ in 0..20 {
         assert!(recognize(&authenticator, &token, &peer).await.is_ok());
     }
-    let started = std::time::Instant::now();
-    while issuer.fetched() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(10), "the keys are fetched again");
-        tokio::task::yield_now().await;
-    }
+    tasks.close();
+    tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await.unwrap();
+    assert_eq!(issuer.fetched(), 2);
     clock.advance(Duration::from_secs(101));
     assert!(recognize(&authenticator, &token, &peer).await.is_ok());
     assert_eq!(issuer.fetched(), 3, "too old: whoever came waited for new ones");

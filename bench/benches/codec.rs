@@ -20,6 +20,8 @@ fn connected() -> Codec {
         keep_alive_s: None,
         receive_maximum: PACKETS,
         topic_alias_maximum: 0,
+        authentication_method: None,
+        user_properties: Vec::new(),
     };
     assert!(codec.accept(&accept, &mut out), "CONNACK fits");
     codec

@@ -21,6 +21,8 @@ fn message() -> Publish {
         keep_alive_s: None,
         receive_maximum: 1,
         topic_alias_maximum: 0,
+        authentication_method: None,
+        user_properties: Vec::new(),
     };
     assert!(codec.accept(&accept, &mut out), "CONNACK fits");
     match codec.read(&publish(1), &mut out).packets.pop() {

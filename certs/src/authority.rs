@@ -264,3 +264,95 @@ fn date(instant: Timestamp) -> OffsetDateTime {
     let seconds = i64::try_from(instant.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::generate;
+    use crate::revocation::List;
+
+    fn now() -> Timestamp {
+        Timestamp::parse_rfc3339("2030-01-01T00:00:00Z").unwrap()
+    }
+
+    fn authority() -> Authority {
+        let (certificate, key) = Authority::generate(now()).unwrap();
+        Authority::load(&certificate, &key).unwrap()
+    }
+
+    fn request(subject: &Subject) -> SigningRequest {
+        SigningRequest::parse(generate(subject).unwrap().1.as_bytes()).unwrap()
+    }
+
+    fn order<'a>(subject: &'a Subject, names: &'a [String], validity: Duration) -> Order<'a> {
+        Order { subject, names, purpose: Purpose::Client, validity }
+    }
+
+    #[test]
+    fn a_certificate_says_what_was_ordered_and_nothing_that_was_only_asked_for() {
+        let asked = Subject::parse("O=Root,CN=shop").unwrap();
+        let granted = Subject::parse("CN=shop").unwrap();
+        let names = ["urn:shop:1".to_owned(), "shop.example".to_owned(), "::1".to_owned()];
+        let order = order(&granted, &names, days(7));
+        let issued = authority().issue(&order, &request(&asked), now()).unwrap();
+        assert_eq!(issued.not_after, now().after(days(7)));
+        let (_, read) = X509Certificate::from_der(&issued.der).unwrap();
+        assert!(Subject::of(read.subject()).is_same(&granted));
+        assert_eq!(Serial::from_bytes(read.raw_serial()), issued.serial);
+        assert!(!read.is_ca());
+        let usage = read.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.client_auth && !usage.server_auth && !usage.any);
+        let alternative = read.subject_alternative_name().unwrap().unwrap().value;
+        assert_eq!(alternative.general_names.len(), 3);
+    }
+
+    #[test]
+    fn nothing_outlives_the_authority() {
+        let (authority, subject) = (authority(), Subject::parse("CN=shop").unwrap());
+        let late = now().after(days(AUTHORITY_DAYS - 1));
+        let issued = authority.issue(&order(&subject, &[], days(90)), &request(&subject), late);
+        assert_eq!(issued.unwrap().not_after, authority.not_after());
+        let later = authority.issue(
+            &order(&subject, &[], days(90)),
+            &request(&subject),
+            late.after(days(1)),
+        );
+        assert!(matches!(later, Err(IssueError::Expired(_))));
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        let (authority, subject) = (authority(), Subject::parse("CN=shop").unwrap());
+        for name in ["", "a b", "a..b", "-\n", "a/b", &"x".repeat(64), "z\u{fc}rich.example"] {
+            let names = [name.to_owned()];
+            let issued =
+                authority.issue(&order(&subject, &names, days(1)), &request(&subject), now());
+            assert!(matches!(issued, Err(IssueError::Name(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_authority_is_refused() {
+        let (certificate, _) = Authority::generate(now()).unwrap();
+        let (_, key) = Authority::generate(now()).unwrap();
+        assert!(matches!(Authority::load(&certificate, &key), Err(IssueError::Authority(_))));
+    }
+
+    #[test]
+    fn a_list_names_what_was_revoked_and_has_to_be_signed_by_whom_it_names() {
+        let authority = authority();
+        let serial = Serial::random().unwrap();
+        let revoked = [Revoked { serial: serial.clone(), at: now() }];
+        let pem = authority.revocation_list(&revoked, 7, now()).unwrap();
+        let mut der =
+            rustls::pki_types::CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+                .unwrap()
+                .to_vec();
+        let authorities = [authority.certificate().clone()];
+        let list = List::read(&der, &authorities).unwrap();
+        assert_eq!(list.revoked, [authority.name_of(&serial).unwrap()].into());
+        assert_eq!(list.next_update, Some(now().after(days(LIST_DAYS))));
+        *der.last_mut().unwrap() ^= 1;
+        assert!(List::read(&der, &authorities).unwrap_err().starts_with("not signed by"));
+    }
+}

@@ -117,3 +117,24 @@ impl List {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_new_list_leaves_out_is_good_again_and_what_was_revoked_here_is_not() {
+        let revocations = Revocations::default();
+        let [own, listed] = [1, 2].map(|number| CertificateName::new(b"issuer", &[number]));
+        assert!(!revocations.concern(&[own.clone(), listed.clone()]));
+        revocations.revoke([own.clone()]);
+        revocations.set_listed([listed.clone()].into());
+        let concern = |name: &CertificateName| revocations.concern(std::slice::from_ref(name));
+        assert!(concern(&own) && concern(&listed));
+        let other = CertificateName::new(b"another issuer", &[1]);
+        assert!(!concern(&other), "numbers are an issuer's own");
+        assert!(revocations.concern(&[other, listed.clone()]), "any of a chain counts");
+        revocations.set_listed(HashSet::new());
+        assert!(concern(&own) && !concern(&listed));
+    }
+}

@@ -3,7 +3,7 @@
 #![no_main]
 
 use eg_event::Timestamp;
-use eg_mqtt::codec::{Accept, Codec, Incoming, Read, Version};
+use eg_mqtt::codec::{Accept, AuthStep, Codec, Incoming, Read, Version};
 use eg_mqtt::identifier::Identifiers;
 use eg_mqtt::mapping::Mappings;
 use eg_mqtt::normalize::{Context, normalize};
@@ -13,7 +13,7 @@ const PACKET_BYTES_MAX: u32 = 64 * 1024;
 
 fuzz_target!(|input: &[u8]| {
     let Some((cut, stream)) = input.split_first() else { return };
-    for connect in [&b""[..], V311, V5] {
+    for connect in [&b""[..], V311, V5, V5_WITH_METHOD] {
         let stream = [connect, stream].concat();
         read(&stream, usize::from(*cut).max(1));
     }
@@ -21,6 +21,9 @@ fuzz_target!(|input: &[u8]| {
 
 const V311: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c";
 const V5: &[u8] = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c";
+/// It is asked for its token, so that what follows comes before CONNACK.
+const V5_WITH_METHOD: &[u8] =
+    b"\x10\x1b\x00\x04MQTT\x05\x02\x00\x3c\x0d\x15\x00\x0aOAUTH2-JWT\x00\x01c";
 
 fn read(stream: &[u8], piece_bytes: usize) {
     let mut codec = Codec::new(PACKET_BYTES_MAX, 4096);
@@ -29,18 +32,22 @@ fn read(stream: &[u8], piece_bytes: usize) {
     for piece in stream.chunks(piece_bytes) {
         let mut bytes = piece;
         loop {
-            let Read { packets, end } = codec.read(bytes, &mut out);
-            let connects = !connected && matches!(packets.first(), Some(Incoming::Connect(_)));
+            let Read { packets, end, .. } = codec.read(bytes, &mut out);
             for packet in &packets {
                 take(packet);
             }
             if end.is_some() {
                 return;
             }
-            if !connects {
-                break;
+            match packets.first() {
+                Some(Incoming::Connect(connect)) if connect.authentication_method.is_some() => {
+                    codec.auth(AuthStep::Continue, "OAUTH2-JWT", &[], &mut out);
+                    bytes = &[];
+                    continue;
+                }
+                Some(Incoming::Connect(_) | Incoming::Auth(_)) if !connected => connected = true,
+                _ => break,
             }
-            connected = true;
             if !codec.accept(&accept(), &mut out) {
                 return;
             }
@@ -74,5 +81,7 @@ fn accept() -> Accept {
         keep_alive_s: None,
         receive_maximum: 10,
         topic_alias_maximum: 2,
+        authentication_method: None,
+        user_properties: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
-use eg_mqtt::Server as MqttServer;
+use eg_mqtt::{Server as MqttServer, websocket};
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,6 @@ use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
-use crate::tls::TlsListeners;
 
 /// A part could not be started, or not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -104,8 +103,8 @@ impl Gateway {
         let policies = Policies::read(&config)?;
         let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let live = Live::default();
+        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let Recognition { authenticator: known, credentials, first_admin_key } =
             Recognition::new(&config, &store, (&live, &clock), &serving).await?;
         let authenticator: Arc<dyn Authenticate> = Arc::clone(&known) as _;
@@ -127,6 +126,7 @@ impl Gateway {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             authenticator: Arc::clone(&authenticator),
+            live,
             clock: clock.clone(),
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
@@ -135,13 +135,12 @@ impl Gateway {
             authenticator: Arc::clone(&authenticator),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
-        let over_websocket = eg_mqtt::websocket::router(mqtt.clone());
+        let over_websocket = websocket::router(mqtt.clone());
         let connector = eg_http::connector::router(&config.http, Arc::clone(&front.desk) as Arc<_>);
         let routes = eg_http::Routes::new(&config.http, ports, [over_websocket, connector]);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let mut gauges = vec![mqtt_gauges(&mqtt)];
-        gauges.extend(front.tls.as_ref().map(TlsListeners::gauges));
+        let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
         let health = Health::new(store.journal().clone(), Arc::clone(&dispatch), metrics, gauges);
         let health = Arc::new(health);
         let managed = Parts {
@@ -298,12 +297,20 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         metrics.set_gauge("event_gateway_connections", &labels, connections);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
-            ("event_gateway_mqtt_connects_refused_total", &counters.connects_refused),
+            ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
+        }
+        for (refusal, count) in counters.connects_refused.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.connections_ended.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
         }
     })
 }

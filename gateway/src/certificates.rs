@@ -2,6 +2,8 @@
 //! refused and cut off in the moment in which it is revoked.
 
 mod connector;
+#[cfg(test)]
+mod facts;
 mod record;
 
 use std::collections::BTreeMap;

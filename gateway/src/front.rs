@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::health::Gauges;
 use crate::assemble::AssembleError;
 use crate::certificates::{Certificates, Desk};
 use crate::config::Config;
@@ -60,6 +61,11 @@ impl Front {
         let base_url = base_url(config, &directory, &listeners);
         let desk = Arc::new(Desk::new(Arc::clone(&certificates), base_url));
         Ok(Self { listeners, tls, tls_for_admin: config.tls.admin, certificates, desk })
+    }
+
+    /// The numbers of all this.
+    pub(crate) fn gauges(&self) -> impl Iterator<Item = Gauges> {
+        self.tls.as_ref().map(TlsListeners::gauges).into_iter()
     }
 
     /// Keeps files and certificates fresh on `tasks`, until `stop`.

@@ -220,7 +220,18 @@ fn describe(recorder: &PrometheusRecorder) {
         ),
         ("event_gateway_attempts_unlogged_total", "Delivery attempts left out of the log."),
         ("event_gateway_connections_refused_total", "Connections refused at a limit, by protocol."),
-        ("event_gateway_mqtt_connects_refused_total", "CONNECT packets that were refused."),
+        (
+            "event_gateway_mqtt_connects_refused_total",
+            "CONNECT packets that were refused or could not be read, by reason.",
+        ),
+        (
+            "event_gateway_mqtt_connections_ended_total",
+            "MQTT connections that the gateway ended, by reason.",
+        ),
+        (
+            "event_gateway_mqtt_reauthentications_total",
+            "MQTT clients that authenticated again within their connection.",
+        ),
         ("event_gateway_mqtt_messages_refused_total", "Messages that could not become events."),
         (
             "event_gateway_mqtt_messages_dropped_total",

@@ -6,11 +6,11 @@ mod guarded;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{ClientCertificate, Live, Peer};
-use eg_certs::{CertificateName, Listener, Revocations, Tls, TlsConfig, TlsError};
+use eg_certs::{CertificateName, Expiry, Listener, Revocations, Tls, TlsConfig, TlsError};
 use eg_event::{Clock, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::TcpStream;
@@ -159,12 +159,20 @@ impl TlsListeners {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let tls = Arc::clone(&self.tls);
+        let shown = Mutex::new(Vec::new());
         Box::new(move |metrics| {
-            for expiry in tls.expiries() {
+            let set = |expiry: &Expiry, value| {
                 let labels = [("kind", expiry.kind), ("name", &*expiry.name)];
                 let name = "event_gateway_tls_certificate_expiry_timestamp_seconds";
+                metrics.set_gauge(name, &labels, value);
+            };
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            // What is no longer used must not raise an alarm.
+            shown.iter().for_each(|expiry| set(expiry, f64::NAN));
+            *shown = tls.expiries();
+            for expiry in &*shown {
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                metrics.set_gauge(name, &labels, expiry.at.as_secs() as f64);
+                set(expiry, expiry.at.as_secs() as f64);
             }
         })
     }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::PROGRAM;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// How many requests have to share one fetch of the keys.
 const REQUESTS: usize = 1000;
 

@@ -127,17 +127,18 @@ impl<'a> Application<'a> {
         self.keep(&issued, name).await
     }
 
-    async fn publish(&self, name: &str, id: &str) -> Answer {
-        let id = format!("ce-id: {id}");
-        let args =
-            ["-H", "ce-specversion: 1.0", "-H", "ce-type: t", "-H", "ce-source: /s", "-H", &id];
-        self.curl_as(name, &self.https("/events"), &[&args[..], &["-X", "POST"]].concat()).await
+    /// Publishes as the holder of `NAME.pem`, whose common name is `holder`.
+    async fn publish(&self, name: &str, holder: &str, id: &str) -> Answer {
+        let (source, id) = (format!("ce-source: /{holder}"), format!("ce-id: {id}"));
+        let event = ["-H", "ce-specversion: 1.0", "-H", "ce-type: t", "-H", &source, "-H", &id];
+        self.curl_as(name, &self.https("/events"), &[&event[..], &["-X", "POST"]].concat()).await
     }
 
     async fn publish_over_mqtt(&self, name: &str) -> Output {
         let mut publish = peers::program("mosquitto_pub", "mosquitto-clients");
         let port = self.gateway.address("mqtts").port().to_string();
         publish.args(["-h", "localhost", "-p", &port, "-V", "5", "-q", "1", "-t", "t", "-m", "x"]);
+        publish.args(["-i", "shop"]);
         publish.arg("--cafile").arg(self.gateway.authority());
         publish.arg("--cert").arg(self.file(&format!("{name}.pem")));
         publish.arg("--key").arg(self.file(&format!("{name}.key")));
@@ -162,9 +163,12 @@ async fn an_application_gets_its_certificate_publishes_renews_and_is_revoked() {
     let shop = Application::new(&gateway);
     let first = shop.enrol("shop").await;
     assert!(first.len() == 32, "a random serial number: {first}");
-    assert_eq!(shop.publish("shop", "1").await.status, 202);
+    assert_eq!(shop.publish("shop", "shop", "1").await.status, 202);
     let published = shop.publish_over_mqtt("shop").await;
     assert!(published.status.success(), "{published:?}");
+    let sender = serde_json::json!({ "name": "shop", "method": "certificate" });
+    let senders = gateway.journal().await;
+    assert_eq!(senders.iter().map(|event| &event["sender"]).collect::<Vec<_>>(), [&sender; 2]);
 
     let info = shop.curl_as("shop", &shop.https("/v1/applications/management/info"), &[]).await;
     let identity = serde_json::json!({ "application": "shop", "tenant": "blue", "group": "" });
@@ -174,7 +178,7 @@ async fn an_application_gets_its_certificate_publishes_renews_and_is_revoked() {
     let renewed = shop.hand_in(renew, "renewed", Some("shop")).await;
     let second = shop.keep(&renewed, "renewed").await;
     assert_ne!(first, second);
-    assert_eq!(shop.publish("renewed", "2").await.status, 202);
+    assert_eq!(shop.publish("renewed", "shop", "2").await.status, 202);
 
     let listed = give(&gateway, &["cert", "list"]).await;
     let seen: Vec<_> = listed.as_array().unwrap().iter().map(|one| &one["serial"]).collect();
@@ -182,11 +186,11 @@ async fn an_application_gets_its_certificate_publishes_renews_and_is_revoked() {
 
     give(&gateway, &["cert", "revoke", &first, "--reason", "lost"]).await;
     let revoked = Instant::now();
-    let refused = shop.publish("shop", "3").await;
+    let refused = shop.publish("shop", "shop", "3").await;
     assert!(revoked.elapsed() < AT_ONCE, "{:?}", revoked.elapsed());
     assert!(refused.exit != 0 && refused.said.contains("revoked"), "{refused:?}");
     assert!(!shop.publish_over_mqtt("shop").await.status.success());
-    assert_eq!(shop.publish("renewed", "4").await.status, 202, "the other one is good");
+    assert_eq!(shop.publish("renewed", "shop", "4").await.status, 202, "the other one is good");
 
     let listed = give(&gateway, &["cert", "list"]).await;
     assert_eq!(listed[0]["revocationReason"], "lost");
@@ -206,7 +210,7 @@ async fn a_revocation_outlives_a_restart() {
     gateway.kill().await;
     gateway.restart().await;
     let shop = Application { gateway: &gateway, directory };
-    let refused = shop.publish("shop", "1").await;
+    let refused = shop.publish("shop", "shop", "1").await;
     assert!(refused.said.contains("revoked"), "{refused:?}");
 }
 
@@ -338,7 +342,7 @@ async fn an_application_can_revoke_its_own_certificate() {
         }
         let answer = shop.curl_as(name, &url, &[version, "-X", "POST"]).await;
         assert_eq!((answer.exit, answer.status), (0, 201), "{version}: {answer:?}");
-        let refused = shop.publish(name, "1").await;
+        let refused = shop.publish(name, "shop", "1").await;
         assert!(refused.said.contains("revoked"), "{refused:?}");
     }
 }
@@ -351,7 +355,7 @@ async fn an_operator_issues_for_a_request_or_with_a_key_of_its_own() {
     let names = ["--alternative", "urn:plant:1", "--alternative", "press.example"];
     let args = ["cert", "issue", "plant", "--out", out, "--days", "7"];
     give(&gateway, &[&args[..], &names].concat()).await;
-    assert_eq!(plant.publish("plant", "1").await.status, 202);
+    assert_eq!(plant.publish("plant", "plant", "1").await.status, 202);
     let text = openssl::run(plant.path(), &["x509", "-noout", "-text", "-in", "plant.pem"]).await;
     for part in ["URI:urn:plant:1", "DNS:press.example", "TLS Web Client Authentication"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
@@ -363,7 +367,7 @@ async fn an_operator_issues_for_a_request_or_with_a_key_of_its_own() {
     let csr = plant.file("device.csr");
     let csr = csr.to_str().unwrap();
     give(&gateway, &["cert", "issue", "device", "--csr", csr, "--out", out]).await;
-    assert_eq!(plant.publish("device", "2").await.status, 202);
+    assert_eq!(plant.publish("device", "device", "2").await.status, 202);
     let other = command(&gateway, &["cert", "issue", "boiler", "--csr", csr, "--out", out]).await;
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("boiler"), "{said}");
@@ -393,9 +397,9 @@ async fn a_list_of_another_authority_acts_on_new_and_on_live_connections() {
     std::fs::rename(authority.file("new.pem"), &list).unwrap();
     shop.closed().await;
     assert!(replaced.elapsed() < 2 * AT_ONCE, "{:?}", replaced.elapsed());
-    let refused = clients.publish("shop", "1").await;
+    let refused = clients.publish("shop", "shop", "1").await;
     assert!(refused.said.contains("revoked"), "{refused:?}");
-    assert_eq!(clients.publish("bank", "2").await.status, 202);
+    assert_eq!(clients.publish("bank", "bank", "2").await.status, 202);
     bank.send(ASK).await;
     bank.read_until("No valid subject found").await;
 }

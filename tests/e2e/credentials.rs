@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
+use std::time::Duration;
 
 use eg_tests::gateway::{Gateway, OPEN_POLICY, Options};
 use eg_tests::peers;
@@ -142,7 +143,7 @@ async fn development_mode_checks_what_a_configured_method_can_check() {
     let anonymous = anonymous.header("content-type", "application/cloudevents+json");
     let answer = anonymous.body(event("1").to_string()).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    let token = provider.token(std::time::Duration::from_secs(60)).await;
+    let token = provider.token(Duration::from_mins(1)).await;
     assert_eq!(gateway.publish(&token, &event("2")).await.0, 202);
     assert_eq!(gateway.publish(&token[1..], &event("3")).await.0, 401);
     assert_eq!(publish_basic(&gateway, "x", "no password was made").await.status(), 202);
@@ -155,7 +156,7 @@ async fn development_mode_checks_what_a_configured_method_can_check() {
 async fn the_management_port_asks_for_a_credential_too() {
     let provider = Provider::start().await;
     let gateway = Gateway::start_closed(PROGRAM, provider.config()).await;
-    let token = provider.token(std::time::Duration::from_secs(60)).await;
+    let token = provider.token(Duration::from_mins(1)).await;
     let url = format!("http://{}/graphql", gateway.address("admin"));
     let ask = |token: String| {
         let request = reqwest::Client::new().post(&url).bearer_auth(token);

@@ -11,6 +11,7 @@ mod credentials;
 mod first_events;
 mod lifecycle;
 mod malformed;
+mod mqtt_authentication;
 mod policy;
 mod reloads;
 mod subscriptions;

@@ -31,7 +31,7 @@ impl OpaqueProvider {
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut provider = Self { issuer: String::new(), asked, answers, child };
         let first = provider.next_line().await;
-        provider.issuer = first.strip_prefix("issuer ").unwrap().to_owned();
+        first.strip_prefix("issuer ").unwrap().clone_into(&mut provider.issuer);
         provider
     }
 

@@ -12,8 +12,6 @@ pub const SUCCESS: u8 = 0x00;
 pub const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
 /// The packet identifier is not in use.
 pub const PACKET_IDENTIFIER_NOT_FOUND: u8 = 0x92;
-/// The server cannot take it at present.
-const IMPLEMENTATION_SPECIFIC_ERROR: u8 = 0x83;
 const NOT_AUTHORIZED: u8 = 0x87;
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
@@ -42,9 +40,9 @@ fn refused(refusal: &Refusal) -> Acknowledgement {
         Refusal::Unauthenticated(_) | Refusal::Forbidden(_) => (NOT_AUTHORIZED, None),
         Refusal::Invalid(_) => (PAYLOAD_FORMAT_INVALID, None),
         Refusal::TooLarge { .. } => (QUOTA_EXCEEDED, None),
-        Refusal::Busy { retry_after } => (QUOTA_EXCEEDED, Some(*retry_after)),
-        Refusal::Unavailable { retry_after, .. } => {
-            (IMPLEMENTATION_SPECIFIC_ERROR, Some(*retry_after))
+        // Too many events wait, or the disk is full or fails: there will be room again.
+        Refusal::Busy { retry_after } | Refusal::Unavailable { retry_after, .. } => {
+            (QUOTA_EXCEEDED, Some(*retry_after))
         }
     };
     let retry_after = retry_after.map(|wait| ("retry-after", wait.as_secs().max(1).to_string()));
@@ -97,7 +95,7 @@ mod tests {
             (Err(InvalidInput::new("id", "expected a text").into()), 0x99),
             (Err(Refusal::TooLarge { limit_bytes: 1 }), 0x97),
             (Err(Refusal::Busy { retry_after: second }), 0x97),
-            (Err(Refusal::Unavailable { reason: "x".into(), retry_after: second }), 0x83),
+            (Err(Refusal::Unavailable { reason: "x".into(), retry_after: second }), 0x97),
         ];
         for (answer, code) in rows {
             let told = acknowledgement(&answer);

@@ -17,15 +17,16 @@ use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
 
 use self::frame::Frames;
 pub use self::packet::{
-    Accept, Acknowledgement, Connect, Disconnect, Incoming, Kind, Qos, Version, Will,
+    Accept, Acknowledgement, Auth, AuthStep, Connect, Disconnect, Incoming, Kind, Qos, Secret,
+    Version, Will,
 };
 use self::publish::Message;
 pub use self::publish::Publish;
 pub use self::reason::{ConnectRefusal, Reason};
 use self::rules::BadConnect;
 use self::translate::{
-    accept_properties, connect_v5, connect_v311, disconnect_v5, packet_bytes_max, publish, qos,
-    reason_string, user_property,
+    accept_properties, auth_v5, authentication_method, connect_v5, connect_v311, disconnect_v5,
+    packet_bytes_max, publish, qos, reason_string, user_property,
 };
 
 /// What reading bytes came to.
@@ -36,6 +37,8 @@ pub struct Read {
     /// The connection ends after these packets, for this reason; the client has been told, as far
     /// as its version can be.
     pub end: Option<Reason>,
+    /// CONNECT cannot be read, and was answered with this.
+    pub refused: Option<ConnectRefusal>,
 }
 
 /// The server's side of one connection. Bytes to send are appended to an output buffer.
@@ -60,7 +63,7 @@ impl std::fmt::Debug for Codec {
 
 impl Codec {
     /// A connection on which nothing has been read. No packet may be larger than
-    /// `packet_bytes_max`, and the first no larger than `connect_bytes_max`.
+    /// `packet_bytes_max`, and none before [`Codec::accept`] larger than `connect_bytes_max`.
     #[must_use]
     pub fn new(packet_bytes_max: u32, connect_bytes_max: u32) -> Self {
         let options = ConnectionOptions::new().maximum_packet_size_recv(packet_bytes_max);
@@ -85,7 +88,7 @@ impl Codec {
     }
 
     /// Reads bytes as they came; answers that need no decision go to `out`. What follows CONNECT
-    /// is read by the first call after [`Codec::accept`].
+    /// is read by the next call: when the client is let in, or is to say more with AUTH.
     pub fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Read {
         if self.early.is_empty() {
             return self.read_packets(bytes, out);
@@ -143,6 +146,7 @@ impl Codec {
                 self.version = version;
                 self.refuse(refusal, refusal.text(), out);
                 read.end = Some(Reason::MalformedPacket);
+                read.refused = Some(refusal);
             }
         }
     }
@@ -230,7 +234,7 @@ impl Codec {
                 Incoming::Disconnect(Disconnect { with_will: false, session_expiry_s: None })
             }
             Packet::V5_0Disconnect(packet) => Incoming::Disconnect(disconnect_v5(&packet)),
-            Packet::V5_0Auth(_) => Incoming::Auth,
+            Packet::V5_0Auth(packet) => auth_v5(&packet)?,
             _ => Incoming::Unexpected,
         };
         Ok(incoming)
@@ -245,18 +249,14 @@ impl Codec {
     /// Lets the client in. Says whether it has been told: not if it takes no packet as large as
     /// that, which it is told instead.
     pub fn accept(&mut self, accept: &Accept, out: &mut Vec<u8>) -> bool {
+        self.frames.admit();
         let connack = match self.version {
             Some(Version::V311) => v3_1_1::Connack::builder()
                 .session_present(accept.session_present)
                 .return_code(codes::ConnectReturnCode::Accepted)
                 .build()
                 .map(Packet::from),
-            Some(Version::V5) => v5_0::Connack::builder()
-                .session_present(accept.session_present)
-                .reason_code(codes::ConnectReasonCode::Success)
-                .props(accept_properties(accept))
-                .build()
-                .map(Packet::from),
+            Some(Version::V5) => self.connack_v5(accept),
             None => return false,
         };
         let before = out.len();
@@ -269,6 +269,46 @@ impl Codec {
         // Nothing may follow.
         self.version = None;
         false
+    }
+
+    fn connack_v5(&self, accept: &Accept) -> Result<Packet, codes::MqttError> {
+        let connack = |properties| {
+            let builder = v5_0::Connack::builder().session_present(accept.session_present);
+            let builder = builder.reason_code(codes::ConnectReasonCode::Success);
+            builder.props(properties).build().map(Packet::from)
+        };
+        let mut properties = accept_properties(accept);
+        for (name, value) in &accept.user_properties {
+            properties.extend(user_property(name, value));
+        }
+        let told = connack(properties)?;
+        if self.fits(&told) { Ok(told) } else { connack(accept_properties(accept)) }
+    }
+
+    /// Goes on with an exchange of AUTH packets, or ends it (MQTT 5.0 section 3.15). What is told
+    /// beside, in user properties, is left out where it does not fit or is not wanted.
+    pub fn auth(
+        &mut self,
+        step: AuthStep,
+        method: &str,
+        user_properties: &[(&'static str, String)],
+        out: &mut Vec<u8>,
+    ) {
+        let code = match step {
+            AuthStep::Success => codes::AuthReasonCode::Success,
+            AuthStep::Continue => codes::AuthReasonCode::ContinueAuthentication,
+            AuthStep::Again => codes::AuthReasonCode::ReAuthenticate,
+        };
+        let auth = |told: &[(&'static str, String)]| {
+            let mut properties = Properties::new();
+            properties.extend(authentication_method(method));
+            properties.extend(told.iter().filter_map(|(name, value)| user_property(name, value)));
+            v5_0::Auth::builder().reason_code(code).props(properties).build().map(Packet::from)
+        };
+        let told = if self.problem_information { user_properties } else { &[] };
+        let packet = auth(told);
+        let fits = packet.as_ref().is_ok_and(|packet| self.fits(packet));
+        self.send(if fits { packet } else { auth(&[]) }, out);
     }
 
     /// Refuses CONNECT.
@@ -391,7 +431,7 @@ impl Codec {
     }
 
     /// Says why the connection ends; 3.1.1 has no packet for that.
-    pub fn disconnect(&mut self, reason: Reason, out: &mut Vec<u8>) {
+    pub fn disconnect(&mut self, reason: Reason, text: &str, out: &mut Vec<u8>) {
         if self.version != Some(Version::V5) {
             return;
         }
@@ -399,7 +439,7 @@ impl Codec {
             let builder = v5_0::Disconnect::builder().reason_code(reason.code());
             builder.props(properties).build().map(Packet::from)
         };
-        self.send_explained(disconnect, reason.text(), out);
+        self.send_explained(disconnect, text, out);
     }
 
     /// Sends a packet with a reason string, or without one where it would not fit.

@@ -13,7 +13,8 @@ pub struct MqttConfig {
     pub connections_max: u32,
     /// How many connections may be open at once from one address.
     pub connections_per_address_max: u32,
-    /// How long CONNECT may take to arrive, in seconds.
+    /// How long CONNECT, and the token that it may announce, may take to arrive, and a credential
+    /// to be checked, in seconds.
     pub connect_seconds_max: u32,
     /// The largest CONNECT, in bytes.
     pub connect_bytes_max: u32,
@@ -25,8 +26,12 @@ pub struct MqttConfig {
     pub pending_events_max: u32,
     /// How many topic aliases a client may set.
     pub topic_alias_maximum: u16,
-    /// The longest keep alive, in seconds; 0: any, and none.
+    /// The longest keep alive of an MQTT 5 client, in seconds; 0: any, and none. A 3.1.1 client
+    /// cannot be told, and keeps its own.
     pub keep_alive_seconds_max: u16,
+    /// How long before its credential expires a client is told so with every acknowledgement, in
+    /// seconds; 0: it is not.
+    pub expiry_warning_seconds: u32,
     /// How long a session may outlive its connection, in seconds.
     pub session_expiry_seconds_max: u32,
     /// How many sessions are remembered.
@@ -53,6 +58,7 @@ impl Default for MqttConfig {
             pending_events_max: 1024,
             topic_alias_maximum: 32,
             keep_alive_seconds_max: 0,
+            expiry_warning_seconds: 60,
             session_expiry_seconds_max: 7 * 86_400,
             sessions_max: 100_000,
             output_bytes_max: 1024 * 1024,

@@ -4,18 +4,19 @@ mod connect;
 mod exchange;
 mod output;
 mod packets;
+mod renew;
 mod will;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use eg_auth::Peer;
-use eg_event::Principal;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use self::connect::Admitted;
+use self::connect::{Admitted, Wire};
 use self::exchange::{Ended, Exchange};
 use self::output::Output;
+use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::server::Server;
 use crate::sessions::Seat;
@@ -28,7 +29,9 @@ pub(crate) struct Client {
     pub(crate) version: Version,
     pub(crate) id: Arc<str>,
     pub(crate) user: String,
-    pub(crate) principal: Arc<Principal>,
+    pub(crate) identity: Identity,
+    /// It was recognized by enhanced authentication, and so may be again.
+    pub(crate) has_token_method: bool,
     pub(crate) peer: Peer,
     pub(crate) keep_alive: Option<Duration>,
     /// How long the session outlives the connection; none: for ever.
@@ -49,7 +52,8 @@ where
     let config = &server.0.config;
     let mut codec = Codec::new(config.packet_bytes_max, config.connect_bytes_max);
     let mut output = Output::default();
-    let admitted = connect::admit(&server, &mut io, (&mut codec, &mut output), peer).await;
+    let wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
+    let admitted = connect::admit(&server, wire, peer).await;
     let Some(Admitted { mut client, packets, end }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };
@@ -91,8 +95,9 @@ where
     let mut output = Output::default();
     let until =
         tokio::time::Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
-    let first = connect::first_packet(&mut io, (&mut codec, &mut output), until).await;
-    if first.is_some() {
+    let mut wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
+    let first = wire.connect(until).await;
+    if matches!(first, Some(Ok(_))) {
         let text = "there are as many connections as there may be";
         codec.refuse(ConnectRefusal::ServerBusy, text, output.buffer());
     }

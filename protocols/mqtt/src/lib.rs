@@ -6,6 +6,7 @@ mod authenticate;
 pub mod codec;
 pub mod config;
 mod connection;
+mod counters;
 pub mod identifier;
 pub mod mapping;
 pub mod normalize;
@@ -14,5 +15,6 @@ mod sessions;
 pub mod websocket;
 
 pub use config::MqttConfig;
+pub use counters::{Counters, Tally};
 pub use mapping::MappingConfig;
-pub use server::{Counters, Ports, Server};
+pub use server::{Ports, Server};

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_auth::Authenticate;
+use eg_auth::{Authenticate, Live};
 use eg_event::{Clock, Handshakes, Ingest, InvalidInput};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::MqttConfig;
+use crate::counters::Counters;
 use crate::identifier::Identifiers;
 use crate::mapping::Mappings;
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
@@ -28,6 +29,8 @@ pub struct Ports {
     pub handshakes: Arc<dyn Handshakes>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
+    /// Knows which connections end when a credential is revoked.
+    pub live: Live,
     /// What time it is.
     pub clock: Clock,
 }
@@ -49,21 +52,6 @@ pub(crate) struct Shared {
     addresses: Mutex<HashMap<IpAddr, u32>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-}
-
-/// What has happened since the start, for metrics.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections that are open.
-    pub connections: AtomicU64,
-    /// Connections that were turned away at a limit.
-    pub connections_refused: AtomicU64,
-    /// CONNECT packets that were refused.
-    pub connects_refused: AtomicU64,
-    /// Messages that could not become events.
-    pub messages_refused: AtomicU64,
-    /// QoS 0 messages whose event was refused, which their senders cannot be told.
-    pub messages_dropped: AtomicU64,
 }
 
 /// Leave to be connected, given back when dropped.

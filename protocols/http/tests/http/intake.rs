@@ -184,7 +184,7 @@ async fn whoever_is_not_recognized_is_asked_for_a_token_before_the_body_is_read(
     let answer = send(gateway.address, unsent.as_bytes()).await;
     assert_eq!(answer.status, 401);
     let challenge = answer.header("www-authenticate").unwrap();
-    assert!(challenge.ends_with("error=\"invalid_token\""), "{challenge}");
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
     assert_eq!(gateway.intake.count(), 0);
 }
 

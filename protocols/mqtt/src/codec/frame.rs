@@ -14,21 +14,29 @@ pub(super) struct Frames {
     begun: Vec<u8>,
     /// The first packet is through.
     connected: bool,
+    /// Somebody has been recognized.
+    admitted: bool,
     connect_bytes_max: usize,
     packet_bytes_max: usize,
 }
 
 impl Frames {
-    /// No packet may be larger than `packet_bytes_max`, and the first, on which nobody has been
-    /// recognized, no larger than `connect_bytes_max`; it has to be a CONNECT.
+    /// No packet may be larger than `packet_bytes_max`, and before somebody has been recognized
+    /// none larger than `connect_bytes_max`; the first has to be a CONNECT.
     pub(super) fn new(packet_bytes_max: u32, connect_bytes_max: u32) -> Self {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             begun: Vec::new(),
             connected: false,
+            admitted: false,
             connect_bytes_max: size(connect_bytes_max),
             packet_bytes_max: size(packet_bytes_max),
         }
+    }
+
+    /// From here on packets may be as large as packets may be.
+    pub(super) fn admit(&mut self) {
+        self.admitted = true;
     }
 
     /// The next packet of `bytes`, which is left with what follows it; none when its end has not
@@ -78,7 +86,7 @@ impl Frames {
             remaining |= usize::from(byte & 0x7f) << (7 * at);
             if byte & 0x80 == 0 {
                 let limit =
-                    if self.connected { self.packet_bytes_max } else { self.connect_bytes_max };
+                    if self.admitted { self.packet_bytes_max } else { self.connect_bytes_max };
                 let length = 2 + at + remaining;
                 return if length > limit { Err(Reason::PacketTooLarge) } else { Ok(Some(length)) };
             }
@@ -115,6 +123,7 @@ mod tests {
         stream.extend([0xc0, 0]);
         for size in 1..stream.len() {
             let mut frames = Frames::new(1000, 100);
+            frames.admit();
             let mut lengths = Vec::new();
             for mut bytes in stream.chunks(size) {
                 while let Some(packet) = frames.next(&mut bytes).unwrap() {

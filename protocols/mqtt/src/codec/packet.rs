@@ -1,6 +1,7 @@
 //! What packets say, whatever their version: what clients ask for, and what they are answered.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::Publish;
 
@@ -40,7 +41,7 @@ pub enum Incoming {
     /// PINGREQ; answered already.
     Ping,
     /// AUTH.
-    Auth,
+    Auth(Auth),
     /// DISCONNECT.
     Disconnect(Disconnect),
     /// An acknowledgement of something that this server never sent.
@@ -63,13 +64,61 @@ pub struct Connect {
     /// The user name.
     pub user_name: Option<String>,
     /// The password.
-    pub password: Option<Vec<u8>>,
-    /// The method of enhanced authentication.
+    pub password: Option<Secret>,
+    /// The method of enhanced authentication (section 4.12).
     pub authentication_method: Option<String>,
+    /// What that method takes.
+    pub authentication_data: Option<Secret>,
     /// Whether reason strings and user properties may be sent.
     pub problem_information: bool,
     /// What is to be published when the client is lost.
     pub will: Option<Will>,
+}
+
+/// What proves who somebody is. It is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Keeps `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// AUTH from a client, MQTT 5.0 section 3.15.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// What it asks for: [`AuthStep::Continue`] or [`AuthStep::Again`].
+    pub step: AuthStep,
+    /// The method of enhanced authentication.
+    pub method: String,
+    /// What that method takes.
+    pub data: Option<Secret>,
+}
+
+/// Where an exchange of AUTH packets stands (MQTT 5.0 section 3.15.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthStep {
+    /// It has succeeded; the server says so.
+    Success,
+    /// It goes on with this packet.
+    Continue,
+    /// The client authenticates again.
+    Again,
 }
 
 /// What is to be published when a client is lost.
@@ -105,6 +154,10 @@ pub struct Accept {
     pub receive_maximum: u16,
     /// How many topic aliases there may be.
     pub topic_alias_maximum: u16,
+    /// The method by which the client was recognized, when it named one.
+    pub authentication_method: Option<String>,
+    /// User properties, which a client that takes small packets is not told.
+    pub user_properties: Vec<(&'static str, String)>,
 }
 
 /// The answer to a PUBLISH of QoS 1 or 2, or to a PUBREL.

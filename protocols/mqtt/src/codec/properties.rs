@@ -74,11 +74,13 @@ pub(super) const ACKNOWLEDGEMENT: &[u8] = &[0x1f, USER_PROPERTY];
 pub(super) const SUBSCRIBE: &[u8] = &[0x0b, USER_PROPERTY];
 pub(super) const UNSUBSCRIBE: &[u8] = &[USER_PROPERTY];
 pub(super) const DISCONNECT: &[u8] = &[0x11, 0x1c, 0x1f, USER_PROPERTY];
+pub(super) const AUTH: &[u8] = &[AUTHENTICATION_METHOD, AUTHENTICATION_DATA, 0x1f, USER_PROPERTY];
 
 /// What was seen among the properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) topic_alias: bool,
+    pub(super) authentication_method: bool,
 }
 
 /// Reads properties, of which only those `allowed` may occur.
@@ -100,10 +102,11 @@ pub(super) fn check(reader: &mut Reader<'_>, allowed: &[u8]) -> Result<Found, Re
         value(&mut list, identifier)?;
     }
     let has = |identifier: u8| seen & (1 << identifier) != 0;
-    if has(AUTHENTICATION_DATA) && !has(AUTHENTICATION_METHOD) {
+    let authentication_method = has(AUTHENTICATION_METHOD);
+    if has(AUTHENTICATION_DATA) && !authentication_method {
         return Err(Reason::ProtocolError);
     }
-    Ok(Found { topic_alias: has(TOPIC_ALIAS) })
+    Ok(Found { topic_alias: has(TOPIC_ALIAS), authentication_method })
 }
 
 /// Reads the value of a property.

@@ -133,6 +133,7 @@ pub(super) fn check(packet: &[u8], version: Version) -> Wrong {
             reader.end()
         }
         14 if version == Version::V311 => reader.end(),
+        15 if version == Version::V5 => auth(&mut reader),
         _ => Ok(()),
     }
 }
@@ -164,6 +165,20 @@ fn acknowledgement(reader: &mut Reader<'_>, version: Version) -> Wrong {
         properties::check(reader, properties::ACKNOWLEDGEMENT)?;
     }
     reader.end()
+}
+
+/// That authentication has succeeded is the server's to say, and a client always names its method
+/// (MQTT 5.0 sections 3.15.2.1, 3.15.2.2.2).
+fn auth(reader: &mut Reader<'_>) -> Wrong {
+    let code = if reader.0.is_empty() { 0 } else { reader.byte()? };
+    match code {
+        0 => return Err(Reason::ProtocolError),
+        0x18 | 0x19 => {}
+        _ => return Err(Reason::MalformedPacket),
+    }
+    let found = properties::check(reader, properties::AUTH)?;
+    reader.end()?;
+    if found.authentication_method { Ok(()) } else { Err(Reason::ProtocolError) }
 }
 
 fn subscribe(reader: &mut Reader<'_>, version: Version) -> Wrong {

@@ -1,14 +1,18 @@
 //! From the protocol library's packets to ours, and from our words to its properties.
 
 use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, Properties, Property, Qos as LibraryQos, ReasonString,
-    ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
+    AssignedClientIdentifier, AuthenticationMethod, Properties, Property, Qos as LibraryQos,
+    ReasonString, ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
     SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAliasMaximum, UserProperty,
     WildcardSubscriptionAvailable, v3_1_1, v5_0,
 };
+use mqtt_protocol_core::mqtt::result_code::AuthReasonCode;
 
 use super::publish::Message;
-use super::{Accept, Connect, Disconnect, Incoming, Publish, Qos, Reason, Version, Will};
+use super::{
+    Accept, Auth, AuthStep, Connect, Disconnect, Incoming, Publish, Qos, Reason, Secret, Version,
+    Will,
+};
 
 pub(super) fn qos(qos: LibraryQos) -> Qos {
     match qos {
@@ -55,8 +59,9 @@ pub(super) fn connect_v311(connect: &v3_1_1::Connect) -> Connect {
         // A session that is not clean has no end of its own (3.1.1 section 3.1.2.4).
         session_expiry_s: if connect.clean_session() { 0 } else { u32::MAX },
         user_name: connect.user_name().map(str::to_owned),
-        password: connect.password().map(<[u8]>::to_vec),
+        password: connect.password().map(Secret::new),
         authentication_method: None,
+        authentication_data: None,
         problem_information: true,
         will,
     }
@@ -66,12 +71,16 @@ pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
     let mut session_expiry_s = 0;
     let mut problem_information = true;
     let mut authentication_method = None;
+    let mut authentication_data = None;
     for property in connect.props() {
         match property {
             Property::SessionExpiryInterval(value) => session_expiry_s = value.val(),
             Property::RequestProblemInformation(value) => problem_information = value.val() != 0,
             Property::AuthenticationMethod(value) => {
                 authentication_method = Some(value.val().to_owned());
+            }
+            Property::AuthenticationData(value) => {
+                authentication_data = Some(Secret::new(value.val()));
             }
             _ => {}
         }
@@ -102,8 +111,9 @@ pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
         keep_alive_s: connect.keep_alive(),
         session_expiry_s,
         user_name: connect.user_name().map(str::to_owned),
-        password: connect.password().map(<[u8]>::to_vec),
+        password: connect.password().map(Secret::new),
         authentication_method,
+        authentication_data,
         problem_information,
         will,
     }
@@ -125,6 +135,24 @@ pub(super) fn disconnect_v5(packet: &v5_0::Disconnect) -> Disconnect {
     });
     let normal = packet.reason_code().is_none_or(|code| code as u8 == 0);
     Disconnect { with_will: !normal, session_expiry_s: expiry }
+}
+
+/// Without a step that is a client's there is nothing to do.
+pub(super) fn auth_v5(packet: &v5_0::Auth) -> Result<Incoming, Reason> {
+    let step = match packet.reason_code() {
+        Some(AuthReasonCode::ContinueAuthentication) => AuthStep::Continue,
+        Some(AuthReasonCode::ReAuthenticate) => AuthStep::Again,
+        Some(AuthReasonCode::Success) | None => return Err(Reason::ProtocolError),
+    };
+    let mut auth = Auth { step, method: String::new(), data: None };
+    for property in packet.props().iter().flatten() {
+        match property {
+            Property::AuthenticationMethod(value) => value.val().clone_into(&mut auth.method),
+            Property::AuthenticationData(value) => auth.data = Some(Secret::new(value.val())),
+            _ => {}
+        }
+    }
+    Ok(Incoming::Auth(auth))
 }
 
 pub(super) fn accept_properties(accept: &Accept) -> Properties {
@@ -153,7 +181,12 @@ pub(super) fn accept_properties(accept: &Accept) -> Properties {
     if let Some(seconds) = accept.keep_alive_s {
         add(ServerKeepAlive::new(seconds).ok().map(Property::ServerKeepAlive));
     }
+    add(accept.authentication_method.as_deref().and_then(authentication_method));
     properties
+}
+
+pub(super) fn authentication_method(name: &str) -> Option<Property> {
+    AuthenticationMethod::new(name).ok().map(Property::AuthenticationMethod)
 }
 
 /// A text that a packet cannot hold (too long, a control character) is left out.

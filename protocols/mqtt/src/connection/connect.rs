@@ -1,19 +1,21 @@
 //! The beginning of a connection: CONNECT in, CONNACK out.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eg_auth::Peer;
+use eg_auth::{Credential, Peer, Unauthenticated};
 use eg_event::Refusal;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Client;
 use super::output::Output;
 use super::packets::{THE_SERVERS, is_the_servers};
-use crate::authenticate::authenticate;
-use crate::codec::{Accept, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version};
+use crate::authenticate::{Identity, TOKEN_METHOD, connect_refusal, presented, token, told};
+use crate::codec::{
+    Accept, AuthStep, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version,
+};
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::{Taken, TooMany, UNTIL_THE_NEXT_LOOK};
@@ -28,96 +30,165 @@ pub(super) struct Admitted {
     pub(super) end: Option<Reason>,
 }
 
-type Halves<'a> = (&'a mut Codec, &'a mut Output);
-
 /// Waits for CONNECT and answers it; none when the connection is to be closed.
-pub(super) async fn admit<S: AsyncRead + Unpin>(
+pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
-    io: &mut S,
-    (codec, output): Halves<'_>,
+    mut wire: Wire<'_, S>,
     peer: Peer,
 ) -> Option<Admitted> {
     let remote = peer.address;
     let patience = Duration::from_secs(server.0.config.connect_seconds_max.into());
     let until = Instant::now() + patience;
     let connect = tokio::select! {
-        first = first_packet(io, (&mut *codec, &mut *output), until) => first?,
+        first = wire.connect(until) => match first? {
+            Ok(connect) => *connect,
+            Err(refusal) => {
+                server.0.counters.connects_refused.add(refusal);
+                return None;
+            }
+        },
         () = server.0.stop.cancelled() => return None,
     };
-    match let_in(server, *connect, peer).await {
+    let has_token_method = connect.authentication_method.is_some();
+    match let_in(server, (&mut wire, until), connect, peer).await {
         Ok((client, accept)) => {
+            let Wire { codec, output, .. } = wire;
             if !codec.accept(&accept, output.buffer()) {
+                server.0.counters.connects_refused.add(ConnectRefusal::PacketTooLarge);
                 let end = Some(Reason::PacketTooLarge);
                 return Some(Admitted { client, packets: Vec::new(), end });
             }
-            let Read { packets, end } = codec.read(&[], output.buffer());
+            let Read { packets, end, .. } = codec.read(&[], output.buffer());
+            let too_early = |packet: &Incoming| !matches!(packet, Incoming::Disconnect(_));
+            if has_token_method && packets.iter().any(too_early) {
+                // Nothing but AUTH and DISCONNECT may come before CONNACK (MQTT-3.1.2-30).
+                let end = Some(Reason::ProtocolError);
+                return Some(Admitted { client, packets: Vec::new(), end });
+            }
             Some(Admitted { client, packets, end })
         }
-        Err((refusal, text)) => {
-            server.0.counters.connects_refused.fetch_add(1, Ordering::Relaxed);
+        Err(None) => None,
+        Err(Some((refusal, text))) => {
+            server.0.counters.connects_refused.add(refusal);
             tracing::debug!(%remote, ?refusal, text, "CONNECT was refused");
-            codec.refuse(refusal, &text, output.buffer());
+            wire.codec.refuse(refusal, &text, wire.output.buffer());
             None
         }
     }
 }
 
-/// Waits for CONNECT; none when something else comes, or nothing in time.
-pub(super) async fn first_packet<S: AsyncRead + Unpin>(
-    io: &mut S,
-    (codec, output): Halves<'_>,
-    until: Instant,
-) -> Option<Box<Connect>> {
-    let mut bytes = [0; 1024];
-    loop {
-        let count = tokio::time::timeout_at(until, io.read(&mut bytes)).await.ok()?.ok()?;
-        if count == 0 {
-            return None;
+/// What a connection is read from and answered through.
+pub(super) struct Wire<'a, S> {
+    pub(super) io: &'a mut S,
+    pub(super) codec: &'a mut Codec,
+    pub(super) output: &'a mut Output,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
+    /// Waits for CONNECT, or what is wrong with it; none when nothing comes in time.
+    pub(super) async fn connect(
+        &mut self,
+        until: Instant,
+    ) -> Option<Result<Box<Connect>, ConnectRefusal>> {
+        let read = self.next(until).await?;
+        if let Some(Incoming::Connect(connect)) = read.packets.into_iter().next() {
+            return Some(Ok(connect));
         }
-        let read = codec.read(&bytes[..count], output.buffer());
-        if let Some(first) = read.packets.into_iter().next() {
-            let Incoming::Connect(connect) = first else { return None };
-            return Some(connect);
+        let told = read.refused.or_else(|| read.end.map(ConnectRefusal::from));
+        Some(Err(told.unwrap_or(ConnectRefusal::ProtocolError)))
+    }
+
+    /// Asks for the token that was not with CONNECT (MQTT 5.0 section 4.12).
+    async fn ask_for_token(&mut self, until: Instant) -> Result<Credential, NotLetIn> {
+        self.codec.auth(AuthStep::Continue, TOKEN_METHOD, &[], self.output.buffer());
+        let sent = poll_fn(|cx| self.output.poll_send(self.io, cx));
+        if !matches!(tokio::time::timeout_at(until, sent).await, Ok(Ok(()))) {
+            return Err(None);
         }
-        if read.end.is_some() {
-            return None;
+        let read = self.next(until).await.ok_or(None)?;
+        let mut packets = read.packets.into_iter();
+        match (packets.next(), packets.next(), read.end) {
+            (Some(Incoming::Disconnect(_)), ..) => Err(None),
+            (Some(Incoming::Auth(auth)), ..) if auth.method != TOKEN_METHOD => {
+                Err(Some(method_not_offered()))
+            }
+            (Some(Incoming::Auth(auth)), None, None) if auth.step == AuthStep::Continue => {
+                let presented = token(auth.data.as_ref()).unwrap_or(Err(Unauthenticated::Missing));
+                presented.map_err(|why| Some(not_recognized(&why)))
+            }
+            (_, _, end) => Err(Some(refused(end.unwrap_or(Reason::ProtocolError).into()))),
         }
+    }
+
+    /// The packets that come next; none when nothing more comes, or not in time.
+    async fn next(&mut self, until: Instant) -> Option<Read> {
+        let mut bytes = [0; 1024];
+        let mut read = self.codec.read(&[], self.output.buffer());
+        while read.packets.is_empty() && read.end.is_none() {
+            let count =
+                tokio::time::timeout_at(until, self.io.read(&mut bytes)).await.ok()?.ok()?;
+            if count == 0 {
+                return None;
+            }
+            read = self.codec.read(&bytes[..count], self.output.buffer());
+        }
+        Some(read)
     }
 }
 
 type Refused = (ConnectRefusal, String);
+/// What CONNACK says, if somebody is there to be told.
+type NotLetIn = Option<Refused>;
 
-async fn let_in(
+fn refused(refusal: ConnectRefusal) -> Refused {
+    (refusal, refusal.text().to_owned())
+}
+
+fn not_recognized(why: &Unauthenticated) -> Refused {
+    (connect_refusal(why), told(why))
+}
+
+fn method_not_offered() -> Refused {
+    let text = format!("expected the authentication method {TOKEN_METHOD}");
+    (ConnectRefusal::BadAuthenticationMethod, text)
+}
+
+/// Says who connects.
+async fn recognize<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
+    (wire, until): (&mut Wire<'_, S>, Instant),
+    connect: &Connect,
+    peer: &Peer,
+) -> Result<Identity, NotLetIn> {
+    let credential = match connect.authentication_method.as_deref() {
+        None => presented(connect),
+        Some(TOKEN_METHOD) => match token(connect.authentication_data.as_ref()) {
+            Some(token) => token.map_err(|why| not_recognized(&why))?,
+            None => wire.ask_for_token(until).await?,
+        },
+        Some(_) => return Err(Some(method_not_offered())),
+    };
+    let identity = Identity::establish(server, &credential, peer).await;
+    identity.map_err(|why| Some(not_recognized(&why)))
+}
+
+async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
+    server: &Server,
+    wire: (&mut Wire<'_, S>, Instant),
     connect: Connect,
     peer: Peer,
-) -> Result<(Client, Accept), Refused> {
+) -> Result<(Client, Accept), NotLetIn> {
     let config = &server.0.config;
-    let principal = authenticate(&*server.0.ports.authenticator, &connect, &peer).await?;
+    let identity = tokio::select! {
+        identity = recognize(server, wire, &connect, &peer) => identity?,
+        () = server.0.stop.cancelled() => return Err(None),
+    };
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
     check_will(server, &connect, &id)?;
     let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
-    let now = server.0.ports.clock.now();
-    let claim = (connect.clean_start, session_expiry_s == 0);
-    let taken = server.0.sessions.take(&id, claim, now);
-    let taken = taken.map_err(|TooMany| {
-        (ConnectRefusal::ServerBusy, "there are as many sessions as there may be".to_owned())
-    })?;
-    if let Some(previous) = &taken.previous {
-        // What the old connection has handed over comes before what this one will.
-        drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
-    }
-    if let Err(refusal) = keep_session(server, &id, &taken, session_expiry_s).await {
-        let ended = (Some(UNTIL_THE_NEXT_LOOK), false);
-        drop(server.0.sessions.leave(&id, &taken.seat, ended, now));
-        return Err((ConnectRefusal::ServerUnavailable, refusal.to_string()));
-    }
-    let keep_alive_s = match (connect.keep_alive_s, config.keep_alive_seconds_max) {
-        (asked, 0) => asked,
-        (0, cap) => cap,
-        (asked, cap) => asked.min(cap),
-    };
+    let taken = begin_session(server, &connect, &id, session_expiry_s).await?;
+    let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
         session_present: taken.present,
@@ -126,6 +197,8 @@ async fn let_in(
         keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
         receive_maximum: config.receive_maximum,
         topic_alias_maximum: config.topic_alias_maximum,
+        user_properties: identity.told_expiry(server.0.ports.clock.now()).into_iter().collect(),
+        authentication_method: connect.authentication_method.clone(),
     };
     // One and a half times the keep alive (MQTT 5.0 section 3.1.2.10).
     let silence_max = Duration::from_millis(u64::from(keep_alive_s) * 1500);
@@ -133,7 +206,8 @@ async fn let_in(
         version: connect.version,
         id,
         user: connect.user_name.unwrap_or_default(),
-        principal,
+        identity,
+        has_token_method: connect.authentication_method.is_some(),
         peer,
         keep_alive: Some(silence_max).filter(|silence| !silence.is_zero()),
         session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
@@ -143,6 +217,39 @@ async fn let_in(
         will: connect.will,
     };
     Ok((client, accept))
+}
+
+/// The keep alive that holds: the server's word only where the client can hear it.
+fn keep_alive_s(connect: &Connect, cap: u16) -> u16 {
+    match (connect.version, connect.keep_alive_s, cap) {
+        (Version::V311, asked, _) | (Version::V5, asked, 0) => asked,
+        (Version::V5, 0, cap) => cap,
+        (Version::V5, asked, cap) => asked.min(cap),
+    }
+}
+
+/// Takes the session, from another connection if need be.
+async fn begin_session(
+    server: &Server,
+    connect: &Connect,
+    id: &Arc<str>,
+    expiry_s: u32,
+) -> Result<Taken, Refused> {
+    let now = server.0.ports.clock.now();
+    let taken = server.0.sessions.take(id, (connect.clean_start, expiry_s == 0), now);
+    let taken = taken.map_err(|TooMany| {
+        (ConnectRefusal::ServerBusy, "there are as many sessions as there may be".to_owned())
+    })?;
+    if let Some(previous) = &taken.previous {
+        // What the old connection has handed over comes before what this one will.
+        drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
+    }
+    if let Err(refusal) = keep_session(server, id, &taken, expiry_s).await {
+        let ended = (Some(UNTIL_THE_NEXT_LOOK), false);
+        drop(server.0.sessions.leave(id, &taken.seat, ended, now));
+        return Err((ConnectRefusal::ServerUnavailable, refusal.to_string()));
+    }
+    Ok(taken)
 }
 
 /// Lets go what is left of a session that has ended, and makes the one that begins or goes on
@@ -166,7 +273,6 @@ async fn keep_session(
 /// A will that could not be published is refused while somebody can be told.
 fn check_will(server: &Server, connect: &Connect, id: &str) -> Result<(), Refused> {
     let Some(will) = &connect.will else { return Ok(()) };
-    let refused = |refusal: ConnectRefusal| (refusal, refusal.text().to_owned());
     if will.message.retain && connect.version == Version::V5 {
         return Err(refused(ConnectRefusal::RetainNotSupported));
     }

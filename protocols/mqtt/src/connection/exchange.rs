@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use eg_event::{Ingested, Receipt, Refusal};
+use eg_event::{Ingested, Receipt, Refusal, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -18,6 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Client;
 use super::output::Output;
+use super::renew::Renewal;
 use crate::acknowledge::{acknowledgement, released};
 use crate::codec::{Codec, Kind, Qos, Reason, Version};
 use crate::server::Server;
@@ -26,6 +27,11 @@ use crate::server::Server;
 const READ_BYTES: usize = 64 * 1024;
 /// How many reads a connection may make before others have their turn.
 const READS_PER_TURN: usize = 4;
+/// How often a connection is looked at that has nothing to do, no keep alive and no end.
+const IDLE_LOOK: Duration = Duration::from_hours(1);
+
+/// A user property.
+type Told = (&'static str, String);
 
 thread_local! {
     /// What a read fills and is taken apart from before the next one: a connection that waits
@@ -47,6 +53,11 @@ pub(super) enum Ended {
 impl Ended {
     pub(super) fn sends_will(self) -> bool {
         self != Self::ByClient(false)
+    }
+
+    /// What is not answered yet is not waited for: nobody is there, or nobody is to be.
+    fn is_at_once(self) -> bool {
+        matches!(self, Self::Lost | Self::ByServer(Reason::AdministrativeAction))
     }
 }
 
@@ -74,7 +85,13 @@ pub(super) struct Exchange<'a> {
     /// Set when events were refused for want of room, until there is some.
     congested: Option<BoxFuture<'static, ()>>,
     /// Set once nothing more is read.
-    ended: Option<Ended>,
+    pub(super) ended: Option<Ended>,
+    /// What is said of that, if more than the reason.
+    why: Option<String>,
+    /// Whether the client authenticates again.
+    pub(super) renewal: Renewal,
+    /// Completes when what the client was recognized by is revoked.
+    pub(super) revoked: BoxFuture<'static, ()>,
     last_read: Instant,
     /// When something last moved of what waits to be sent or answered.
     last_progress: Instant,
@@ -95,8 +112,8 @@ impl<'a> Exchange<'a> {
         let now = Instant::now();
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
         let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
-        let idle = client.keep_alive.unwrap_or(Duration::from_hours(1));
-        Self {
+        let revoked = client.identity.revoked();
+        let mut exchange = Self {
             server,
             client,
             codec,
@@ -105,13 +122,18 @@ impl<'a> Exchange<'a> {
             pending_events: 0,
             congested: None,
             ended: None,
+            why: None,
+            renewal: Renewal::default(),
+            revoked,
             last_read: now,
             last_progress: now,
             noted: (false, false),
-            timer: Box::pin(tokio::time::sleep_until(now + idle)),
+            timer: Box::pin(tokio::time::sleep_until(now)),
             taken_over,
             stopped,
-        }
+        };
+        exchange.look_again();
+        exchange
     }
 
     pub(super) fn into_output(self) -> Output {
@@ -130,6 +152,7 @@ impl<'a> Exchange<'a> {
     ) -> Poll<Ended> {
         self.poll_signals(cx);
         for _ in 0..READS_PER_TURN {
+            self.poll_renewal(cx);
             self.poll_answers(cx);
             let unsent = self.output.unsent().len();
             let sent = self.output.poll_send(io, cx);
@@ -141,8 +164,7 @@ impl<'a> Exchange<'a> {
                 return Poll::Ready(Ended::Lost);
             }
             if let Some(ended) = self.ended {
-                let answered = self.pending.is_empty() || ended == Ended::Lost;
-                if answered {
+                if self.pending.is_empty() || ended.is_at_once() {
                     self.say_goodbye(ended);
                     return Poll::Ready(ended);
                 }
@@ -160,15 +182,26 @@ impl<'a> Exchange<'a> {
         self.poll_timer(cx)
     }
 
-    /// The end that comes from elsewhere: another connection, or the server's own.
+    /// The end that comes from elsewhere: another connection, an operator, or the server's own.
     fn poll_signals(&mut self, cx: &mut Context<'_>) {
         if self.ended.is_some() {
             return;
         }
         if self.taken_over.as_mut().poll(cx).is_ready() {
-            self.end(Ended::ByServer(Reason::SessionTakenOver));
+            self.end_for(Reason::SessionTakenOver);
+        } else if self.revoked.poll_unpin(cx).is_ready() {
+            self.end_for(Reason::AdministrativeAction);
         } else if self.stopped.as_mut().poll(cx).is_ready() {
-            self.end(Ended::ByServer(Reason::ShuttingDown));
+            self.end_for(Reason::ShuttingDown);
+        }
+    }
+
+    /// Ends a connection whose credential holds no more: whatever else it sends is not taken.
+    pub(super) fn end_if_over(&mut self, now: Timestamp) {
+        if self.client.identity.is_revoked() {
+            self.end_for(Reason::AdministrativeAction);
+        } else if self.client.identity.expires_in(now) == Some(Duration::ZERO) {
+            self.end_for(Reason::MaximumConnectTime);
         }
     }
 
@@ -181,8 +214,9 @@ impl<'a> Exchange<'a> {
                     let slots = std::mem::take(slots);
                     self.pending.pop_front();
                     self.pending_events -= slots.len();
+                    let warning = self.expiry_warning();
                     for (slot, answer) in slots.into_iter().zip(&answers) {
-                        self.answer(slot, answer);
+                        self.answer(slot, answer, warning.as_ref());
                     }
                 }
                 Pending::Release { packet_id, known, answer } => {
@@ -196,7 +230,7 @@ impl<'a> Exchange<'a> {
                             self.codec.acknowledge(Kind::Pubcomp, packet_id, &told, out);
                         }
                         // Not released, and not said to be: the client asks again.
-                        Err(_) => self.end(Ended::ByServer(Reason::QuotaExceeded)),
+                        Err(_) => self.end_for(Reason::QuotaExceeded),
                     }
                 }
             }
@@ -204,7 +238,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    pub(super) fn answer(&mut self, slot: Slot, answer: &Result<Receipt, Refusal>) {
+    /// What a client is told when its credential is about to expire.
+    fn expiry_warning(&self) -> Option<Told> {
+        let warning = Duration::from_secs(self.server.0.config.expiry_warning_seconds.into());
+        let now = self.server.0.ports.clock.now();
+        let is_near = self.client.identity.expires_in(now).is_some_and(|left| left < warning);
+        if is_near { self.client.identity.told_expiry(now) } else { None }
+    }
+
+    fn answer(&mut self, slot: Slot, answer: &Result<Receipt, Refusal>, warning: Option<&Told>) {
         if let Err(refusal) = answer {
             if matches!(refusal, Refusal::Busy { .. } | Refusal::Unavailable { .. }) {
                 self.congested.get_or_insert_with(|| self.server.0.ports.ingest.room());
@@ -214,7 +256,7 @@ impl<'a> Exchange<'a> {
             } else if self.client.version == Version::V311 {
                 // 3.1.1 knows only yes and silence, and a yes would not be true.
                 tracing::debug!(client_id = &*self.client.id, %refusal, "a message was refused");
-                return self.end(Ended::ByServer(Reason::QuotaExceeded));
+                return self.end_for(Reason::QuotaExceeded);
             }
         }
         let kind = match slot.qos {
@@ -222,7 +264,8 @@ impl<'a> Exchange<'a> {
             Qos::AtLeastOnce => Kind::Puback,
             Qos::ExactlyOnce => Kind::Pubrec,
         };
-        let told = acknowledgement(answer);
+        let mut told = acknowledgement(answer);
+        told.properties.extend(warning.cloned());
         self.codec.acknowledge(kind, slot.packet_id, &told, self.output.buffer());
     }
 
@@ -269,6 +312,19 @@ impl<'a> Exchange<'a> {
         self.ended.get_or_insert(ended);
     }
 
+    /// The same, by the server.
+    pub(super) fn end_for(&mut self, reason: Reason) {
+        self.end(Ended::ByServer(reason));
+    }
+
+    /// The same, and the client is told more than the reason.
+    pub(super) fn end_because(&mut self, reason: Reason, why: String) {
+        if self.ended.is_none() {
+            self.why = Some(why);
+        }
+        self.end_for(reason);
+    }
+
     /// Whether the end has come.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()
@@ -277,7 +333,10 @@ impl<'a> Exchange<'a> {
     /// Tells the client why the server ends the connection.
     fn say_goodbye(&mut self, ended: Ended) {
         if let Ended::ByServer(reason) = ended {
-            self.codec.disconnect(reason, self.output.buffer());
+            self.server.0.counters.connections_ended.add(reason);
+            let text = self.why.as_deref().unwrap_or_else(|| reason.text());
+            tracing::debug!(client_id = &*self.client.id, ?reason, text, "a connection is ended");
+            self.codec.disconnect(reason, text, self.output.buffer());
         }
     }
 
@@ -294,9 +353,14 @@ impl<'a> Exchange<'a> {
                 self.say_goodbye(ended);
                 return Poll::Ready(ended);
             }
-            if silent && self.ended.is_none() {
-                self.end(Ended::ByServer(Reason::KeepAliveTimeout));
-                cx.waker().wake_by_ref();
+            if self.ended.is_none() {
+                self.end_if_over(self.server.0.ports.clock.now());
+                if silent {
+                    self.end_for(Reason::KeepAliveTimeout);
+                }
+                if self.ended.is_some() {
+                    cx.waker().wake_by_ref();
+                }
             }
             let next = self.next_look(now).max(now + Duration::from_millis(10));
             self.timer.as_mut().reset(next);
@@ -323,14 +387,25 @@ impl<'a> Exchange<'a> {
         Duration::from_secs(self.server.0.config.stall_seconds_max.into())
     }
 
-    /// The next look is when the client will have been silent for too long, or in a while to see
-    /// whether something is stuck.
+    /// When its credential will have expired, if nothing was ended before.
+    fn expires_at(&self, now: Instant) -> Option<Instant> {
+        let left = self.client.identity.expires_in(self.server.0.ports.clock.now())?;
+        self.ended.is_none().then_some(now + left.min(IDLE_LOOK))
+    }
+
+    /// The next look is when the client will have been silent for too long, when its credential
+    /// expires, or in a while to see whether something is stuck.
     fn next_look(&self, now: Instant) -> Instant {
         let stalled = self.last_progress.max(now) + self.stall_max();
         let stalled = self.waits().then_some(stalled);
-        // A connection with nothing to do and no keep alive is looked at once an hour.
-        let idle = now + Duration::from_hours(1);
-        [self.silent_at(), stalled].into_iter().flatten().min().unwrap_or(idle)
+        let reasons = [self.silent_at(), stalled, self.expires_at(now)];
+        reasons.into_iter().flatten().min().unwrap_or(now + IDLE_LOOK)
+    }
+
+    /// Sets the timer after what it looks at has changed.
+    pub(super) fn look_again(&mut self) {
+        let next = self.next_look(Instant::now());
+        self.timer.as_mut().reset(next);
     }
 
     /// Notes that something began to wait, or that the client is listened to again, so that the

@@ -37,6 +37,7 @@ impl Exchange<'_> {
         let now = self.server.0.ports.clock.now();
         let now_text = now.to_string();
         let mut batch = Batch::default();
+        self.end_if_over(now);
         for packet in packets {
             if self.has_ended() {
                 break;
@@ -51,13 +52,13 @@ impl Exchange<'_> {
         }
         self.submit(&mut batch);
         if let Some(reason) = end {
-            self.end(Ended::ByServer(reason));
+            self.end_for(reason);
         }
     }
 
     fn publish(&mut self, message: &Publish, now: (Timestamp, &str), batch: &mut Batch) {
         if message.retain && self.client.version == Version::V5 {
-            return self.end(Ended::ByServer(Reason::RetainNotSupported));
+            return self.end_for(Reason::RetainNotSupported);
         }
         let slot = Slot { qos: message.qos, packet_id: message.packet_id };
         let normalized = if is_the_servers(message.topic()) {
@@ -110,10 +111,11 @@ impl Exchange<'_> {
             }
             Incoming::Ping => {}
             Incoming::Disconnect(disconnect) => self.disconnect(*disconnect),
-            // No method was agreed on, nothing was sent that could be acknowledged, and a second
-            // CONNECT is an error (MQTT 5.0 sections 3.1, 4.12, 4.13).
-            Incoming::Auth | Incoming::Unexpected | Incoming::Connect(_) | Incoming::Publish(_) => {
-                self.end(Ended::ByServer(Reason::ProtocolError));
+            Incoming::Auth(auth) => self.authenticate_again(auth),
+            // Nothing was sent that could be acknowledged, and a second CONNECT is an error (MQTT
+            // 5.0 sections 3.1, 4.13).
+            Incoming::Unexpected | Incoming::Connect(_) | Incoming::Publish(_) => {
+                self.end_for(Reason::ProtocolError);
             }
         }
     }
@@ -131,7 +133,7 @@ impl Exchange<'_> {
             // A session that was to end with the connection cannot be kept after all (MQTT 5.0
             // section 3.14.2.2.2).
             if self.client.session_expiry == Some(Duration::ZERO) && seconds > 0 {
-                return self.end(Ended::ByServer(Reason::ProtocolError));
+                return self.end_for(Reason::ProtocolError);
             }
             let seconds = seconds.min(self.server.0.config.session_expiry_seconds_max);
             self.client.session_expiry = Some(Duration::from_secs(seconds.into()));
@@ -169,7 +171,7 @@ impl Client {
         let counts_once = message.qos == Qos::ExactlyOnce && message.packet_id != 0;
         Submission {
             event,
-            principal: Arc::clone(&self.principal),
+            principal: Arc::clone(&self.identity.principal),
             origin: Origin {
                 protocol,
                 binding,

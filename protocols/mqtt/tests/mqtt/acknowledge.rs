@@ -137,7 +137,7 @@ async fn refusals_have_their_code_and_say_why() {
         (Refusal::TooLarge { limit_bytes: 5 }, 0x97, "larger than the limit of 5 bytes"),
         (
             Refusal::Unavailable { reason: "disk full".into(), retry_after: wait },
-            0x83,
+            0x97,
             "unavailable: disk full",
         ),
         (Refusal::Forbidden("not this topic".into()), 0x87, "not allowed: not this topic"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use eg_auth::Authenticator;
+use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
     Clock, Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Sequence, Submission,
     Timestamp,
@@ -193,12 +193,18 @@ impl Handshakes for Store {
     }
 }
 
+/// A clock that is moved by hand.
+pub(crate) fn start() -> Clock {
+    Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)))
+}
+
 /// What runs.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
     pub(crate) store: Arc<Store>,
     pub(crate) clock: Clock,
+    pub(crate) live: Live,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -219,11 +225,21 @@ impl Gateway {
         authenticator: Authenticator,
         store: Arc<Store>,
     ) -> Self {
-        let clock = Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)));
+        let around = (start(), Live::default());
+        Self::assemble_with(config, Arc::new(authenticator), store, around).await
+    }
+
+    pub(crate) async fn assemble_with(
+        config: MqttConfig,
+        authenticator: Arc<dyn Authenticate>,
+        store: Arc<Store>,
+        (clock, live): (Clock, Live),
+    ) -> Self {
         let ports = Ports {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
-            authenticator: Arc::new(authenticator),
+            authenticator,
+            live: live.clone(),
             clock: clock.clone(),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -232,6 +248,6 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let serving = server.clone();
         tasks.spawn(async move { serving.serve(listener).await });
-        Self { address, server, store, clock, stop, tasks }
+        Self { address, server, store, clock, live, stop, tasks }
     }
 }

@@ -4,11 +4,14 @@
 
 mod acknowledge;
 mod arbitrary;
+mod authentication;
 mod client;
 mod events;
 mod exactly_once;
 mod flow;
 mod gateway;
+mod issuer;
+mod lifetime;
 mod malformed;
 mod packet;
 mod sessions;

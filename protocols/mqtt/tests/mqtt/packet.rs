@@ -104,6 +104,17 @@ impl Connect {
         self
     }
 
+    /// With this token, by enhanced authentication.
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.property(&method(TOKEN_METHOD, Some(token)))
+    }
+
+    /// With this token as the password, behind what there is already.
+    pub(crate) fn password(mut self, user: &str, token: &str) -> Self {
+        self.flags |= 0xc0;
+        self.payload(&[&text(user), &text(token)])
+    }
+
     /// What follows the client identifier.
     pub(crate) fn payload(mut self, fields: &[&[u8]]) -> Self {
         self.payload.extend(fields.concat());
@@ -192,6 +203,20 @@ pub(crate) fn pubrel(packet_id: u16) -> Vec<u8> {
     packet(0x62, &[&packet_id.to_be_bytes()])
 }
 
+/// The method of enhanced authentication that is offered.
+pub(crate) const TOKEN_METHOD: &str = "OAUTH2-JWT";
+
+/// The properties of a method, and of what it takes.
+pub(crate) fn method(name: &str, data: Option<&str>) -> Vec<u8> {
+    let data = data.map(|data| string_property(0x16, data)).unwrap_or_default();
+    [string_property(0x15, name), data].concat()
+}
+
+/// AUTH.
+pub(crate) fn auth(code: u8, data: Option<&str>) -> Vec<u8> {
+    packet(0xf0, &[&[code], &properties(&[&method(TOKEN_METHOD, data)])])
+}
+
 /// What a server sent.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -223,7 +248,7 @@ impl Answer {
     pub(crate) fn code(&self) -> u8 {
         let at = match self.first {
             0x20 => 1,
-            0xe0 => 0,
+            0xe0 | 0xf0 => 0,
             _ => 2,
         };
         self.body.get(at).copied().unwrap_or(0)
@@ -238,7 +263,7 @@ impl Answer {
     pub(crate) fn properties(&self) -> Vec<(u8, Vec<u8>)> {
         let at = match self.first {
             0x90 | 0xb0 | 0x20 => 2,
-            0xe0 => 1,
+            0xe0 | 0xf0 => 1,
             _ => 3,
         };
         let Some((length, begin)) = self.body.get(at..).and_then(read_variable_byte_integer) else {
@@ -272,7 +297,7 @@ impl Answer {
 
     /// The reason string; empty when there is none.
     pub(crate) fn reason(&self) -> String {
-        if !matches!(self.first, 0x20 | 0x40 | 0x50 | 0x70 | 0x90 | 0xe0) {
+        if !matches!(self.first, 0x20 | 0x40 | 0x50 | 0x70 | 0x90 | 0xe0 | 0xf0) {
             return String::new();
         }
         let value = self.property(0x1f).unwrap_or_default();

@@ -193,15 +193,15 @@ async fn whoever_is_not_recognized_is_told_so() {
     let lone_password = || Connect::v5("a").flags(0x42).payload(&[&text("token")]);
     let rows = [
         (Connect::v5("a"), 0x87, "no credential was presented"),
-        (named(Connect::v5("a")), 0x86, "no method for this kind of credential is configured"),
-        (lone_password(), 0x86, "no method for this kind of credential is configured"),
+        (named(Connect::v5("a")), 0x8c, "no method for this kind of credential is configured"),
+        (lone_password(), 0x8c, "no method for this kind of credential is configured"),
         (
             Connect::v5("a").property(&string_property(0x15, "SCRAM")),
             0x8c,
-            "no authentication method \"SCRAM\" is offered",
+            "expected the authentication method OAUTH2-JWT",
         ),
         (Connect::v311("a"), 5, ""),
-        (named(Connect::v311("a")), 4, ""),
+        (named(Connect::v311("a")), 5, ""),
     ];
     for (connect, code, reason) in rows {
         let mut client = Client::open(gateway.address).await;
@@ -255,6 +255,17 @@ async fn a_client_without_keep_alive_may_be_silent() {
     let mut client = Client::connect(gateway.address, &Connect::v5("a").keep_alive(0)).await;
     assert!(client.is_silent_for(Duration::from_secs(2)).await);
     assert!(client.is_alive().await);
+}
+
+#[tokio::test]
+async fn a_keep_alive_of_the_server_holds_where_the_client_is_told_of_it() {
+    let gateway = Gateway::start_with(|config| config.keep_alive_seconds_max = 1).await;
+    let mut older = Client::connect(gateway.address, &Connect::v311("a").keep_alive(0)).await;
+    let mut slow = Client::connect(gateway.address, &Connect::v311("b").keep_alive(60)).await;
+    let mut newer = Client::connect(gateway.address, &Connect::v5("c").keep_alive(60)).await;
+    let end = newer.answer().await;
+    assert_eq!((end.first, end.code()), (0xe0, 0x8d));
+    assert!(older.is_alive().await && slow.is_alive().await);
 }
 
 #[tokio::test]
