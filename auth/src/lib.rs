@@ -8,8 +8,10 @@ mod issuer;
 mod live;
 mod lock_out;
 mod peer;
+pub mod policy;
 mod secret;
 mod stored;
+mod system;
 
 pub use authenticate::{Authenticate, Credential, Unauthenticated};
 pub use authenticator::{Authenticator, Surroundings};
@@ -19,4 +21,6 @@ pub use config::{
 pub use issuer::IssuerError;
 pub use live::{Live, Presence};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
+pub use policy::{Policy, PolicyConfig, PolicyStore};
 pub use stored::{NewCredential, Secret, SecretKind, StoredCredential};
+pub use system::the_gateway;

@@ -5,31 +5,46 @@ pub mod credential;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
+#[cfg(test)]
+mod facts;
+pub mod guard;
 pub mod health;
+pub mod operations;
 pub mod page;
+pub mod policy;
 pub mod schema;
+mod shown;
 pub mod subscription;
 
 use std::sync::Arc;
 
 use async_graphql::http::is_accept_multipart_mixed;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use eg_auth::{Authenticate, Peer};
 use eg_certs::Claim;
-use serde_json::json;
+use eg_event::Clock;
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
+use self::error::unauthenticated;
+use self::guard::{Caller, Guard};
 use self::health::Health;
-use self::schema::Schema;
+use self::operations::{CREATE_TOKEN, METRICS};
+use self::schema::{Parts, Schema};
+use crate::audit::{Audit, Entry, Outcome};
 use crate::certificates::{CertificateError, Desk};
 
 /// The longest GraphQL request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// What a refused attempt to be let in is called in the audit log.
+const AUTHENTICATE: &str = "authenticate";
 
 /// What the management port needs.
 #[derive(Clone)]
@@ -42,17 +57,26 @@ pub struct Admin {
     pub desk: Arc<Desk>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
+    /// Who may do what, and what is written down of it.
+    pub guard: Guard,
+    /// Where operations run, so that each ends although its client has left.
+    pub tasks: TaskTracker,
 }
 
 impl Admin {
-    /// Serves `schema` to whom `authenticator` recognizes.
+    /// Management of what `parts` are; operations run on `tasks`.
     #[must_use]
     pub fn new(
-        schema: Schema,
-        (health, desk): (Arc<Health>, Arc<Desk>),
-        authenticator: Arc<dyn Authenticate>,
+        parts: Parts,
+        clock: Clock,
+        (health, authenticator): (&Arc<Health>, Arc<dyn Authenticate>),
+        tasks: TaskTracker,
     ) -> Self {
-        Self { schema, health, desk, authenticator }
+        let audit = Audit::new(&parts.journal, &parts.dispatch, clock);
+        let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
+        let desk = Arc::clone(&parts.desk);
+        let schema = schema::schema(parts, guard.clone());
+        Self { schema, health: Arc::clone(health), desk, authenticator, guard, tasks }
     }
 }
 
@@ -73,17 +97,40 @@ pub fn routes(admin: Admin) -> Router {
 }
 
 /// Lets nobody in who is not known. Health is open to all: it says nothing but whether.
-async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     match eg_http::authenticate(&*admin.authenticator, request.headers(), &peer).await {
-        Ok(_) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Ok(principal) => {
+            request.extensions_mut().insert(Caller { principal, remote: peer.address });
+            next.run(request).await
+        }
+        Err(problem) => {
+            let why = problem.detail().to_owned();
+            let mut response = problem.into_response();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *response.body_mut() = refusal(&unauthenticated(&why)).into();
+            let outcome = Outcome::Refused(why);
+            let entry = Entry { outcome, ..Entry::of(AUTHENTICATE, None, peer.address) };
+            admin.guard.audit.record_refused(&entry);
+            response
+        }
     }
 }
 
-async fn graphql(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
+/// A refusal in the form of GraphQL's errors, whatever was asked for.
+fn refusal(error: &async_graphql::Error) -> String {
+    json!({ "errors": [{ "message": error.message, "extensions": error.extensions }] }).to_string()
+}
+
+async fn graphql(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     // A browser sends simple requests across origins without asking; this type is not simple.
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = content_type.is_some_and(|media_type| media_type.starts_with("application/json"));
@@ -102,22 +149,49 @@ async fn graphql(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) ->
             return (StatusCode::BAD_REQUEST, expected).into_response();
         }
     };
-    let response = admin.schema.execute(request).await;
-    match serde_json::to_vec(&response) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let schema = admin.schema.clone();
+    // On a task of its own: what is begun is done and written to the audit log, whoever leaves.
+    let variables = request.variables.clone();
+    let request = request.data(caller).data(variables);
+    let answer = admin.tasks.spawn(async move { schema.execute(request).await });
+    match answer.await.map(|answer| serde_json::to_vec(&answer)) {
+        Ok(Ok(body)) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 /// Answers Kyma's `POST /v1/applications/tokens`: whose token it is to be stands in headers.
-async fn create_token(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+async fn create_token(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
     let text = |name: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
     let (application, tenant, group) = (text("application"), text("tenant"), text("group"));
-    let (status, body) = match admin.desk.create_token(Claim { application, tenant, group }) {
-        Ok(invite) => (StatusCode::CREATED, json!({ "url": invite.url, "token": invite.token })),
+    let entry = Entry {
+        subject: Some(application.clone()),
+        arguments: json!({ "application": application, "tenant": tenant, "group": group }),
+        ..Entry::of(CREATE_TOKEN, Some(&caller.principal), caller.remote)
+    };
+    if let Err(error) = admin.guard.admit(&entry) {
+        return kyma_answer(StatusCode::FORBIDDEN, &kyma_error(403, &error.message));
+    }
+    let made = admin.desk.create_token(Claim { application, tenant, group });
+    let outcome = match &made {
+        Ok(_) => Outcome::Done,
+        Err(_) => Outcome::Failed("InvalidData".to_owned()),
+    };
+    if let Err(why) = admin.guard.audit.record(&Entry { outcome, ..entry }).await {
+        return kyma_answer(StatusCode::SERVICE_UNAVAILABLE, &kyma_error(503, &why.to_string()));
+    }
+    match made {
+        Ok(invite) => {
+            let body = json!({ "url": invite.url, "token": invite.token });
+            kyma_answer(StatusCode::CREATED, &body)
+        }
         Err(error) => {
             let status = match error {
                 CertificateError::Invalid(_) | CertificateError::Subject(_) => {
@@ -125,14 +199,26 @@ async fn create_token(State(admin): State<Admin>, headers: HeaderMap) -> Respons
                 }
                 _ => StatusCode::SERVICE_UNAVAILABLE,
             };
-            (status, json!({ "code": status.as_u16(), "error": error.to_string() }))
+            kyma_answer(status, &kyma_error(status.as_u16(), &error.to_string()))
         }
-    };
+    }
+}
+
+fn kyma_error(code: u16, error: &str) -> Value {
+    json!({ "code": code, "error": error })
+}
+
+fn kyma_answer(status: StatusCode, body: &Value) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, body.to_string()).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, Extension(caller): Extension<Caller>) -> Response {
+    let entry = Entry::of(METRICS, Some(&caller.principal), caller.remote);
+    if let Err(error) = admin.guard.admit(&entry) {
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        return (StatusCode::FORBIDDEN, json, refusal(&error)).into_response();
+    }
     let text = admin.health.render_metrics().await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

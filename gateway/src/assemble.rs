@@ -18,15 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::health::{Gauges, Health};
-use crate::admin::schema::{self, Parts};
+use crate::admin::schema::Parts;
 use crate::admin::{self, Admin};
+use crate::authorize::Authorizer;
 use crate::certificates::CertificatesError;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
+use crate::policy::Policies;
 use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
 
@@ -42,6 +44,9 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] ConfigError),
     /// The certificate authority cannot be taken up.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
@@ -95,6 +100,7 @@ impl Gateway {
     /// Makes every part and binds every port; nothing is served yet.
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
+        let policies = Policies::read(&config)?;
         let given = config.clone();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let live = Live::default();
@@ -114,9 +120,7 @@ impl Gateway {
         };
         let dispatch = Dispatch::recover(outlets)?;
         let metrics = Arc::new(Metrics::default());
-        let pipeline =
-            Pipeline::new(store.journal().clone(), Arc::clone(&dispatch), Arc::clone(&metrics));
-        let pipeline = Arc::new(pipeline);
+        let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
@@ -137,9 +141,9 @@ impl Gateway {
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
-        let journal = store.journal().clone();
-        let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), metrics, gauges));
-        let schema = schema::schema(Parts {
+        let health = Health::new(store.journal().clone(), Arc::clone(&dispatch), metrics, gauges);
+        let health = Arc::new(health);
+        let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
@@ -147,13 +151,14 @@ impl Gateway {
             desk: Arc::clone(&front.desk),
             credentials,
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
-        });
-        let handles = (Arc::clone(&health), Arc::clone(&front.desk));
-        let routes = admin::routes(Admin::new(schema, handles, authenticator));
-        let admin = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
+            policy: policies.store().clone(),
+        };
+        let admin = Admin::new(managed, clock, (&health, authenticator), serving.clone());
+        let admin =
+            HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 
         Ok(Self {
-            reloader: Reloader::new(given, front.tls.clone(), known),
+            reloader: Reloader::new(given, front.tls.clone(), known, policies),
             store,
             dispatch,
             health,
@@ -221,6 +226,16 @@ impl Gateway {
         closed.unwrap_or(Err(StoreError::Closed))?;
         early.map_or(Ok(()), Err)
     }
+}
+
+fn way_in(
+    store: &Store,
+    policies: &Policies,
+    dispatch: &Arc<Dispatch>,
+    metrics: &Arc<Metrics>,
+) -> Pipeline {
+    let authorizer = Authorizer::new(policies.store().clone(), Arc::clone(metrics));
+    Pipeline::new(authorizer, store.journal().clone(), Arc::clone(dispatch), Arc::clone(metrics))
 }
 
 /// Serves a listener; its end is everyone's.

@@ -6,6 +6,7 @@ mod dead_letter;
 mod demo;
 mod event;
 mod output;
+mod policy;
 mod subscription;
 mod token;
 
@@ -21,6 +22,7 @@ use self::client::{Client, ClientArgs};
 use self::output::{Format, Output};
 use crate::bench;
 use crate::config::{self, Config};
+use crate::policy::Policies;
 use crate::run;
 
 /// Takes events over HTTP and MQTT, keeps them durably, and delivers them.
@@ -53,6 +55,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// Ask who may do what.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Make, issue and revoke certificates.
     #[command(subcommand)]
     Cert(cert::Command),
@@ -156,6 +161,7 @@ impl Cli {
             Command::Subscription(command) => ask(&self.client, async |client| {
                 subscription::execute(command, client, &mut output).await
             }),
+            Command::Policy(command) => policy(&self.client, command, &mut output),
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
             }),
@@ -201,8 +207,21 @@ impl ServeArgs {
 fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> {
     let config = load(args)?;
     config.check().map_err(config::ConfigError::Invalid)?;
+    Policies::read(&config)?;
     output.config(args.config.as_deref().map(Path::display), &config);
     Ok(())
+}
+
+fn policy(
+    client: &ClientArgs,
+    command: policy::Command,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    if let Some(args) = command.config() {
+        let policies = Policies::read(&load(&args)?)?;
+        return policy::execute_offline(command, &policies, output);
+    }
+    ask(client, async |client| policy::execute(command, client, output).await)
 }
 
 fn run_bench(command: bench::Command, output: &mut Output) -> Result<(), CliError> {

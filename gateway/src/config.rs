@@ -6,7 +6,7 @@ mod load;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use eg_auth::AuthConfig;
+use eg_auth::{AuthConfig, PolicyConfig};
 use eg_certs::{CertificatesConfig, Listener, TlsConfig};
 use eg_event::InvalidInput;
 use eg_http::{HttpConfig, PushConfig};
@@ -14,7 +14,7 @@ use eg_mqtt::MqttConfig;
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
-pub use load::{ConfigError, environment, load};
+pub use load::{ConfigError, environment, load, rules};
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Events out over HTTP.
     pub push: PushConfig,
+    /// Who may do what.
+    pub policy: PolicyConfig,
     /// The store.
     pub storage: StorageConfig,
     /// What is logged.
@@ -114,6 +116,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
+            policy: PolicyConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
         }

@@ -1,43 +1,56 @@
 //! The whole way in: who may publish is settled, who is concerned is counted, and what is taken
 //! is durable before anyone is told.
 
+#[cfg(test)]
+mod facts;
+
 use std::sync::Arc;
 
-use eg_event::{Handshake, Handshakes, Ingest, Ingested, Refusal, Submission};
+use eg_event::{Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Submission};
 use eg_storage::Journal;
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 
+use crate::authorize::Authorizer;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
 
 /// The way in, behind the ports that the protocols see.
 pub struct Pipeline {
+    authorizer: Authorizer,
     journal: Journal,
     dispatch: Arc<Dispatch>,
     metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
-    /// Events go to `journal`, and `dispatch` knows who is concerned.
+    /// What `authorizer` lets pass goes to `journal`, and `dispatch` knows who is concerned.
     #[must_use]
-    pub fn new(journal: Journal, dispatch: Arc<Dispatch>, metrics: Arc<Metrics>) -> Self {
-        Self { journal, dispatch, metrics }
+    pub fn new(
+        authorizer: Authorizer,
+        journal: Journal,
+        dispatch: Arc<Dispatch>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { authorizer, journal, dispatch, metrics }
     }
 }
 
 impl Ingest for Pipeline {
-    fn ingest(&self, submissions: Vec<Submission>) -> Ingested {
+    fn ingest(&self, mut submissions: Vec<Submission>) -> Ingested {
         let Some(protocol) = submissions.first().map(|first| first.origin.protocol) else {
             return std::future::ready(Vec::new()).boxed();
         };
+        let refused = self.authorizer.sift(&mut submissions);
         let counted = submissions.into_iter().map(|submission| {
             let subscriptions = self.dispatch.count_matching(&submission.event);
             (submission, subscriptions)
         });
-        let appended = self.journal.append(counted.collect());
+        let counted: Vec<_> = counted.collect();
+        let appended = (!counted.is_empty()).then(|| self.journal.append(counted));
         let metrics = Arc::clone(&self.metrics);
         async move {
-            let answers = appended.await;
+            let answers = OptionFuture::from(appended).await.unwrap_or_default();
+            let answers = merge(answers, refused);
             metrics.received(protocol, &answers);
             answers
         }
@@ -47,6 +60,24 @@ impl Ingest for Pipeline {
     fn room(&self) -> BoxFuture<'static, ()> {
         self.journal.room().boxed()
     }
+}
+
+/// Puts refusals, each with its place in the whole list, between the answers to the rest.
+fn merge(
+    answers: Vec<Result<Receipt, Refusal>>,
+    refused: Vec<(usize, Refusal)>,
+) -> Vec<Result<Receipt, Refusal>> {
+    if refused.is_empty() {
+        return answers;
+    }
+    let mut all = Vec::with_capacity(answers.len() + refused.len());
+    let mut answers = answers.into_iter();
+    for (place, refusal) in refused {
+        all.extend(answers.by_ref().take(place - all.len()));
+        all.push(Err(refusal));
+    }
+    all.extend(answers);
+    all
 }
 
 impl Handshakes for Pipeline {

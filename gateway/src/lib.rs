@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod audit;
+pub mod authorize;
 pub mod bench;
 pub mod certificates;
 mod cli;
@@ -14,6 +16,7 @@ pub mod journey;
 pub mod listeners;
 pub mod matching;
 pub mod metrics;
+pub mod policy;
 pub mod reload;
 pub mod run;
 pub mod subscribed;

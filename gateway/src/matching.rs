@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hasher as _};
 
+use eg_auth::policy::is_reserved;
 use eg_event::filter::{Comparison, Filter, attribute_text};
 use eg_event::{CloudEvent, Subscription};
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -160,7 +161,20 @@ pub fn lets_pass(subscription: &Subscription, event: &CloudEvent) -> bool {
     is(&subscription.event_type, Some(event.ty()))
         && is(&subscription.source, Some(event.source()))
         && version_passes(subscription, event)
+        && may_see(subscription, event)
         && subscription.filters.iter().all(|filter| filter.matches(event))
+}
+
+/// Whether an event is none of the gateway's own, or the subscription asks for those by their source:
+/// who wants every event of the senders does not want, nor is to see, the audit log.
+fn may_see(subscription: &Subscription, event: &CloudEvent) -> bool {
+    if !is_reserved(event.source()) {
+        return true;
+    }
+    let exact = || required(&subscription.filters, "source", as_exact);
+    let prefix = || required(&subscription.filters, "source", as_prefix);
+    let asked = subscription.source.as_deref().or_else(exact).or_else(prefix);
+    asked.is_some_and(is_reserved)
 }
 
 fn version_passes(subscription: &Subscription, event: &CloudEvent) -> bool {
@@ -184,6 +198,9 @@ pub fn explain(subscription: &Subscription, event: &CloudEvent) -> Option<String
             let found = found.map_or_else(|| "none".to_owned(), |found| format!("{found:?}"));
             return Some(format!("{name}: expected {asked:?}, found {found}"));
         }
+    }
+    if !may_see(subscription, event) {
+        return Some("source: an event of the gateway itself has to be asked for by it".to_owned());
     }
     let by_filter = |(index, filter): (usize, &Filter)| {
         filter.explain(event).map(|why| format!("filters[{index}]: {why}"))
@@ -246,6 +263,25 @@ mod tests {
         assert_eq!(why("/a", "u", None), "type: expected \"t\", found \"u\"");
         assert_eq!(why("/a", "t", None), "eventtypeversion: expected \"v1\", found none");
         assert!(why("/a", "t", Some("v1")).starts_with("filters[0]: "));
+    }
+
+    #[test]
+    fn events_of_the_gateway_have_to_be_asked_for() {
+        let audit = event("/event-gateway/audit", "t", None);
+        let rows = [
+            (None, json!([]), false),
+            (None, json!([{"prefix": {"source": "/event"}}]), false),
+            (None, json!([{"not": {"exact": {"source": "/x"}}}]), false),
+            (None, json!([{"exact": {"type": "t"}}]), false),
+            (Some("/event-gateway/audit"), json!([]), true),
+            (None, json!([{"exact": {"source": "/event-gateway/audit"}}]), true),
+            (None, json!([{"prefix": {"source": "/event-gateway/"}}]), true),
+        ];
+        for (source, filters, expected) in rows {
+            let asked = subscription(source, None, &filters);
+            assert_eq!(lets_pass(&asked, &audit), expected, "{filters}");
+            assert_eq!(explain(&asked, &audit).is_none(), expected, "{filters}");
+        }
     }
 
     #[test]

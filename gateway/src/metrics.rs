@@ -29,11 +29,55 @@ const RESULTS: [&str; 9] = [
 const PROTOCOLS: [Protocol; 4] =
     [Protocol::Http, Protocol::Mqtt311, Protocol::Mqtt5, Protocol::Internal];
 
+/// Why an event was forbidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForbiddenBy {
+    /// The source is the gateway's own.
+    ReservedSource,
+    /// The event says itself who sent it.
+    Authcontext,
+    /// A rule denies it.
+    Rule,
+    /// The application is another's.
+    Application,
+    /// No rule allows the topic.
+    Topic,
+    /// No rule allows the type.
+    Type,
+    /// The source is another's.
+    Source,
+    /// No rule is about the sender.
+    NoRule,
+}
+
+impl ForbiddenBy {
+    /// All of them, with their words.
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::ReservedSource, "reserved_source"),
+        (Self::Authcontext, "authcontext"),
+        (Self::Rule, "rule"),
+        (Self::Application, "application"),
+        (Self::Topic, "topic"),
+        (Self::Type, "type"),
+        (Self::Source, "source"),
+        (Self::NoRule, "no_rule"),
+    ];
+
+    /// The field that stands in the way, as a policy names it.
+    #[must_use]
+    pub fn of(field: Option<&str>) -> Self {
+        let known = Self::ALL.iter().find(|(_, word)| Some(*word) == field);
+        known.map_or(Self::NoRule, |(by, _)| *by)
+    }
+}
+
 /// The metrics of one gateway.
 pub struct Metrics {
     recorder: PrometheusRecorder,
     /// By protocol and result.
     received: Vec<[Counter; 9]>,
+    /// By reason.
+    forbidden: [Counter; 8],
 }
 
 impl std::fmt::Debug for Metrics {
@@ -52,9 +96,12 @@ impl Default for Metrics {
                 counter(&recorder, "event_gateway_events_received_total", &labels)
             })
         });
+        let forbidden = ForbiddenBy::ALL.map(|(_, word)| {
+            counter(&recorder, "event_gateway_events_forbidden_total", &[("reason", word)])
+        });
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         gauge(&recorder, "event_gateway_build_info", &version).set(1.0);
-        Self { recorder, received: received.into() }
+        Self { recorder, received: received.into(), forbidden }
     }
 }
 
@@ -71,6 +118,12 @@ impl Metrics {
                 counter.increment(count);
             }
         }
+    }
+
+    /// Counts an event that was forbidden.
+    pub fn forbidden(&self, by: ForbiddenBy) {
+        let known = ForbiddenBy::ALL.iter().zip(&self.forbidden);
+        known.filter(|((known, _), _)| *known == by).for_each(|(_, counter)| counter.increment(1));
     }
 
     /// A counter that somebody else keeps, set to what it stands at.
@@ -159,6 +212,7 @@ fn gauge(
 fn describe(recorder: &PrometheusRecorder) {
     let counters = [
         ("event_gateway_events_received_total", "Events that came in, by protocol and result."),
+        ("event_gateway_events_forbidden_total", "Events that were forbidden, by reason."),
         ("event_gateway_subscription_delivered_total", "Events delivered to the subscription."),
         (
             "event_gateway_subscription_lost_total",

@@ -7,10 +7,11 @@ use eg_auth::Authenticator;
 use serde_json::Value;
 
 use crate::config::{Config, ConfigError};
+use crate::policy::Policies;
 use crate::tls::TlsListeners;
 
 /// The sections that take effect at once.
-const LIVE: [&str; 2] = ["auth", "tls"];
+const LIVE: [&str; 3] = ["auth", "policy", "tls"];
 
 /// Lets the parts of a gateway have another configuration.
 #[derive(Clone)]
@@ -19,6 +20,7 @@ pub struct Reloader {
     config: Arc<Mutex<Config>>,
     tls: Option<TlsListeners>,
     authenticator: Arc<Authenticator>,
+    policies: Policies,
 }
 
 impl Reloader {
@@ -28,8 +30,9 @@ impl Reloader {
         config: Config,
         tls: Option<TlsListeners>,
         authenticator: Arc<Authenticator>,
+        policies: Policies,
     ) -> Self {
-        Self { config: Arc::new(Mutex::new(config)), tls, authenticator }
+        Self { config: Arc::new(Mutex::new(config)), tls, authenticator, policies }
     }
 
     /// Lets every part have its section of what was read, and says in the log what came of it. What
@@ -47,13 +50,15 @@ impl Reloader {
         if let Some(tls) = &self.tls {
             tls.read_again(Some(new.tls.clone()));
         }
+        self.policies.reload(&new.policy);
         if new.auth != current.auth {
             match self.authenticator.reload(&new.auth) {
                 Ok(()) => tracing::info!("auth: senders are recognized by the new section"),
                 Err(error) => tracing::error!(%error, "auth: the section is not used"),
             }
         }
-        *current = Config { tls: new.tls, auth: new.auth, ..current.clone() };
+        let (tls, auth, policy) = (new.tls, new.auth, new.policy);
+        *current = Config { tls, auth, policy, ..current.clone() };
     }
 }
 

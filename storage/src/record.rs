@@ -260,7 +260,7 @@ codes!(binding_code, binding_of, Binding, "an unknown binding", {
     Binary = 0, Structured = 1, Batch = 2, KymaV1 = 3, KymaV2 = 4, Mapped = 5,
 });
 codes!(method_code, method_of, Method, "an unknown method of authentication", {
-    Anonymous = 0, Bearer = 1, Certificate = 2, Basic = 3, ApiKey = 4,
+    Anonymous = 0, Bearer = 1, Certificate = 2, Basic = 3, ApiKey = 4, System = 5,
 });
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use eg_tests::gateway::{Gateway, Options};
+use eg_tests::gateway::{Gateway, OPEN_POLICY, Options};
 use eg_tests::openssl::{self, Authority, Connection};
 use eg_tests::peers;
 use serde_json::Value;
@@ -20,7 +20,7 @@ const SUBJECT: &str = "/C=DE/ST=Waldorf/L=Waldorf/O=blue/OU=OrgUnit/CN=shop";
 const ASK: &[u8] = b"GET /v1/applications/management/info HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 fn options() -> Options {
-    Options { program: PROGRAM.into(), config: String::new(), dev: true }
+    Options { program: PROGRAM.into(), config: OPEN_POLICY.to_owned(), dev: true }
 }
 
 /// A command against the gateway, which prints JSON.

@@ -12,6 +12,20 @@ use tokio::process::{Child, Command};
 
 use crate::wait::DEADLINE;
 
+/// Whoever is known may do everything: for suites that are about something else.
+pub const OPEN_POLICY: &str = r#"
+[[policy.rules]]
+effect = "allow"
+principals = ["*"]
+actions = ["publish"]
+sources = ["*"]
+
+[[policy.rules]]
+effect = "allow"
+principals = ["*"]
+actions = ["subscribe", "manage", "read"]
+"#;
+
 /// How a gateway is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,8 +54,10 @@ impl Gateway {
             .await
     }
 
-    /// Starts the program with a configuration, letting nobody in who is not known.
-    pub async fn start_closed(program: &str, config: String) -> Self {
+    /// Starts the program with a configuration, letting nobody in who is not known; whoever is may
+    /// do everything.
+    pub async fn start_closed(program: &str, mut config: String) -> Self {
+        config.push_str(OPEN_POLICY);
         Self::start_with(Options { program: program.into(), config, dev: false }).await
     }
 
@@ -201,8 +217,15 @@ impl Gateway {
         self.graphql("{ nextSequence }", json!({})).await["nextSequence"].as_u64().unwrap()
     }
 
-    /// The whole journal, in order.
+    /// What senders have put into the journal, in order.
     pub async fn journal(&self) -> Vec<Value> {
+        let mut events = self.whole_journal().await;
+        events.retain(|event| event["source"] != "/event-gateway/audit");
+        events
+    }
+
+    /// The whole journal, in order, with the audit log.
+    pub async fn whole_journal(&self) -> Vec<Value> {
         let query = "query($after: String) { events(first: 1000, after: $after) { \
             data { sequence id source type subject cloudEvent sender { name method } \
             origin { protocol binding address clientId } } \

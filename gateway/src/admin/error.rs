@@ -2,7 +2,7 @@
 //! clients know, in `extensions`.
 
 use async_graphql::{Error, ErrorExtensions as _};
-use eg_event::InvalidInput;
+use eg_event::{InvalidInput, Refusal};
 use eg_storage::StoreError;
 
 use crate::credentials::CredentialError;
@@ -19,6 +19,10 @@ pub enum Code {
     NotUnique = 21,
     /// The input breaks a rule.
     InvalidData = 22,
+    /// Who asks may not do this.
+    InsufficientScopes = 23,
+    /// Nobody who is known asks.
+    Unauthorized = 26,
     /// This cannot be done now.
     InvalidOperation = 27,
 }
@@ -30,6 +34,27 @@ pub fn coded(code: Code, message: &str) -> Error {
         extensions.set("error", format!("{code:?}"));
         extensions.set("error_code", code as i32);
     })
+}
+
+/// Who asks may not do this.
+#[must_use]
+pub fn forbidden(why: &str) -> Error {
+    let error = coded(Code::InsufficientScopes, &format!("not allowed: {why}"));
+    error.extend_with(|_, extensions| extensions.set("code", "FORBIDDEN"))
+}
+
+/// Nobody who is known asks.
+#[must_use]
+pub fn unauthenticated(why: &str) -> Error {
+    let error = coded(Code::Unauthorized, why);
+    error.extend_with(|_, extensions| extensions.set("code", "UNAUTHENTICATED"))
+}
+
+/// The operation is done, and that could not be written down.
+#[must_use]
+pub fn unaudited(why: &Refusal) -> Error {
+    let text = format!("this is done, but it could not be written to the audit log: {why}");
+    coded(Code::InternalError, &text)
 }
 
 /// Something is wrong with the input.

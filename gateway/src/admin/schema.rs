@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_graphql::{EmptySubscription, ID, Object, Result, SchemaBuilder};
+use eg_auth::PolicyStore;
 use eg_certs::Claim;
 use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
 use eg_storage::{Journal, Ledger, StoreError};
@@ -15,7 +16,9 @@ use super::credential::{CreatedCredential, Credential, CredentialInput, Credenti
 use super::dead_letter::{DeadLetter, DeadLetterPage};
 use super::error::{Code, coded, credential, invalid, registry, store};
 use super::event::{Event, EventJourney, EventPage};
+use super::guard::Guard;
 use super::page;
+use super::policy::{PolicyDecision, PolicyQuestion};
 use super::subscription::{Subscription, SubscriptionInput, SubscriptionPage, TestResult};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
@@ -50,17 +53,20 @@ pub struct Parts {
     pub credentials: Arc<Credentials>,
     /// Whether an endpoint may be sent to, before anything is.
     pub check_endpoint: EndpointCheck,
+    /// Who may do what.
+    pub policy: PolicyStore,
 }
 
 /// Says what is wrong with an endpoint, if anything is.
 pub type EndpointCheck = Arc<dyn Fn(&str) -> std::result::Result<(), InvalidInput> + Send + Sync>;
 
-/// Makes the schema.
+/// Makes the schema, behind `guard`.
 #[must_use]
-pub fn schema(parts: Parts) -> Schema {
+pub fn schema(parts: Parts, guard: Guard) -> Schema {
     let builder: SchemaBuilder<_, _, _> =
         Schema::build(Query(parts.clone()), Mutation(parts), EmptySubscription);
-    builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX).finish()
+    let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);
+    limited.extension(guard).finish()
 }
 
 /// What can be asked.
@@ -108,6 +114,11 @@ impl Query {
         let (data, page_info) =
             page::cut(entries, size, |event: &Event| event.sequence.to_string());
         Ok(EventPage { data, page_info })
+    }
+
+    /// What the policy says to a question, and why.
+    async fn policy_decision(&self, r#in: PolicyQuestion) -> Result<PolicyDecision> {
+        Ok(r#in.answer(&self.0.policy.load()))
     }
 
     /// The sequence that the next event will have.

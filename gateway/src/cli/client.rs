@@ -152,7 +152,10 @@ impl Client {
             return Ok((status.as_u16(), text));
         }
         let problem = serde_json::from_str::<Value>(&text).ok();
-        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        // A problem document, or the errors of GraphQL.
+        let detail = problem.as_ref().and_then(|problem| {
+            problem["detail"].as_str().or_else(|| problem["errors"][0]["message"].as_str())
+        });
         let text = detail.unwrap_or_else(|| text.trim()).to_owned();
         Err(ClientError::Refused { url: url.to_owned(), status: status.as_u16(), text })
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use eg_auth::policy::{RuleConfig, RulesFile};
 use toml::{Table, Value};
 
 use super::Config;
@@ -65,6 +66,14 @@ pub fn load(
     Config::deserialize_from(table).map_err(|error| unfit("configuration", &error))
 }
 
+/// Reads the rules of a file of its own.
+pub fn rules(path: &Path) -> Result<Vec<RuleConfig>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+    let file = toml::from_str::<RulesFile>(&text);
+    Ok(file.map_err(|error| unfit(&path.display().to_string(), &error))?.rules)
+}
+
 impl Config {
     fn deserialize_from(table: Table) -> Result<Self, toml::de::Error> {
         table.try_into()
@@ -106,7 +115,8 @@ fn unfit(origin: &str, error: &toml::de::Error) -> ConfigError {
 
 /// The known key that is most like the unknown one which `message` names.
 fn nearest(message: &str) -> Option<&str> {
-    let names = message.strip_prefix("unknown field ")?;
+    let unknown = ["unknown field ", "unknown variant "];
+    let names = unknown.iter().find_map(|start| message.strip_prefix(start))?;
     let mut quoted = names.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     quoted

@@ -34,7 +34,7 @@ impl Dispatch {
             sequence: Sequence(0),
             received_at: now,
             event: CloudEvent::from_checked(attributes, Some(data)),
-            sender: Sender { name: "event-gateway".into(), method: Method::Anonymous },
+            sender: Sender { name: "event-gateway".into(), method: Method::System },
             origin: Origin {
                 protocol: Protocol::Internal,
                 binding: Binding::Structured,

@@ -2,6 +2,7 @@
 //! it. Nothing in this crate reads or writes anything outside its arguments.
 
 pub mod attribute;
+pub mod authcontext;
 pub mod cesql;
 pub mod clock;
 pub mod data;

@@ -20,6 +20,8 @@ pub enum Method {
     Basic,
     /// An API key.
     ApiKey,
+    /// The gateway itself.
+    System,
 }
 
 impl Method {
@@ -32,6 +34,7 @@ impl Method {
             Self::Certificate => "certificate",
             Self::Basic => "basic",
             Self::ApiKey => "api-key",
+            Self::System => "system",
         }
     }
 }

@@ -65,6 +65,12 @@ impl Problem {
         Self { ask, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Whether the same request may be taken later.
     pub(crate) fn is_transient(&self) -> bool {
         self.retry_after.is_some()

@@ -87,6 +87,8 @@ pub struct PushConfig {
     pub allowed_networks: Vec<IpNet>,
     /// The ports that events may be sent to; none named: any.
     pub allowed_ports: Vec<u16>,
+    /// Whether deliveries say who sent the event (CloudEvents extension `authcontext`).
+    pub authcontext: bool,
     /// A PEM file of certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
     /// How long a connection to a subscriber is kept open without a request, in milliseconds.
@@ -111,6 +113,7 @@ impl Default for PushConfig {
         Self {
             allowed_networks: Vec::new(),
             allowed_ports: Vec::new(),
+            authcontext: true,
             ca_file: None,
             idle_ms_max: 30_000,
             idle_connections_per_host_max: 1024,

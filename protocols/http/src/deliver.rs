@@ -25,6 +25,8 @@ pub struct HttpSink {
     answers: Answers,
     guard: Guard,
     clock: Clock,
+    /// Deliveries say who sent the event.
+    authcontext: bool,
 }
 
 /// Why there is no way out.
@@ -58,13 +60,14 @@ impl HttpSink {
             answers: Answers::new(config, clock.clone(), tasks),
             guard,
             clock,
+            authcontext: config.authcontext,
         })
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
         let timeout = delivery.subscription.request_timeout();
         let until = Instant::now() + timeout;
-        let request = match request::write(delivery, self.clock.now()) {
+        let request = match request::write(delivery, self.clock.now(), self.authcontext) {
             Ok(request) => request,
             Err(reason) => return failed(reason),
         };

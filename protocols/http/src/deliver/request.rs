@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use eg_event::subscription::ContentMode;
-use eg_event::{CloudEvent, Data, Delivery, StoredEvent, Subscription, Timestamp, header, json};
+use eg_event::{
+    AttributeName, AttributeValue, CloudEvent, Data, Delivery, StoredEvent, Subscription,
+    Timestamp, authcontext, header, json,
+};
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -37,8 +40,13 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// Writes the request of `delivery`, made at `now`; or says what about it cannot be sent.
-pub(super) fn write(delivery: &Delivery, now: Timestamp) -> Result<Request<Full<Bytes>>, String> {
+/// Writes the request of `delivery`, made at `now`, which says who sent the event if `authcontext`
+/// is set; or says what about it cannot be sent. Kyma's subscribers know no such header.
+pub(super) fn write(
+    delivery: &Delivery,
+    now: Timestamp,
+    authcontext: bool,
+) -> Result<Request<Full<Bytes>>, String> {
     let (stored, subscription) = (&*delivery.event, &*delivery.subscription);
     let uri: Uri =
         subscription.endpoint.parse().map_err(|error| format!("endpoint is no URL: {error}"))?;
@@ -46,7 +54,11 @@ pub(super) fn write(delivery: &Delivery, now: Timestamp) -> Result<Request<Full<
     headers.insert(USER_AGENT, AGENT);
     let body = match subscription.content_mode {
         ContentMode::Kyma => kyma(stored, &mut headers)?,
+        ContentMode::Binary if authcontext => binary(&with_authcontext(stored), &mut headers)?,
         ContentMode::Binary => binary(&stored.event, &mut headers)?,
+        ContentMode::Structured if authcontext => {
+            structured(&with_authcontext(stored), &mut headers)
+        }
         ContentMode::Structured => structured(&stored.event, &mut headers),
     };
     if subscription.include_subscription_name_header {
@@ -60,6 +72,15 @@ pub(super) fn write(delivery: &Delivery, now: Timestamp) -> Result<Request<Full<
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// The event with who sent it; the rest of it is the sender's.
+fn with_authcontext(stored: &StoredEvent) -> CloudEvent {
+    let named = authcontext::attributes(&stored.sender).filter_map(|(name, text)| {
+        let value = AttributeValue::text(name, text).ok()?;
+        Some((AttributeName::parse(name).ok()?, value))
+    });
+    named.fold(stored.event.clone(), |event, (name, value)| event.with_extension(name, value))
 }
 
 /// CloudEvents HTTP binding, 3.1: attributes in headers, the payload as body.
@@ -201,7 +222,7 @@ mod tests {
     }
 
     fn written(delivery: &Delivery) -> (HeaderMap, Bytes) {
-        let request = write(delivery, Timestamp::from_micros(5_000_000)).unwrap();
+        let request = write(delivery, Timestamp::from_micros(5_000_000), true).unwrap();
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "http://shop.test/hook?key=1");
         let (head, body) = request.into_parts();
@@ -250,8 +271,36 @@ mod tests {
         assert!(!headers.contains_key("ce-id"));
         assert_eq!(
             body,
-            r#"{"specversion":"1.0","id":"a b","source":"/s","type":"order.created","datacontenttype":"application/json","data":{"n":1.10}}"#
+            r#"{"specversion":"1.0","id":"a b","source":"/s","type":"order.created","datacontenttype":"application/json","authtype":"unauthenticated","data":{"n":1.10}}"#
         );
+    }
+
+    #[test]
+    fn deliveries_say_who_sent_the_event() {
+        for mode in [ContentMode::Binary, ContentMode::Structured, ContentMode::Kyma] {
+            let mut delivery = delivery(event(&[("authid", "admin")], Some(json_data())), |s| {
+                s.content_mode = mode;
+            });
+            let stored = Arc::get_mut(&mut delivery.event).unwrap();
+            stored.sender = Sender { name: "sh\u{f6}p".into(), method: SenderMethod::Certificate };
+            let (headers, body) = written(&delivery);
+            match mode {
+                ContentMode::Binary => {
+                    assert_eq!(headers["ce-authtype"], "service_account");
+                    assert_eq!(headers["ce-authid"], "sh%C3%B6p");
+                    assert_eq!(headers.get_all("ce-authid").iter().count(), 1);
+                    assert_eq!(body, "{\"n\":1.10}");
+                }
+                ContentMode::Structured => {
+                    let text = String::from_utf8(body.to_vec()).unwrap();
+                    assert!(text.contains("\"authid\":\"sh\u{f6}p\""), "{text}");
+                    assert!(!text.contains("admin") && text.contains("\"data\":{\"n\":1.10}"));
+                }
+                ContentMode::Kyma => assert!(!headers.contains_key("ce-authid")),
+            }
+            let request = write(&delivery, Timestamp::from_micros(0), false).unwrap();
+            assert!(!request.headers().contains_key("ce-authtype"), "it can be left out");
+        }
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! What each operation of the management port takes: the one table. One without a row is refused.
+
+use eg_auth::policy::{Action, Area};
+
+use Action::{Manage, Read};
+
+/// The name of reading the metrics.
+pub const METRICS: &str = "metrics";
+
+/// The name of making a token on Kyma's path.
+pub const CREATE_TOKEN: &str = "createSigningToken";
+
+/// The root fields of the schema by name, and what is beside it.
+const OPERATIONS: &[(&str, Action, Area)] = &[
+    ("subscription", Read, Area::Subscriptions),
+    ("subscriptions", Read, Area::Subscriptions),
+    ("event", Read, Area::Events),
+    ("events", Read, Area::Events),
+    ("nextSequence", Read, Area::Events),
+    ("deadLetters", Read, Area::DeadLetters),
+    ("policyDecision", Read, Area::Policy),
+    ("credentials", Read, Area::Credentials),
+    ("certificates", Read, Area::Certificates),
+    (METRICS, Read, Area::Metrics),
+    ("createSubscription", Manage, Area::Subscriptions),
+    ("updateSubscription", Manage, Area::Subscriptions),
+    ("deleteSubscription", Manage, Area::Subscriptions),
+    ("pauseSubscription", Manage, Area::Subscriptions),
+    ("resumeSubscription", Manage, Area::Subscriptions),
+    ("rewindSubscription", Manage, Area::Subscriptions),
+    ("replayEvent", Manage, Area::Subscriptions),
+    ("testSubscription", Manage, Area::Subscriptions),
+    ("requeueDeadLetters", Manage, Area::DeadLetters),
+    ("purgeDeadLetters", Manage, Area::DeadLetters),
+    ("createCredential", Manage, Area::Credentials),
+    ("revokeCredential", Manage, Area::Credentials),
+    ("issueCertificate", Manage, Area::Certificates),
+    ("revokeCertificate", Manage, Area::Certificates),
+    (CREATE_TOKEN, Manage, Area::Certificates),
+];
+
+/// What the operation `name` takes.
+#[must_use]
+pub fn operation(name: &str) -> Option<(Action, Area)> {
+    let known = OPERATIONS.iter().find(|(known, ..)| *known == name);
+    known.map(|(_, action, area)| (*action, *area))
+}
