@@ -39,7 +39,9 @@ pub struct Authenticator {
 #[derive(Debug)]
 struct Methods {
     issuers: Issuers,
-    checks: Checks,
+    /// How passwords are checked, and the limits that make it so.
+    checks: Arc<Checks>,
+    limits: AuthConfig,
     certificates: CertificatesConfig,
     token_bytes_max: usize,
 }
@@ -68,7 +70,8 @@ impl Authenticator {
         let (config, surroundings) = (AuthConfig::default(), Surroundings::default());
         let methods = Methods {
             issuers: Issuers::none(&surroundings.clock),
-            checks: Checks::new(&config, &surroundings.clock),
+            checks: Arc::new(Checks::new(&config, &surroundings.clock)),
+            limits: limits(&config),
             certificates: config.certificates,
             token_bytes_max: 0,
         };
@@ -175,9 +178,14 @@ impl Methods {
     ) -> Result<Self, IssuerError> {
         let Surroundings { clock, tasks } = surroundings;
         let known = before.map(|before| &before.issuers);
+        let limits = limits(config);
+        // Nobody who has to wait is let off by a reload.
+        let checks = before.filter(|before| before.limits == limits);
+        let checks = checks.map(|before| Arc::clone(&before.checks));
         Ok(Self {
             issuers: Issuers::new(config, known, clock, tasks)?,
-            checks: Checks::new(config, clock),
+            checks: checks.unwrap_or_else(|| Arc::new(Checks::new(config, clock))),
+            limits,
             certificates: config.certificates.clone(),
             token_bytes_max: usize::try_from(config.token_bytes_max).unwrap_or(usize::MAX),
         })
@@ -191,6 +199,12 @@ impl Methods {
             _ => Err(Unauthenticated::Missing),
         }
     }
+}
+
+/// What of a configuration is neither about issuers nor about certificates.
+fn limits(config: &AuthConfig) -> AuthConfig {
+    let (issuers, certificates) = (Vec::new(), CertificatesConfig::default());
+    AuthConfig { issuers, certificates, ..config.clone() }
 }
 
 impl Authenticate for Authenticator {

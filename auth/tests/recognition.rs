@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use eg_auth::{
     AuthConfig, Authenticate as _, Authenticator, CertificatesConfig, ClientCertificate,
-    Credential, Peer, Surroundings, Unauthenticated,
+    Credential, NewCredential, Peer, SecretKind, StoredCredential, Surroundings, Unauthenticated,
 };
 use eg_event::principal::Method;
 use eg_event::{Clock, Principal, Timestamp};
@@ -180,6 +180,44 @@ async fn issuers_come_and_go_with_the_configuration_and_those_that_stay_keep_the
     let refused = recognize(&authenticator, &of_first, &peer).await.unwrap_err();
     assert!(refused.starts_with("iss: "), "what was remembered is forgotten: {refused}");
     assert!(recognize(&authenticator, &of_second, &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_is_checked_and_whoever_guesses_is_not_let_off_by_a_reload() {
+    let clock = clock();
+    let (config, peer) = (AuthConfig::default(), Peer::new(address()));
+    let authenticator = authenticator(&config, &clock);
+    let new = NewCredential {
+        name: "press".to_owned(),
+        kind: SecretKind::ApiKey,
+        application: None,
+        roles: ["device".to_owned()].into(),
+        expires_at: Some(Timestamp::from_micros((NOW + 60) * 1_000_000)),
+    };
+    let (stored, secret) = StoredCredential::make(new, clock.now()).unwrap();
+    let stored = Arc::new(stored);
+    authenticator.replace_credentials([Arc::clone(&stored)]);
+    let key = Credential::Bearer(secret.expose().to_owned());
+    for _ in 0..2 {
+        let principal = recognize(&authenticator, &key, &peer).await.unwrap();
+        assert_eq!((principal.name(), principal.method()), ("press", Method::ApiKey));
+    }
+    let guess = Credential::Bearer(format!("egk_{}_guess", stored.id));
+    for _ in 0..config.failures_max {
+        let refused = recognize(&authenticator, &guess, &peer).await.unwrap_err();
+        assert_eq!(refused, "the name and the secret do not belong together");
+    }
+    authenticator.reload(&config).unwrap();
+    let answer = authenticator.authenticate(&key, &peer).await.unwrap_err();
+    assert!(matches!(answer, Unauthenticated::LockedOut { .. }), "{answer}");
+    clock.advance(Duration::from_secs(1));
+    assert!(recognize(&authenticator, &key, &peer).await.is_ok());
+    clock.advance(Duration::from_mins(1));
+    let answer = authenticator.authenticate(&key, &peer).await.unwrap_err();
+    assert!(matches!(answer, Unauthenticated::Expired(_)), "what is remembered expires too");
+    authenticator.replace_credentials([]);
+    let answer = authenticator.authenticate(&key, &peer).await.unwrap_err();
+    assert_eq!(answer, Unauthenticated::UnknownMethod);
 }
 
 #[tokio::test]
