@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use eg_tests::gateway::{Gateway, Options};
+use eg_tests::gateway::{Gateway, OPEN_POLICY, Options};
 use eg_tests::peers;
 use eg_tests::provider::{AUDIENCE, CLIENT, Provider};
 use eg_tests::wait::{until, until_within};
@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// nothing.
 async fn start(dev: bool) -> (Gateway, Provider) {
     let provider = Provider::start().await;
-    let config = provider.config();
+    let config = provider.config() + OPEN_POLICY;
     (Gateway::start_with(Options { program: PROGRAM.into(), config, dev }).await, provider)
 }
 
@@ -112,7 +112,9 @@ async fn a_token_as_the_password_lasts_as_long_as_it_holds() {
 
 #[tokio::test]
 async fn a_revoked_key_ends_its_connections_within_a_second() {
-    let gateway = Gateway::start(PROGRAM).await;
+    let config = OPEN_POLICY.to_owned();
+    let options = Options { program: PROGRAM.into(), config, dev: true };
+    let gateway = Gateway::start_with(options).await;
     let make = "mutation($in: CredentialInput!) { createCredential(in: $in) { \
         secret credential { id } } }";
     let key = async |name: &str| {
