@@ -6,6 +6,7 @@ mod http;
 mod mqtt;
 mod mqtt_packets;
 mod report;
+mod transport;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -109,6 +110,15 @@ pub struct HttpArgs {
     /// The type of the events.
     #[arg(long = "type", default_value = "bench")]
     ty: String,
+    /// The source of the events.
+    #[arg(long, default_value = "/bench")]
+    source: String,
+    /// A file with a bearer token to send along.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// For https: a PEM file of the certificate authorities to trust.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// A header to add.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -131,7 +141,7 @@ pub enum HttpMode {
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The target is not what the generator can speak to.
-    #[error("--target {0}: expected http://HOST:PORT/PATH")]
+    #[error("--target {0}: expected http://HOST:PORT/PATH, or https")]
     Target(String),
     /// A number makes no sense.
     #[error("--{name}: expected {expected}")]
@@ -141,9 +151,9 @@ pub enum BenchError {
         /// What was expected.
         expected: &'static str,
     },
-    /// The password cannot be read.
+    /// A file cannot be used.
     #[error("{path}: {cause}", path = path.display())]
-    Password {
+    File {
         /// The file.
         path: PathBuf,
         /// Why not.

@@ -2,19 +2,20 @@
 //! by hand, so that the generator costs little of what is to be measured.
 
 use std::io;
+use std::path::Path;
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use super::transport::{Stream, Transport};
 use super::{BenchError, HttpArgs, HttpMode, Report, Schedule, on_threads, share};
 
 /// How wide an event's number is in a request, in digits.
 const NUMBER_DIGITS: usize = 16;
 
 pub(super) fn run(args: &HttpArgs) -> Result<Report, BenchError> {
-    let target = Target::parse(&args.target)?;
+    let target = Target::of(args)?;
     if args.batch == 0 || args.connections == 0 {
         return Err(BenchError::Argument { name: "batch", expected: "at least 1" });
     }
@@ -41,23 +42,53 @@ fn failed(target: &Target, cause: io::Error) -> BenchError {
 }
 
 /// Where requests go.
-#[derive(Debug, PartialEq, Eq)]
 struct Target {
     authority: String,
     path: String,
+    transport: Transport,
+    /// What the request says of who sends it: a header line, or nothing.
+    authorization: String,
 }
 
 impl Target {
-    fn parse(url: &str) -> Result<Self, BenchError> {
-        let rest = url.strip_prefix("http://").ok_or_else(|| BenchError::Target(url.to_owned()))?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.is_empty() {
-            return Err(BenchError::Target(url.to_owned()));
+    fn of(args: &HttpArgs) -> Result<Self, BenchError> {
+        let (is_tls, authority, path) = parse_url(&args.target)?;
+        let unreadable = |path: &Path, cause| BenchError::File { path: path.to_owned(), cause };
+        let transport = match &args.ca_file {
+            Some(file) if is_tls => {
+                Transport::tls(&authority, file).map_err(|cause| unreadable(file, cause))?
+            }
+            None if is_tls => {
+                let expected = "a file of certificate authorities for https";
+                return Err(BenchError::Argument { name: "ca-file", expected });
+            }
+            _ => Transport::Plain,
+        };
+        let mut authorization = String::new();
+        if let Some(file) = &args.token_file {
+            let token = std::fs::read_to_string(file).map_err(|cause| unreadable(file, cause))?;
+            authorization = format!("authorization: Bearer {}\r\n", token.trim());
         }
-        let authority =
-            if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Self { authority, path: format!("/{path}") })
+        Ok(Self { authority, path, transport, authorization })
     }
+}
+
+/// Whether a URL is for TLS, its host and port, and its path.
+fn parse_url(url: &str) -> Result<(bool, String, String), BenchError> {
+    let schemes = [("http://", false, 80), ("https://", true, 443)];
+    let known = schemes.into_iter().find_map(|(scheme, is_tls, port)| {
+        url.strip_prefix(scheme).map(|rest| (is_tls, port, rest))
+    });
+    let (is_tls, port, rest) = known.ok_or_else(|| BenchError::Target(url.to_owned()))?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if authority.is_empty() {
+        return Err(BenchError::Target(url.to_owned()));
+    }
+    let mut authority = authority.to_owned();
+    if !authority.contains(':') {
+        authority = format!("{authority}:{port}");
+    }
+    Ok((is_tls, authority, format!("/{path}")))
 }
 
 /// A request that is sent again and again, with a new number in each place.
@@ -71,22 +102,23 @@ impl Request {
     fn new(args: &HttpArgs, target: &Target, name: &str) -> Self {
         let payload = "x".repeat(args.load.payload.saturating_sub(2));
         let mut head = format!("POST {} HTTP/1.1\r\nhost: {}\r\n", target.path, target.authority);
+        head.push_str(&target.authorization);
         for header in &args.header {
             head = format!("{head}{header}\r\n");
         }
         // The mark stands where the number goes.
         let mark = "#".repeat(NUMBER_DIGITS);
         let event = format!(
-            "{{\"specversion\":\"1.0\",\"id\":\"{name}{mark}\",\"source\":\"/bench\",\
+            "{{\"specversion\":\"1.0\",\"id\":\"{name}{mark}\",\"source\":\"{}\",\
              \"type\":\"{}\",\"data\":\"{payload}\"}}",
-            args.ty
+            args.source, args.ty
         );
         let (media_type, body, events) = match args.mode {
             HttpMode::Binary => {
                 head = format!(
                     "{head}ce-specversion: 1.0\r\nce-id: {name}{mark}\r\n\
-                     ce-source: /bench\r\nce-type: {}\r\n",
-                    args.ty
+                     ce-source: {}\r\nce-type: {}\r\n",
+                    args.source, args.ty
                 );
                 ("application/json", format!("\"{payload}\""), 1)
             }
@@ -118,7 +150,7 @@ impl Request {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     request: Request,
     payload_bytes: u64,
     report: Report,
@@ -127,9 +159,8 @@ struct Connection {
 
 impl Connection {
     async fn open(args: &HttpArgs, target: &Target, name: &str) -> Result<Self, BenchError> {
-        let stream = TcpStream::connect(&target.authority).await;
+        let stream = target.transport.connect(&target.authority).await;
         let stream = stream.map_err(|cause| failed(target, cause))?;
-        stream.set_nodelay(true).map_err(|cause| failed(target, cause))?;
         let request = Request::new(args, target, name);
         Ok(Self {
             stream,
@@ -149,6 +180,7 @@ impl Connection {
             }
             next = self.request.number(next);
             self.stream.write_all(&self.request.bytes).await?;
+            self.stream.flush().await?;
             let status = self.answer().await?;
             let now = Instant::now();
             if begun < schedule.begins || now > schedule.ends {
@@ -205,12 +237,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_plain_http() {
-        let target = Target::parse("http://127.0.0.1:8080/events").unwrap();
-        assert_eq!((&*target.authority, &*target.path), ("127.0.0.1:8080", "/events"));
-        assert_eq!(Target::parse("http://host").unwrap().path, "/");
-        for bad in ["https://x/", "127.0.0.1:80", "http:///x"] {
-            assert!(Target::parse(bad).is_err(), "{bad}");
+    fn targets_are_http_or_https() {
+        let parsed = |url| parse_url(url).unwrap();
+        assert_eq!(parsed("http://127.0.0.1:8080/events").1, "127.0.0.1:8080");
+        assert_eq!(parsed("http://host"), (false, "host:80".to_owned(), "/".to_owned()));
+        assert_eq!(parsed("https://host/x"), (true, "host:443".to_owned(), "/x".to_owned()));
+        for bad in ["ftp://x/", "127.0.0.1:80", "http:///x"] {
+            assert!(parse_url(bad).is_err(), "{bad}");
         }
     }
 

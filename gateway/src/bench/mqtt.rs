@@ -20,7 +20,7 @@ pub(super) fn run(args: &MqttArgs) -> Result<Report, BenchError> {
         return Err(BenchError::Argument { name: "window", expected: "at least 1" });
     }
     let password = args.password_file.as_ref().map(|path| {
-        std::fs::read(path).map_err(|cause| BenchError::Password { path: path.clone(), cause })
+        std::fs::read(path).map_err(|cause| BenchError::File { path: path.clone(), cause })
     });
     let password = password.transpose()?;
     let password = password.as_deref().map(<[u8]>::trim_ascii);
