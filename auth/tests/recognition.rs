@@ -221,6 +221,36 @@ async fn a_key_is_checked_and_whoever_guesses_is_not_let_off_by_a_reload() {
 }
 
 #[tokio::test]
+async fn an_address_that_guesses_many_names_costs_nothing_any_more_and_known_keys_go_on() {
+    let clock = clock();
+    let config = AuthConfig { failures_per_address_max: 3, ..AuthConfig::default() };
+    let authenticator = authenticator(&config, &clock);
+    let make = |name: &str| {
+        let (kind, name) = (SecretKind::Password, name.to_owned());
+        let (application, roles, expires_at) = (None, [].into(), None);
+        let new = NewCredential { name: name.clone(), kind, application, roles, expires_at };
+        let (stored, secret) = StoredCredential::make(new, clock.now()).unwrap();
+        let password = secret.expose().as_bytes().to_vec();
+        (Arc::new(stored), Credential::Basic { name, password })
+    };
+    let ((press, known), (oven, unknown)) = (make("press"), make("oven"));
+    authenticator.replace_credentials([press, oven]);
+    let peer = Peer::new(address());
+    assert!(recognize(&authenticator, &known, &peer).await.is_ok());
+    for number in 0..3 {
+        let guess = Credential::Basic { name: format!("g{number}"), password: b"guess".to_vec() };
+        assert!(recognize(&authenticator, &guess, &peer).await.is_err());
+    }
+    let answer = authenticator.authenticate(&unknown, &peer).await.unwrap_err();
+    assert!(matches!(answer, Unauthenticated::LockedOut { .. }), "{answer}");
+    assert!(recognize(&authenticator, &known, &peer).await.is_ok(), "it has held before");
+    let elsewhere = Peer::new(([192, 0, 2, 2], 4000).into());
+    assert!(recognize(&authenticator, &unknown, &elsewhere).await.is_ok());
+    clock.advance(Duration::from_secs(1));
+    assert!(recognize(&authenticator, &unknown, &peer).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_used_changes_nothing() {
     let issuer = Issuer::start().await;
     let authenticator = authenticator(&issuer.config(), &clock());
