@@ -156,13 +156,13 @@ impl Gateway {
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
             policy: policies.store().clone(),
         };
-        let recognize = (recognize("admin"), live);
+        let recognize = (recognize("admin"), live.clone());
         let admin = Admin::new(managed, clock, (&health, recognize), serving.clone());
         let admin =
             HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 
         Ok(Self {
-            reloader: Reloader::new(given, front.tls.clone(), known, policies),
+            reloader: Reloader::new(given, front.tls.clone(), (known, live), policies),
             store,
             dispatch,
             health,
