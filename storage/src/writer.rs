@@ -18,6 +18,7 @@ use crate::read::Reader;
 use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
 use crate::staged::Staged;
+use crate::varint::Damaged;
 use crate::window::Window;
 
 /// How often the free space of the disk is looked at, and a failed store is tried again.
@@ -369,6 +370,11 @@ impl Writer {
             return Err(error);
         }
         let next = newest.as_ref().map_or(Ok(self.next), |newest| newest.next())?;
+        if next < self.shared.fresh.end() {
+            // Somebody was told that these are stored: their sequences must not be given out again.
+            let cause = Damaged("acknowledged events are lost");
+            return Err(StoreError::damaged("journal", next, cause).into());
+        }
         let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
         self.shared.handshakes.reset(open);
         self.window.take_back(self.shared.fresh.end());
