@@ -217,13 +217,14 @@ impl Writer {
                 pending.answers.push(Answered::Unit(answer));
                 self.close_handshake(handshake);
             }
-            Work::KeepSession(client_id, expiry_s, answer) => {
+            Work::KeepSession(session, answer) => {
                 pending.answers.push(Answered::Unit(answer));
-                let (mark, seconds) = (kept(client_id), Sequence(expiry_s.into()));
-                if expiry_s == 0 {
+                let is_over = session.expiry_s == 0;
+                let (mark, value) = kept(session);
+                if is_over {
                     self.close_handshake(mark);
-                } else if self.shared.handshakes.get(&mark) != Some(seconds) {
-                    self.open_handshake(mark, seconds);
+                } else if self.shared.handshakes.get(&mark) != Some(value) {
+                    self.open_handshake(mark, value);
                 }
             }
             Work::ForgetSession(client_id, answer) => {
@@ -483,7 +484,7 @@ fn refuse(work: Vec<Work>, refusal: &Refusal) {
                 drop(batch.answer.send(refused));
             }
             Work::Release(_, answer)
-            | Work::KeepSession(_, _, answer)
+            | Work::KeepSession(_, answer)
             | Work::ForgetSession(_, answer) => {
                 drop(answer.send(Err(refusal.clone())));
             }
