@@ -70,6 +70,26 @@ pub enum Unauthenticated {
     },
 }
 
+impl Unauthenticated {
+    /// The words of all reasons, as metrics have them.
+    pub const WORDS: [&str; 6] =
+        ["missing", "unknown_method", "invalid", "expired", "locked_out", "unavailable"];
+
+    /// The word for the reason.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        let [missing, unknown_method, invalid, expired, locked_out, unavailable] = Self::WORDS;
+        match self {
+            Self::Missing => missing,
+            Self::UnknownMethod => unknown_method,
+            Self::Invalid(_) => invalid,
+            Self::Expired(_) => expired,
+            Self::LockedOut { .. } => locked_out,
+            Self::Unavailable { .. } => unavailable,
+        }
+    }
+}
+
 /// Recognizes senders: the port that the protocols see.
 pub trait Authenticate: Send + Sync {
     /// Says who presents `credential` over the connection of `peer`.

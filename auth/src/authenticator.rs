@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::{Authenticate, Credential, Unauthenticated};
 use crate::certificate;
 use crate::config::{AuthConfig, CertificatesConfig};
-use crate::issuer::{IssuerError, Issuers, looks_like_jwt};
+use crate::issuer::{IssuerError, Issuers, Withdrawn, looks_like_jwt};
 use crate::peer::Peer;
 use crate::secret::{Checks, Secrets};
 use crate::stored::{StoredCredential, parse_key};
@@ -86,12 +86,14 @@ impl Authenticator {
     }
 
     /// Recognizes senders as `config` says from now on. Issuers that are configured as before keep
-    /// their keys, and no connection ends.
-    pub fn reload(&self, config: &AuthConfig) -> Result<(), IssuerError> {
+    /// their keys; connections that rest on tokens of the others are to end, or these tokens would
+    /// be good for longer there than anywhere else.
+    pub fn reload(&self, config: &AuthConfig) -> Result<Withdrawn, IssuerError> {
         let before = self.methods.load();
         let methods = Methods::new(config, Some(&before), &self.surroundings)?;
+        let withdrawn = before.issuers.withdrawn_in(&methods.issuers);
         self.methods.store(Arc::new(methods));
-        Ok(())
+        Ok(withdrawn)
     }
 
     /// Takes these API keys and passwords, and no others, from now on.

@@ -25,6 +25,9 @@ pub struct AuthConfig {
     /// How many wrong passwords or keys for one name may come from one address before it is locked
     /// out, for a second at first and twice as long each further time.
     pub failures_max: u32,
+    /// How many may come from one address for whatever names, before nothing that comes from it is
+    /// checked for a while, of a minute at the most; what has held before still does.
+    pub failures_per_address_max: u32,
     /// The longest lock-out, in seconds.
     pub lock_out_seconds_max: u32,
     /// How many pairs of address and name are watched for failures.
@@ -46,6 +49,7 @@ impl Default for AuthConfig {
             token_bytes_max: 16 * 1024,
             tokens_cached_max: 10_000,
             failures_max: 5,
+            failures_per_address_max: 100,
             lock_out_seconds_max: 900,
             lock_outs_max: 10_000,
             password_checks_max: 2,
@@ -254,6 +258,7 @@ impl AuthConfig {
             ("auth.token_bytes_max", self.token_bytes_max, 256, 65_536),
             ("auth.tokens_cached_max", self.tokens_cached_max, 1, 10_000_000),
             ("auth.failures_max", self.failures_max, 1, 1000),
+            ("auth.failures_per_address_max", self.failures_per_address_max, 1, 1_000_000),
             ("auth.lock_out_seconds_max", self.lock_out_seconds_max, 1, WEEK_SECONDS),
             ("auth.lock_outs_max", self.lock_outs_max, 1, 10_000_000),
             ("auth.password_checks_max", self.password_checks_max, 1, 256),

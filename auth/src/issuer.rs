@@ -9,7 +9,7 @@ mod provider;
 
 use std::sync::Arc;
 
-use eg_event::{Clock, Principal};
+use eg_event::{Clock, CredentialId, Principal};
 use quick_cache::sync::Cache;
 use tokio_util::task::TaskTracker;
 
@@ -40,10 +40,30 @@ struct Held {
     generation: u64,
 }
 
+/// The issuers whose tokens a new configuration takes no more, or not as before.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawn(Vec<String>);
+
+impl Withdrawn {
+    /// Whether `credential` is a token of one of them.
+    #[must_use]
+    pub fn concern(&self, credential: &CredentialId) -> bool {
+        self.0.iter().any(|issuer| claims::is_token_of(credential, issuer))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// One issuer.
 #[derive(Debug)]
 struct Issuer {
     config: IssuerConfig,
+    /// The digest of the files that it was made from.
+    files: Thumbprint,
     keyring: Arc<Keyring>,
     introspection: Option<Introspection>,
 }
@@ -58,7 +78,9 @@ impl Issuers {
     ) -> Result<Self, IssuerError> {
         let issuers = config.issuers.iter().map(|issuer| {
             let known = before.iter().flat_map(|before| &before.configured);
-            match known.into_iter().find(|known| known.config == *issuer) {
+            let files = files(issuer);
+            let is_same = |known: &&Arc<Issuer>| known.config == *issuer && known.files == files;
+            match known.into_iter().find(is_same) {
                 Some(known) => Ok(Arc::clone(known)),
                 None => Issuer::new(issuer, clock, tasks).map(Arc::new),
             }
@@ -68,6 +90,14 @@ impl Issuers {
             clock: clock.clone(),
             accepted: Cache::new(usize::try_from(config.tokens_cached_max).unwrap_or(usize::MAX)),
         })
+    }
+
+    /// Those that are not, or not alike, among `later`.
+    pub(crate) fn withdrawn_in(&self, later: &Self) -> Withdrawn {
+        let stays =
+            |issuer: &Issuer| later.configured.iter().any(|later| later.config == issuer.config);
+        let gone = self.configured.iter().filter(|issuer| !stays(issuer));
+        Withdrawn(gone.map(|issuer| issuer.config.issuer.clone()).collect())
     }
 
     /// No issuers.
@@ -146,7 +176,7 @@ impl Issuer {
             .map(|config| Introspection::new(config, Arc::clone(&provider), clock.clone()))
             .transpose()?;
         let keyring = Keyring::new(config, provider, clock.clone(), tasks.clone());
-        Ok(Self { config: config.clone(), keyring, introspection })
+        Ok(Self { config: config.clone(), files: files(config), keyring, introspection })
     }
 
     async fn validate(
@@ -163,4 +193,12 @@ impl Issuer {
         let accepted = Arc::new(Accepted::read(&jws.claims, &self.config, digest)?);
         Ok(Held { accepted, issuer: Arc::clone(self), generation: keys.generation })
     }
+}
+
+/// The digest of the files that `config` names; one that cannot be read counts as empty.
+fn files(config: &IssuerConfig) -> Thumbprint {
+    let secret = config.introspection.as_ref().map(|asked| &asked.client_secret_file);
+    let contents = config.ca_file.iter().chain(secret).map(std::fs::read);
+    let digests = contents.map(|read| Thumbprint::of(&read.unwrap_or_default()));
+    Thumbprint::of(&digests.flat_map(|digest| *digest.as_bytes()).collect::<Vec<_>>())
 }

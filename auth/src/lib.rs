@@ -18,7 +18,7 @@ pub use authenticator::{Authenticator, Surroundings};
 pub use config::{
     Algorithm, AuthConfig, CertificateName, CertificatesConfig, IntrospectionConfig, IssuerConfig,
 };
-pub use issuer::IssuerError;
+pub use issuer::{IssuerError, Withdrawn};
 pub use live::{Live, Presence};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
 pub use policy::{Policy, PolicyConfig, PolicyStore};

@@ -1,30 +1,40 @@
-//! Guessing, slowed down: whoever fails too often for a name from an address has to wait, twice as
-//! long each further time.
+//! Guessing, slowed down: whoever fails too often for a name from an address, or for whatever names
+//! from that address, has to wait, twice as long each further time.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::{Clock, Timestamp};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use crate::config::AuthConfig;
-use crate::{Peer, Unauthenticated};
+use crate::{Peer, Thumbprint, Unauthenticated};
+
+/// The longest wait of a whole address, behind which there may be many who did nothing wrong.
+const ADDRESS_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Who failed to log in, how often, and until when they have to wait.
 #[derive(Debug)]
 pub(crate) struct LockOut {
     clock: Clock,
-    failures_max: u32,
-    wait_max: Duration,
-    failed: Cache<Suspect, Failures>,
+    by_suspect: Watched<Suspect>,
+    by_network: Watched<IpAddr>,
 }
 
-/// An address, and the name that it tries.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// An address, and the name that it tries, by its digest: a name may be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Suspect {
     network: IpAddr,
-    name: Arc<str>,
+    name: Thumbprint,
+}
+
+/// Those who failed, and what they are allowed.
+#[derive(Debug)]
+struct Watched<K> {
+    failures_max: u32,
+    wait_max: Duration,
+    failed: Cache<K, Failures>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,24 +55,53 @@ impl Suspect {
             }
             address @ IpAddr::V4(_) => address,
         };
-        Self { network, name: name.into() }
+        Self { network, name: Thumbprint::of(name.as_bytes()) }
     }
 }
 
 impl LockOut {
     pub(crate) fn new(config: &AuthConfig, clock: Clock) -> Self {
+        let wait_max = Duration::from_secs(config.lock_out_seconds_max.into());
+        let count_max = usize::try_from(config.lock_outs_max).unwrap_or(usize::MAX);
+        let address_wait_max = wait_max.min(ADDRESS_WAIT_MAX);
         Self {
             clock,
-            failures_max: config.failures_max,
-            wait_max: Duration::from_secs(config.lock_out_seconds_max.into()),
-            failed: Cache::new(usize::try_from(config.lock_outs_max).unwrap_or(usize::MAX)),
+            by_suspect: Watched::new(config.failures_max, wait_max, count_max),
+            by_network: Watched::new(config.failures_per_address_max, address_wait_max, count_max),
         }
     }
 
     /// Lets nobody try who has to wait.
     pub(crate) fn check(&self, suspect: &Suspect) -> Result<(), Unauthenticated> {
+        self.by_suspect.check(suspect, self.clock.now())
+    }
+
+    /// Lets nobody be checked whose address has to wait.
+    pub(crate) fn check_network(&self, suspect: &Suspect) -> Result<(), Unauthenticated> {
+        self.by_network.check(&suspect.network, self.clock.now())
+    }
+
+    /// Counts a failure. Whoever has not failed for as long as the longest lock-out starts anew.
+    pub(crate) fn failed(&self, suspect: &Suspect) {
         let now = self.clock.now();
-        match self.failed.get(suspect) {
+        self.by_suspect.failed(suspect, now);
+        self.by_network.failed(&suspect.network, now);
+    }
+
+    /// Forgets the failures of whoever got in; those of the address stay, or whoever has one
+    /// credential could go on guessing others.
+    pub(crate) fn succeeded(&self, suspect: &Suspect) {
+        self.by_suspect.failed.remove(suspect);
+    }
+}
+
+impl<K: Copy + Eq + Hash> Watched<K> {
+    fn new(failures_max: u32, wait_max: Duration, count_max: usize) -> Self {
+        Self { failures_max, wait_max, failed: Cache::new(count_max) }
+    }
+
+    fn check(&self, who: &K, now: Timestamp) -> Result<(), Unauthenticated> {
+        match self.failed.get(who) {
             Some(failures) if now < failures.locked_until => {
                 Err(Unauthenticated::LockedOut { retry_after: failures.locked_until.since(now) })
             }
@@ -70,25 +109,18 @@ impl LockOut {
         }
     }
 
-    /// Counts a failure. Whoever has not failed for as long as the longest lock-out starts anew.
-    pub(crate) fn failed(&self, suspect: &Suspect) {
-        let now = self.clock.now();
+    fn failed(&self, who: &K, now: Timestamp) {
         let first = Failures { count: 0, last: now, locked_until: Timestamp::default() };
-        let count = |_: &Suspect, failures: &mut Failures| {
+        let count = |_: &K, failures: &mut Failures| {
             self.count(failures, now);
             EntryAction::Retain(())
         };
-        if let EntryResult::Vacant(guard) = self.failed.entry(suspect, None, count) {
+        if let EntryResult::Vacant(guard) = self.failed.entry(who, None, count) {
             let mut failures = first;
             self.count(&mut failures, now);
             // Who is not remembered was forgotten in favour of others.
             drop(guard.insert(failures));
         }
-    }
-
-    /// Forgets the failures of whoever got in.
-    pub(crate) fn succeeded(&self, suspect: &Suspect) {
-        self.failed.remove(suspect);
     }
 
     fn count(&self, failures: &mut Failures, now: Timestamp) {
@@ -172,9 +204,34 @@ mod tests {
     fn the_table_does_not_grow_beyond_its_limit() {
         let config = AuthConfig { lock_outs_max: 100, ..AuthConfig::default() };
         let lock_out = LockOut::new(&config, Clock::system());
-        for number in 0..10_000 {
-            lock_out.failed(&Suspect::new(&peer("192.0.2.1"), &number.to_string()));
+        for number in 0..10_000_u32 {
+            let address = format!("10.1.{}.{}", number >> 8, number & 255);
+            lock_out.failed(&Suspect::new(&peer(&address), &number.to_string()));
         }
-        assert!(lock_out.failed.len() <= 100);
+        assert!(lock_out.by_suspect.failed.len() <= 100);
+        assert!(lock_out.by_network.failed.len() <= 100);
+        assert!(size_of::<Suspect>() <= 64, "whatever is presented as a name");
+    }
+
+    #[test]
+    fn an_address_that_tries_many_names_has_to_wait_and_those_it_locked_out_still_do() {
+        let clock = Clock::by_hand(Timestamp::from_micros(1));
+        let config = AuthConfig { failures_per_address_max: 20, ..AuthConfig::default() };
+        let lock_out = LockOut::new(&config, clock.clone());
+        let (here, elsewhere) = (peer("192.0.2.1"), peer("192.0.2.2"));
+        let network = |from: &Peer, name| lock_out.check_network(&Suspect::new(from, name)).is_ok();
+        for number in 0..20 {
+            assert!(network(&here, "any"), "{number} failures are not too many");
+            lock_out.failed(&Suspect::new(&here, &number.to_string()));
+        }
+        assert!(!network(&here, "new") && network(&elsewhere, "new"));
+        lock_out.succeeded(&Suspect::new(&here, "own"));
+        assert!(!network(&here, "new"), "one who knows a secret may not guess the next");
+        for _ in 0..20 {
+            clock.advance(Duration::from_mins(1));
+            assert!(network(&here, "new"), "it waits a minute at the most");
+            lock_out.failed(&Suspect::new(&here, "new"));
+        }
+        assert!(!network(&here, "new"));
     }
 }

@@ -105,12 +105,7 @@ impl ClientCertificate {
     /// The credential that rests on this certificate.
     #[must_use]
     pub fn credential_id(&self) -> CredentialId {
-        Self::credential_of(&self.thumbprint)
-    }
-
-    /// The credential that rests on the certificate with this digest.
-    pub(crate) fn credential_of(thumbprint: &Thumbprint) -> CredentialId {
-        CredentialId::new(format!("certificate:{thumbprint}"))
+        CredentialId::new(format!("certificate:{}", self.thumbprint))
     }
 
     fn add(&mut self, name: &GeneralName<'_>) {

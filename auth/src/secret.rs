@@ -85,6 +85,7 @@ impl Checks {
         };
         // Whoever waited may have failed elsewhere meanwhile.
         self.lock_out.check(suspect)?;
+        self.lock_out.check_network(suspect)?;
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             match credential {
@@ -163,6 +164,7 @@ impl Secrets {
         {
             return found.admit(self.clock.now()).map(Arc::new);
         }
+        checks.lock_out.check_network(&suspect)?;
         let holds = checks.check(found.clone(), secret.to_vec(), &suspect).await?;
         let Some(found) = found.filter(|_| holds) else {
             checks.lock_out.failed(&suspect);

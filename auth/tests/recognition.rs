@@ -121,7 +121,7 @@ async fn a_token_that_is_bound_to_a_certificate_is_good_with_it_alone_each_time(
     for _ in 0..2 {
         let peer = Peer::with_certificate(address(), Arc::clone(&own));
         let principal = recognize(&authenticator, &token, &peer).await.unwrap();
-        assert_eq!(principal.credential(), Some(&own.credential_id()), "revoking it ends this");
+        assert!(principal.credential().unwrap().as_str().starts_with("token:"));
         let peer = Peer::with_certificate(address(), Arc::clone(&other));
         let refused = recognize(&authenticator, &token, &peer).await.unwrap_err();
         assert_eq!(refused, "cnf: the token is bound to another certificate");
@@ -221,6 +221,36 @@ async fn a_key_is_checked_and_whoever_guesses_is_not_let_off_by_a_reload() {
 }
 
 #[tokio::test]
+async fn an_address_that_guesses_many_names_costs_nothing_any_more_and_known_keys_go_on() {
+    let clock = clock();
+    let config = AuthConfig { failures_per_address_max: 3, ..AuthConfig::default() };
+    let authenticator = authenticator(&config, &clock);
+    let make = |name: &str| {
+        let (kind, name) = (SecretKind::Password, name.to_owned());
+        let (application, roles, expires_at) = (None, [].into(), None);
+        let new = NewCredential { name: name.clone(), kind, application, roles, expires_at };
+        let (stored, secret) = StoredCredential::make(new, clock.now()).unwrap();
+        let password = secret.expose().as_bytes().to_vec();
+        (Arc::new(stored), Credential::Basic { name, password })
+    };
+    let ((press, known), (oven, unknown)) = (make("press"), make("oven"));
+    authenticator.replace_credentials([press, oven]);
+    let peer = Peer::new(address());
+    assert!(recognize(&authenticator, &known, &peer).await.is_ok());
+    for number in 0..3 {
+        let guess = Credential::Basic { name: format!("g{number}"), password: b"guess".to_vec() };
+        assert!(recognize(&authenticator, &guess, &peer).await.is_err());
+    }
+    let answer = authenticator.authenticate(&unknown, &peer).await.unwrap_err();
+    assert!(matches!(answer, Unauthenticated::LockedOut { .. }), "{answer}");
+    assert!(recognize(&authenticator, &known, &peer).await.is_ok(), "it has held before");
+    let elsewhere = Peer::new(([192, 0, 2, 2], 4000).into());
+    assert!(recognize(&authenticator, &unknown, &elsewhere).await.is_ok());
+    clock.advance(Duration::from_secs(1));
+    assert!(recognize(&authenticator, &unknown, &peer).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_used_changes_nothing() {
     let issuer = Issuer::start().await;
     let authenticator = authenticator(&issuer.config(), &clock());
@@ -230,6 +260,51 @@ async fn a_reload_that_cannot_be_used_changes_nothing() {
     assert!(refused.contains("/nowhere/ca.pem"), "{refused}");
     let peer = Peer::new(address());
     assert!(recognize(&authenticator, &issuer.token(json!({})), &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn tokens_of_an_issuer_that_is_gone_or_configured_otherwise_are_withdrawn() {
+    let (first, other) = (Issuer::start().await, Issuer::start().await);
+    let mut both = first.config();
+    both.issuers.extend(other.config().issuers);
+    let authenticator = authenticator(&both, &clock());
+    let peer = Peer::new(address());
+    let [of_first, of_other] = [&first, &other].map(|issuer| issuer.token(json!({})));
+    let credential = async |token| {
+        recognize(&authenticator, token, &peer).await.unwrap().credential().cloned().unwrap()
+    };
+    let (of_first, of_other) = (credential(&of_first).await, credential(&of_other).await);
+    assert!(authenticator.reload(&both).unwrap().is_empty());
+    let withdrawn = authenticator.reload(&first.config()).unwrap();
+    assert!(withdrawn.concern(&of_other) && !withdrawn.concern(&of_first));
+    let mut narrower = first.config();
+    narrower.issuers[0].audiences = vec!["others".to_owned()];
+    assert!(authenticator.reload(&narrower).unwrap().concern(&of_first));
+}
+
+#[tokio::test]
+async fn the_files_that_an_issuer_names_are_read_again() {
+    let issuer = Issuer::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let authority = || {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::default().self_signed(&pair).unwrap().pem()
+    };
+    std::fs::write(&file, authority()).unwrap();
+    let mut config = issuer.config();
+    config.issuers[0].ca_file = Some(file.clone());
+    let authenticator = authenticator(&config, &clock());
+    let (peer, token) = (Peer::new(address()), issuer.token(json!({})));
+    for (fetched, change) in [(1, None), (1, None), (2, Some(authority()))] {
+        change.map_or(Ok(()), |content| std::fs::write(&file, content)).unwrap();
+        assert!(authenticator.reload(&config).unwrap().is_empty());
+        assert!(recognize(&authenticator, &token, &peer).await.is_ok());
+        assert_eq!(issuer.fetched(), fetched);
+    }
+    std::fs::write(&file, "nothing").unwrap();
+    assert!(authenticator.reload(&config).is_err());
+    assert!(recognize(&authenticator, &token, &peer).await.is_ok());
 }
 
 #[tokio::test]

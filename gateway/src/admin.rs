@@ -17,18 +17,19 @@ mod shown;
 pub mod subscription;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::http::is_accept_multipart_mixed;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use eg_auth::{Authenticate, Peer};
+use eg_auth::{Authenticate, Live, Peer};
 use eg_certs::Claim;
-use eg_event::Clock;
+use eg_event::{Clock, Principal};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,8 @@ use crate::certificates::{CertificateError, Desk};
 
 /// The longest GraphQL request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// How long it may take to arrive once its head has.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What a refused attempt to be let in is called in the audit log.
 const AUTHENTICATE: &str = "authenticate";
@@ -57,6 +60,8 @@ pub struct Admin {
     pub desk: Arc<Desk>,
     /// Who is asking.
     pub authenticator: Arc<dyn Authenticate>,
+    /// When a credential is revoked.
+    pub live: Live,
     /// Who may do what, and what is written down of it.
     pub guard: Guard,
     /// Where operations run, so that each ends although its client has left.
@@ -69,14 +74,14 @@ impl Admin {
     pub fn new(
         parts: Parts,
         clock: Clock,
-        (health, authenticator): (&Arc<Health>, Arc<dyn Authenticate>),
+        (health, (authenticator, live)): (&Arc<Health>, (Arc<dyn Authenticate>, Live)),
         tasks: TaskTracker,
     ) -> Self {
         let audit = Audit::new(&parts.journal, &parts.dispatch, clock);
         let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
         let desk = Arc::clone(&parts.desk);
         let schema = schema::schema(parts, guard.clone());
-        Self { schema, health: Arc::clone(health), desk, authenticator, guard, tasks }
+        Self { schema, health: Arc::clone(health), desk, authenticator, live, guard, tasks }
     }
 }
 
@@ -86,7 +91,6 @@ pub fn routes(admin: Admin) -> Router {
         .route("/graphql", post(graphql))
         .route("/metrics", get(metrics))
         .route("/v1/applications/tokens", post(create_token))
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .layer(middleware::from_fn_with_state(admin.clone(), authenticate));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -97,26 +101,54 @@ pub fn routes(admin: Admin) -> Router {
 }
 
 /// Lets nobody in who is not known. Health is open to all: it says nothing but whether.
-async fn authenticate(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
+async fn authenticate(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    match eg_http::authenticate(&*admin.authenticator, request.headers(), &peer).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(Caller { principal, remote: peer.address });
-            next.run(request).await
+    match admin.recognize(request, &peer).await {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused,
+    }
+}
+
+impl Admin {
+    /// The whole of a request, and in it who sends it: who is not known need not be listened to,
+    /// and whose credential is revoked while the rest comes has asked for nothing.
+    async fn recognize(&self, request: Request, peer: &Peer) -> Result<Request, Response> {
+        let (mut head, body) = request.into_parts();
+        let cuts = self.live.cuts();
+        let mut principal = self.authenticate(&head.headers, peer).await?;
+        let body = tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, REQUEST_BYTES_MAX)).await;
+        let body = match body {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return Err(StatusCode::PAYLOAD_TOO_LARGE.into_response()),
+            Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        };
+        if self.live.cuts() != cuts {
+            principal = self.authenticate(&head.headers, peer).await?;
         }
-        Err(problem) => {
-            let why = problem.detail().to_owned();
-            let mut response = problem.into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *response.body_mut() = refusal(&unauthenticated(&why)).into();
-            let outcome = Outcome::Refused(why);
-            let entry = Entry { outcome, ..Entry::of(AUTHENTICATE, None, peer.address) };
-            admin.guard.audit.record_refused(&entry);
-            response
-        }
+        head.extensions.insert(Caller { principal, remote: peer.address });
+        Ok(Request::from_parts(head, body.into()))
+    }
+
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Arc<Principal>, Response> {
+        let problem = match eg_http::authenticate(&*self.authenticator, headers, peer).await {
+            Ok(principal) => return Ok(principal),
+            Err(problem) => problem,
+        };
+        let why = problem.detail().to_owned();
+        let mut response = problem.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.body_mut() = refusal(&unauthenticated(&why)).into();
+        let outcome = Outcome::Refused(why);
+        let entry = Entry { outcome, ..Entry::of(AUTHENTICATE, None, peer.address) };
+        self.guard.audit.record_refused(&entry);
+        Err(response)
     }
 }
 

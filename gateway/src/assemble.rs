@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
+use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
 use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
@@ -29,6 +29,7 @@ use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
 use crate::policy::Policies;
+use crate::recognition::Counted;
 use crate::reload::Reloader;
 use crate::subscribed::SubscribedTypes;
 
@@ -107,7 +108,6 @@ impl Gateway {
         let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
         let Recognition { authenticator: known, credentials, first_admin_key } =
             Recognition::new(&config, &store, (&live, &clock), &serving).await?;
-        let authenticator: Arc<dyn Authenticate> = Arc::clone(&known) as _;
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
@@ -120,19 +120,22 @@ impl Gateway {
         };
         let dispatch = Dispatch::recover(outlets)?;
         let metrics = Arc::new(Metrics::default());
+        let recognize =
+            |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
-            authenticator: Arc::clone(&authenticator),
-            live,
+            authenticator: recognize("mqtt"),
+            live: live.clone(),
             clock: clock.clone(),
         };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
-            authenticator: Arc::clone(&authenticator),
+            authenticator: recognize("http"),
+            live: live.clone(),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
         };
         let over_websocket = websocket::router(mqtt.clone());
@@ -141,8 +144,8 @@ impl Gateway {
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
-        let health = Health::new(store.journal().clone(), Arc::clone(&dispatch), metrics, gauges);
-        let health = Arc::new(health);
+        let (journal, counted) = (store.journal().clone(), Arc::clone(&metrics));
+        let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), counted, gauges));
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
@@ -153,12 +156,13 @@ impl Gateway {
             check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
             policy: policies.store().clone(),
         };
-        let admin = Admin::new(managed, clock, (&health, authenticator), serving.clone());
+        let recognize = (recognize("admin"), live.clone());
+        let admin = Admin::new(managed, clock, (&health, recognize), serving.clone());
         let admin =
             HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 
         Ok(Self {
-            reloader: Reloader::new(given, front.tls.clone(), known, policies),
+            reloader: Reloader::new(given, front.tls.clone(), (known, live), policies),
             store,
             dispatch,
             health,

@@ -103,6 +103,15 @@ impl Credentials {
         &self,
         new: NewCredential,
     ) -> Result<(Arc<StoredCredential>, Secret), CredentialError> {
+        self.create_and_tell(new, |_| Ok(())).await
+    }
+
+    /// The same; before the credential is good, `tell` has handed its secret over.
+    async fn create_and_tell(
+        &self,
+        new: NewCredential,
+        tell: impl FnOnce(&Secret) -> Result<(), CredentialError>,
+    ) -> Result<(Arc<StoredCredential>, Secret), CredentialError> {
         let now = self.clock.now();
         check(&new)?;
         if new.expires_at.is_some_and(|expires_at| expires_at <= now) {
@@ -127,6 +136,7 @@ impl Credentials {
         }
         let made = tokio::task::spawn_blocking(move || StoredCredential::make(new, now)).await;
         let Ok(Ok((credential, secret))) = made else { return Err(CredentialError::NoSecret) };
+        tell(&secret)?;
         let credential = Arc::new(credential);
         self.keep(&mut table, changes, Arc::clone(&credential)).await?;
         Ok((credential, secret))
@@ -161,9 +171,13 @@ impl Credentials {
             expires_at: None,
         };
         let path = directory.join(FIRST_KEY_FILE);
-        let (_, secret) = self.create(new).await?;
-        write_secret(&path, &secret)
-            .map_err(|cause| CredentialError::File { path: path.clone(), cause })?;
+        // Were it good before it is in the file, a failure in between would leave an administrator
+        // whose secret nobody has.
+        let tell = |secret: &Secret| {
+            let failed = |cause| CredentialError::File { path: path.clone(), cause };
+            write_secret(&path, secret).map_err(failed)
+        };
+        self.create_and_tell(new, tell).await?;
         Ok(Some(path))
     }
 
@@ -210,5 +224,34 @@ fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", secret.expose())?;
-    file.sync_all()
+    file.sync_all()?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eg_event::Timestamp;
+    use eg_storage::{StorageConfig, Store};
+
+    #[tokio::test]
+    async fn nobody_is_the_first_administrator_whose_secret_could_not_be_handed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::by_hand(Timestamp::from_micros(1));
+        let store = Store::open(directory.path(), &StorageConfig::default(), &clock).unwrap();
+        let (ledger, authenticator) = (store.ledger().clone(), Arc::new(Authenticator::closed()));
+        let credentials =
+            Credentials::load(ledger, authenticator, Live::default(), clock.clone()).unwrap();
+        let in_the_way = directory.path().join(FIRST_KEY_FILE);
+        std::fs::create_dir(&in_the_way).unwrap();
+        let failed = credentials.first_admin(directory.path()).await.unwrap_err();
+        assert!(failed.to_string().contains(FIRST_KEY_FILE), "{failed}");
+        assert!(credentials.all().await.is_empty());
+        std::fs::remove_dir(&in_the_way).unwrap();
+        let made = credentials.first_admin(directory.path()).await.unwrap();
+        assert_eq!(made, Some(in_the_way));
+        assert_eq!(credentials.all().await.len(), 1);
+        assert_eq!(credentials.first_admin(directory.path()).await.unwrap(), None);
+    }
 }

@@ -6,7 +6,10 @@ mod facts;
 
 use std::sync::Arc;
 
-use eg_event::{Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Submission};
+use eg_event::{
+    Handshake, Handshakes, Ingest, Ingested, KeptSession, Owner, Principal, Receipt, Refusal,
+    Submission,
+};
 use eg_storage::Journal;
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 
@@ -85,15 +88,15 @@ impl Handshakes for Pipeline {
         self.journal.release(handshake).boxed()
     }
 
-    fn keep_session(
-        &self,
-        client_id: Arc<str>,
-        expiry_s: u32,
-    ) -> BoxFuture<'static, Result<(), Refusal>> {
-        self.journal.keep_session(client_id, expiry_s).boxed()
+    fn owner(&self, principal: &Principal) -> Owner {
+        self.journal.owner(principal)
     }
 
-    fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+    fn keep_session(&self, session: KeptSession) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.journal.keep_session(session).boxed()
+    }
+
+    fn sessions(&self) -> Vec<KeptSession> {
         self.journal.sessions()
     }
 

@@ -17,6 +17,7 @@ pub mod listeners;
 pub mod matching;
 pub mod metrics;
 pub mod policy;
+pub mod recognition;
 pub mod reload;
 pub mod run;
 pub mod subscribed;

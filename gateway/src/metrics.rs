@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use eg_auth::Unauthenticated;
 use eg_event::{Protocol, Receipt, Refusal};
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -28,6 +29,11 @@ const RESULTS: [&str; 9] = [
 /// Over what events come.
 const PROTOCOLS: [Protocol; 4] =
     [Protocol::Http, Protocol::Mqtt311, Protocol::Mqtt5, Protocol::Internal];
+
+/// Over what somebody may ask to be recognized.
+const ASKED_OVER: [&str; 3] = ["http", "mqtt", "admin"];
+/// Attempts to be recognized that failed.
+const UNAUTHENTICATED: &str = "event_gateway_authentication_failures_total";
 
 /// Why an event was forbidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +105,12 @@ impl Default for Metrics {
         let forbidden = ForbiddenBy::ALL.map(|(_, word)| {
             counter(&recorder, "event_gateway_events_forbidden_total", &[("reason", word)])
         });
+        for protocol in ASKED_OVER {
+            for reason in Unauthenticated::WORDS {
+                let labels = [("protocol", protocol), ("reason", reason)];
+                counter(&recorder, UNAUTHENTICATED, &labels).absolute(0);
+            }
+        }
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         gauge(&recorder, "event_gateway_build_info", &version).set(1.0);
         Self { recorder, received: received.into(), forbidden }
@@ -124,6 +136,12 @@ impl Metrics {
     pub fn forbidden(&self, by: ForbiddenBy) {
         let known = ForbiddenBy::ALL.iter().zip(&self.forbidden);
         known.filter(|((known, _), _)| *known == by).for_each(|(_, counter)| counter.increment(1));
+    }
+
+    /// Counts an attempt to be recognized that failed.
+    pub fn unauthenticated(&self, protocol: &'static str, why: &Unauthenticated) {
+        let labels = [("protocol", protocol), ("reason", why.word())];
+        counter(&self.recorder, UNAUTHENTICATED, &labels).increment(1);
     }
 
     /// A counter that somebody else keeps, set to what it stands at.
@@ -213,6 +231,7 @@ fn describe(recorder: &PrometheusRecorder) {
     let counters = [
         ("event_gateway_events_received_total", "Events that came in, by protocol and result."),
         ("event_gateway_events_forbidden_total", "Events that were forbidden, by reason."),
+        (UNAUTHENTICATED, "Attempts to be recognized that failed, by protocol and reason."),
         ("event_gateway_subscription_delivered_total", "Events delivered to the subscription."),
         (
             "event_gateway_subscription_lost_total",

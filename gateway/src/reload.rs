@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eg_auth::Authenticator;
+use eg_auth::{Authenticator, Live};
+use eg_event::CredentialId;
 use serde_json::Value;
 
 use crate::config::{Config, ConfigError};
@@ -20,6 +21,7 @@ pub struct Reloader {
     config: Arc<Mutex<Config>>,
     tls: Option<TlsListeners>,
     authenticator: Arc<Authenticator>,
+    live: Live,
     policies: Policies,
 }
 
@@ -29,10 +31,10 @@ impl Reloader {
     pub fn new(
         config: Config,
         tls: Option<TlsListeners>,
-        authenticator: Arc<Authenticator>,
+        (authenticator, live): (Arc<Authenticator>, Live),
         policies: Policies,
     ) -> Self {
-        Self { config: Arc::new(Mutex::new(config)), tls, authenticator, policies }
+        Self { config: Arc::new(Mutex::new(config)), tls, authenticator, live, policies }
     }
 
     /// Lets every part have its section of what was read, and says in the log what came of it. What
@@ -51,13 +53,23 @@ impl Reloader {
             tls.read_again(Some(new.tls.clone()));
         }
         self.policies.reload(&new.policy);
-        if new.auth != current.auth {
-            match self.authenticator.reload(&new.auth) {
-                Ok(()) => tracing::info!("auth: senders are recognized by the new section"),
-                Err(error) => tracing::error!(%error, "auth: the section is not used"),
+        // So are those that issuers name; what could not be used is tried again next time.
+        let auth = match self.authenticator.reload(&new.auth) {
+            Ok(withdrawn) => {
+                tracing::info!("auth: senders are recognized by the section as it is now");
+                let concerned = |credential: &CredentialId| withdrawn.concern(credential);
+                let cut = if withdrawn.is_empty() { 0 } else { self.live.cut_where(concerned) };
+                if cut > 0 {
+                    tracing::info!(cut, "connections rested on tokens that are not taken any more");
+                }
+                new.auth
             }
-        }
-        let (tls, auth, policy) = (new.tls, new.auth, new.policy);
+            Err(error) => {
+                tracing::error!(%error, "auth: the section is not used");
+                current.auth.clone()
+            }
+        };
+        let (tls, policy) = (new.tls, new.policy);
         *current = Config { tls, auth, policy, ..current.clone() };
     }
 }

@@ -79,7 +79,12 @@ impl CommitLog {
         if len < bytes_max {
             fill(&*file, len, bytes_max).map_err(failed)?;
         }
-        Ok(Self {
+        Ok(Self::over(file, bytes_max))
+    }
+
+    /// The log in `file`, which has `bytes_max` bytes.
+    pub(crate) fn over(file: Box<dyn StorageBackend>, bytes_max: usize) -> Self {
+        Self {
             file,
             bytes_max,
             key: 0,
@@ -89,7 +94,7 @@ impl CommitLog {
             count: 0,
             records: Vec::new(),
             handshakes: Vec::new(),
-        })
+        }
     }
 
     /// Reads what was added after the commit `number`, which the journal's file holds with all
@@ -119,6 +124,10 @@ impl CommitLog {
                 StoreError::damaged(FILE, Sequence(number), cause)
             })?);
             self.number = number;
+        }
+        if holds_later_than(&content, self.number, key) {
+            let cause = Damaged("a commit in the middle of the commit log cannot be read");
+            return Err(StoreError::damaged(FILE, Sequence(self.number + 1), cause).into());
         }
         Ok(additions)
     }
@@ -201,14 +210,24 @@ fn fill(file: &dyn StorageBackend, begin: usize, end: usize) -> io::Result<()> {
 /// The number and the payload of the frame at `at`; `None` when there is no whole one.
 fn frame(content: &Bytes, at: usize, key: u64) -> Option<(u64, Bytes)> {
     let header = content.get(at..at.checked_add(HEADER)?)?;
+    if header[..4] != MAGIC {
+        return None;
+    }
     let payload_bytes = u32::from_le_bytes(header[4..8].try_into().ok()?);
     let number = u64::from_le_bytes(header[8..16].try_into().ok()?);
     let expected = u64::from_le_bytes(header[16..].try_into().ok()?);
     let begin = at + HEADER;
     let end = begin.checked_add(usize::try_from(payload_bytes).ok()?)?;
     let payload = content.get(begin..end)?;
-    let whole = header[..4] == MAGIC && checksum(key, number, payload) == expected;
+    let whole = checksum(key, number, payload) == expected;
     whole.then(|| (number, content.slice(begin..end)))
+}
+
+/// Whether there is a whole frame later than `number`, although none follows where it should: each
+/// is begun once the one before is durable, so that this is not what a crash leaves behind.
+fn holds_later_than(content: &Bytes, number: u64, key: u64) -> bool {
+    let mut pages = (0..content.len()).step_by(PAGE);
+    pages.any(|at| frame(content, at, key).is_some_and(|(found, _)| found > number))
 }
 
 fn addition(payload: Bytes) -> Result<Addition, Damaged> {
@@ -315,6 +334,23 @@ mod tests {
         assert!(commit(&mut log, 2, &[&[7; 6000]]));
         log.file.write(2 * PAGE as u64, &[0; 16]).unwrap();
         assert_eq!(log.read(5, 0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn damage_before_the_last_commit_is_told_and_not_taken_for_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = log(&directory);
+        log.read(5, 0).unwrap();
+        for first in 1..5 {
+            assert!(commit(&mut log, first, &[b"acknowledged"]));
+        }
+        log.file.write((PAGE + HEADER) as u64, &[0xff]).unwrap();
+        let damaged = log.read(5, 0).unwrap_err().to_string();
+        assert!(damaged.contains("in the middle"), "{damaged}");
+        for logged in 1..4 {
+            assert!(log.read(5, logged).is_err(), "it would be lost after {logged}");
+        }
+        assert!(log.read(5, 4).unwrap().is_empty(), "the journal has all of it");
     }
 
     #[test]

@@ -4,15 +4,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eg_event::{Handshake, Sequence};
+use eg_event::{Handshake, KeptSession, Owner, Sequence};
 
 /// A packet identifier that no exchange has (MQTT 5.0 section 2.2.1): it marks a session that is
-/// kept, and in place of a sequence it has the seconds that the session outlives its connection.
+/// kept, and in place of a sequence it has the seconds that the session outlives its connection,
+/// and above them whose it is.
 const KEPT: u16 = 0;
 
-/// The mark of a session that is kept.
-pub(crate) fn kept(client_id: Arc<str>) -> Handshake {
-    Handshake { client_id, packet_id: KEPT }
+/// The mark of a session that is kept, and its value.
+pub(crate) fn kept(session: KeptSession) -> (Handshake, Sequence) {
+    let KeptSession { client_id, owner, expiry_s } = session;
+    let value = u64::from(owner.0) << 32 | u64::from(expiry_s);
+    (Handshake { client_id, packet_id: KEPT }, Sequence(value))
 }
 
 /// Which exchanges are open, and which event each stands for.
@@ -66,13 +69,15 @@ impl OpenHandshakes {
             .unwrap_or_default()
     }
 
-    /// Every session, and how long it outlives its connection, in seconds.
-    pub(crate) fn sessions(&self) -> Vec<(Arc<str>, u32)> {
-        let expiry_s = |session: &BTreeMap<u16, Sequence>| {
-            session.get(&KEPT).map_or(0, |seconds| u32::try_from(seconds.0).unwrap_or(u32::MAX))
+    /// Every session.
+    pub(crate) fn sessions(&self) -> Vec<KeptSession> {
+        let half = |value: u64| u32::try_from(value & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        let kept = |(client_id, session): (&Arc<str>, &BTreeMap<u16, Sequence>)| {
+            let value = session.get(&KEPT).map_or(0, |value| value.0);
+            let (owner, expiry_s) = (Owner(half(value >> 32)), half(value));
+            KeptSession { client_id: Arc::clone(client_id), owner, expiry_s }
         };
-        let sessions = self.lock();
-        sessions.iter().map(|(id, session)| (Arc::clone(id), expiry_s(session))).collect()
+        self.lock().iter().map(kept).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<(Handshake, Sequence)> {

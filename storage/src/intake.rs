@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_event::submission::Sender;
-use eg_event::{CloudEvent, Handshake, Origin, Receipt, Refusal, Timestamp, TraceContext};
+use eg_event::{
+    CloudEvent, Handshake, KeptSession, Origin, Receipt, Refusal, Timestamp, TraceContext,
+};
 use tokio::sync::{Notify, oneshot};
 
 /// How long a sender is asked to wait when the intake is full.
@@ -47,7 +49,7 @@ pub(crate) struct Batch {
 pub(crate) enum Work {
     Append(Batch),
     Release(Handshake, oneshot::Sender<Result<(), Refusal>>),
-    KeepSession(Arc<str>, u32, oneshot::Sender<Result<(), Refusal>>),
+    KeepSession(KeptSession, oneshot::Sender<Result<(), Refusal>>),
     ForgetSession(Arc<str>, oneshot::Sender<Result<(), Refusal>>),
 }
 

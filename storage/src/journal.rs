@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eg_event::submission::Sender;
-use eg_event::{Clock, Handshake, Receipt, Refusal, Sequence, StoredEvent, Submission, Timestamp};
+use eg_event::{
+    Clock, Handshake, KeptSession, Owner, Principal, Receipt, Refusal, Sequence, StoredEvent,
+    Submission, Timestamp,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::commit_log::CommitLog;
@@ -237,21 +240,28 @@ impl Journal {
         self.unit(Work::Release(handshake, answer), answered)
     }
 
-    /// Keeps a session, to end `expiry_s` seconds after its connection; 0: no longer. Durable once
-    /// the future completes.
-    pub fn keep_session(
-        &self,
-        client_id: Arc<str>,
-        expiry_s: u32,
-    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
-        let (answer, answered) = oneshot::channel();
-        self.unit(Work::KeepSession(client_id, expiry_s, answer), answered)
+    /// What stands for `principal` as the owner of sessions. Its key is the journal's, which nobody
+    /// outside knows.
+    #[must_use]
+    pub fn owner(&self, principal: &Principal) -> Owner {
+        let application = principal.application().unwrap_or_default();
+        let tag = window::fingerprint(self.fingerprint_key, principal.name(), application);
+        Owner(u32::try_from(tag >> 32).unwrap_or(0).max(1))
     }
 
-    /// Every session that is kept or has open handshakes, and how long it outlives its connection,
-    /// in seconds.
+    /// Keeps a session, or, when it outlives its connection by nothing, no longer. Durable once the
+    /// future completes.
+    pub fn keep_session(
+        &self,
+        session: KeptSession,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        self.unit(Work::KeepSession(session, answer), answered)
+    }
+
+    /// Every session that is kept or has open handshakes.
     #[must_use]
-    pub fn sessions(&self) -> Vec<(Arc<str>, u32)> {
+    pub fn sessions(&self) -> Vec<KeptSession> {
         self.shared.handshakes.sessions()
     }
 

@@ -195,7 +195,7 @@ fn write_back(file: &Shared) -> io::Result<()> {
 
 /// A backend of any kind, which redb wants by value.
 #[derive(Clone, Debug)]
-struct Shared(Arc<dyn StorageBackend>);
+pub(crate) struct Shared(pub(crate) Arc<dyn StorageBackend>);
 
 impl StorageBackend for Shared {
     fn len(&self) -> io::Result<u64> {

@@ -18,6 +18,7 @@ use crate::read::Reader;
 use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
 use crate::staged::Staged;
+use crate::varint::Damaged;
 use crate::window::Window;
 
 /// How often the free space of the disk is looked at, and a failed store is tried again.
@@ -216,13 +217,14 @@ impl Writer {
                 pending.answers.push(Answered::Unit(answer));
                 self.close_handshake(handshake);
             }
-            Work::KeepSession(client_id, expiry_s, answer) => {
+            Work::KeepSession(session, answer) => {
                 pending.answers.push(Answered::Unit(answer));
-                let (mark, seconds) = (kept(client_id), Sequence(expiry_s.into()));
-                if expiry_s == 0 {
+                let is_over = session.expiry_s == 0;
+                let (mark, value) = kept(session);
+                if is_over {
                     self.close_handshake(mark);
-                } else if self.shared.handshakes.get(&mark) != Some(seconds) {
-                    self.open_handshake(mark, seconds);
+                } else if self.shared.handshakes.get(&mark) != Some(value) {
+                    self.open_handshake(mark, value);
                 }
             }
             Work::ForgetSession(client_id, answer) => {
@@ -369,6 +371,11 @@ impl Writer {
             return Err(error);
         }
         let next = newest.as_ref().map_or(Ok(self.next), |newest| newest.next())?;
+        if next < self.shared.fresh.end() {
+            // Somebody was told that these are stored: their sequences must not be given out again.
+            let cause = Damaged("acknowledged events are lost");
+            return Err(StoreError::damaged("journal", next, cause).into());
+        }
         let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
         self.shared.handshakes.reset(open);
         self.window.take_back(self.shared.fresh.end());
@@ -477,7 +484,7 @@ fn refuse(work: Vec<Work>, refusal: &Refusal) {
                 drop(batch.answer.send(refused));
             }
             Work::Release(_, answer)
-            | Work::KeepSession(_, _, answer)
+            | Work::KeepSession(_, answer)
             | Work::ForgetSession(_, answer) => {
                 drop(answer.send(Err(refusal.clone())));
             }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eg_event::{Clock, Principal, Receipt, Refusal, Sequence, Timestamp};
+use eg_event::{Clock, KeptSession, Owner, Principal, Receipt, Refusal, Sequence, Timestamp};
 use eg_storage::{Health, Store};
 
 use crate::crash_volume::{CrashVolume, Failing};
@@ -19,6 +19,10 @@ struct Setup {
 
 fn clock(hours: u64) -> Clock {
     Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000).after(Duration::from_hours(hours)))
+}
+
+fn session(expiry_s: u32) -> KeptSession {
+    KeptSession { client_id: "client".into(), owner: Owner::NOBODY, expiry_s }
 }
 
 impl Setup {
@@ -76,8 +80,8 @@ async fn a_failure_in_an_empty_file_leaves_the_dedupe_window_whole() {
     setup.append(&store, "a").await.unwrap();
     // The second failure comes before the file that was begun after the first has an event.
     setup.fail(&store, setup.append(&store, "b")).await;
-    store.journal().keep_session("client".into(), 1).await.unwrap();
-    setup.fail(&store, async { store.journal().keep_session("client".into(), 2).await }).await;
+    store.journal().keep_session(session(1)).await.unwrap();
+    setup.fail(&store, async { store.journal().keep_session(session(2)).await }).await;
     setup.append(&store, "c").await.unwrap();
     let end = store.journal().end();
     store.close().unwrap();
@@ -98,7 +102,7 @@ async fn a_file_begun_after_a_failure_is_the_newest_even_when_the_clock_went_bac
     setup.open().close().unwrap();
     setup.clock = clock(0);
     let store = setup.open();
-    setup.fail(&store, async { store.journal().keep_session("client".into(), 1).await }).await;
+    setup.fail(&store, async { store.journal().keep_session(session(1)).await }).await;
     setup.append(&store, "a").await.unwrap();
     store.close().unwrap();
 

@@ -9,6 +9,8 @@ use eg_tests::peers;
 use eg_tests::provider::Provider;
 use eg_tests::wait::until;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::PROGRAM;
@@ -170,4 +172,84 @@ async fn the_management_port_asks_for_a_credential_too() {
     command.args(["subscription", "list"]).env("EVENT_GATEWAY_TOKEN", &token);
     command.env("EVENT_GATEWAY_SERVER", format!("http://{}", gateway.address("admin")));
     assert!(command.output().await.unwrap().status.success());
+}
+
+/// Sends the head of a request and half of its body.
+async fn begin(gateway: &Gateway, listener: &str, head: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address(listener)).await.unwrap();
+    let length = body.len();
+    let head =
+        format!("{head}\r\nhost: h\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..length / 2]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn nothing_is_taken_whose_credential_is_revoked_before_its_end() {
+    let gateway = Gateway::start_closed(PROGRAM, String::new()).await;
+    let made = give(&gateway, &["token", "create", "shop", "--application", "shop"]).await;
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let head = |path: &str, content_type: &str| {
+        let line = format!("POST {path} HTTP/1.1");
+        format!("{line}\r\nauthorization: Bearer {secret}\r\ncontent-type: {content_type}")
+    };
+    let kyma = json!({
+        "event-type": "t", "event-type-version": "v1", "event-time": "2018-10-16T15:00:00Z",
+        "data": 1
+    });
+    let mutation = json!({ "query":
+        "mutation { createCredential(in: { name: \"mole\", roles: [\"admin\"] }) { secret } }" });
+    let rows = [
+        ("http", head("/events", "application/cloudevents+json"), event("1")),
+        ("http", head("/shop/v1/events", "application/json"), kyma),
+        ("admin", head("/graphql", "application/json"), mutation),
+    ];
+    let mut halves = Vec::new();
+    for (listener, head, body) in &rows {
+        let body = body.to_string();
+        halves.push((begin(&gateway, listener, head, &body).await, body));
+    }
+    let metrics = format!("http://{}/metrics", gateway.address("admin"));
+    let recognized = || reqwest::Client::new().get(&metrics).bearer_auth(secret).send();
+    assert_eq!(recognized().await.unwrap().status(), 200, "the key is good, and known by now");
+    give(&gateway, &["token", "revoke", id]).await;
+    for (mut stream, body) in halves {
+        stream.write_all(&body.as_bytes()[body.len() / 2..]).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.contains("the API key has been revoked"), "{answer}");
+    }
+    assert_eq!(gateway.journal().await.len(), 0);
+    let listed = give(&gateway, &["token", "list"]).await;
+    assert!(!listed.to_string().contains("mole"), "{listed}");
+}
+
+#[tokio::test]
+async fn attempts_that_fail_are_counted_by_protocol_and_reason() {
+    let gateway = Gateway::start_closed(PROGRAM, String::new()).await;
+    give(&gateway, &["token", "create", "ann", "--password"]).await;
+    assert_eq!(publish_basic(&gateway, "ann", "guess").await.status(), 401);
+    assert_eq!(publish_basic(&gateway, "ann", "guess").await.status(), 401);
+    let nobody = reqwest::get(format!("http://{}/metrics", gateway.address("admin"))).await;
+    assert_eq!(nobody.unwrap().status(), 401);
+    let mut mosquitto = peers::program("mosquitto_pub", "mosquitto-clients");
+    let port = gateway.address("mqtt").port().to_string();
+    mosquitto.args(["-p", &port, "-u", "ann", "-P", "guess", "-t", "t", "-m", "x"]);
+    assert!(!mosquitto.output().await.unwrap().status.success());
+    let metrics = reqwest::Client::new()
+        .get(format!("http://{}/metrics", gateway.address("admin")))
+        .bearer_auth(gateway.admin_key().unwrap());
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    for (protocol, reason, count) in [
+        ("http", "invalid", 2),
+        ("mqtt", "invalid", 1),
+        ("admin", "missing", 1),
+        ("http", "locked_out", 0),
+    ] {
+        let name = "event_gateway_authentication_failures_total";
+        let line = format!("{name}{{protocol=\"{protocol}\",reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }

@@ -172,3 +172,17 @@ async fn each_way_not_to_be_let_in_has_its_code() {
     assert_eq!(counted(&gateway, &refused("credential_expired")).await, 2);
     assert_eq!(counted(&without_keys, &refused("server_unavailable")).await, 2);
 }
+
+#[tokio::test]
+async fn who_came_with_a_token_goes_with_its_issuer() {
+    let provider = Provider::start().await;
+    let gateway = Gateway::start_closed(PROGRAM, provider.config()).await;
+    let token = provider.token(HOUR).await;
+    let client = paho_with(&gateway, "5", &token).await;
+    let connected = async || (published(&gateway, "tokens/paho").await == 1).then_some(());
+    until("it has published", connected).await;
+    let without = gateway.config().replace(provider.issuer(), "https://other.example");
+    gateway.reload(&without).await;
+    assert_eq!(ended(client).await, "acknowledged\nended 152\n");
+    assert_eq!(paho(&gateway, "5", &token).await, "refused 134\n");
+}

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use super::jws::invalid;
 use crate::config::IssuerConfig;
-use crate::peer::ClientCertificate;
 use crate::{Peer, Thumbprint, Unauthenticated};
 
 /// The longest name of a principal, an application or a role, in bytes.
@@ -51,10 +50,7 @@ impl Accepted {
         let not_before =
             Timestamp::default().after(not_before.since(Timestamp::default().after(leeway)));
         let bound_to = bound_to(claims)?;
-        let credential = match &bound_to {
-            Some(thumbprint) => ClientCertificate::credential_of(thumbprint),
-            None => CredentialId::new(format!("token:{digest}")),
-        };
+        let credential = credential(digest, &config.issuer);
         let principal = principal(claims, config, expires_at)?.resting_on(credential);
         Ok(Self { principal: Arc::new(principal), not_before, expires_at, bound_to })
     }
@@ -85,6 +81,17 @@ impl Accepted {
         }
         Ok(Arc::clone(&self.principal))
     }
+}
+
+/// The credential that a token is, by its digest and its issuer.
+fn credential(digest: &Thumbprint, issuer: &str) -> CredentialId {
+    CredentialId::new(format!("token:{digest}@{issuer}"))
+}
+
+/// Whether `credential` is a token of `issuer`.
+pub(super) fn is_token_of(credential: &CredentialId, issuer: &str) -> bool {
+    let token = credential.as_str().strip_prefix("token:").and_then(|token| token.split_once('@'));
+    token.is_some_and(|(_, found)| found == issuer)
 }
 
 fn principal(

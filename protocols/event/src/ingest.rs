@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::principal::Principal;
 use crate::receipt::Receipt;
 use crate::refusal::Refusal;
 use crate::submission::{Handshake, Submission};
@@ -22,6 +23,27 @@ pub trait Ingest: Send + Sync {
     fn room(&self) -> BoxFuture<'static, ()>;
 }
 
+/// Stands for the name and the application of a principal: alike for the same one, and nobody can
+/// aim at another's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner(pub u32);
+
+impl Owner {
+    /// Nobody is known to own it.
+    pub const NOBODY: Self = Self(0);
+}
+
+/// A session that is kept over restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Whose identifier it goes by.
+    pub client_id: Arc<str>,
+    /// Whose it is.
+    pub owner: Owner,
+    /// How long it outlives its connection, in seconds.
+    pub expiry_s: u32,
+}
+
 /// The exchanges under which events are taken exactly once (MQTT 5.0 section 4.3.3, QoS 2). One
 /// opens when a [`Submission`] that carries it is committed, in the same commit, and stays open
 /// over restarts: the same event sent again meanwhile is answered with the first one's receipt.
@@ -30,17 +52,15 @@ pub trait Handshakes: Send + Sync {
     /// identifier stands for a new event.
     fn release(&self, handshake: Handshake) -> BoxFuture<'static, Result<(), Refusal>>;
 
-    /// Keeps a session over restarts, to end `expiry_s` seconds after its connection; 0: no longer.
-    /// Once the future completes that is durable.
-    fn keep_session(
-        &self,
-        client_id: Arc<str>,
-        expiry_s: u32,
-    ) -> BoxFuture<'static, Result<(), Refusal>>;
+    /// What stands for `principal` as the owner of sessions, after a restart too.
+    fn owner(&self, principal: &Principal) -> Owner;
 
-    /// Every session that is kept or has open exchanges, and how long it outlives its connection,
-    /// in seconds.
-    fn sessions(&self) -> Vec<(Arc<str>, u32)>;
+    /// Keeps a session over restarts, or, when it outlives its connection by nothing, no longer.
+    /// Once the future completes that is durable.
+    fn keep_session(&self, session: KeptSession) -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// Every session that is kept or has open exchanges.
+    fn sessions(&self) -> Vec<KeptSession>;
 
     /// Closes all exchanges of a session that has ended, and keeps it no longer.
     fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>>;

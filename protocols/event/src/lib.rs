@@ -25,7 +25,7 @@ pub use data::Data;
 pub use delivery::{Delivery, Outcome, Sink};
 pub use event::{CloudEvent, EventBuilder};
 pub use filter::Filter;
-pub use ingest::{Handshakes, Ingest, Ingested};
+pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};

@@ -88,7 +88,7 @@ impl Kyma {
         let (head, body) = request.into_parts();
         let mut response = match self.admit(&head).await {
             Ok((application, context)) => {
-                let taken = self.take(version, application, &context, (&head, body)).await;
+                let taken = self.take(version, application, context, (&head, body)).await;
                 taken.unwrap_or_else(Rejection::into_response)
             }
             Err(fault) => fault.into_response(),
@@ -114,10 +114,16 @@ impl Kyma {
         &self,
         version: &Version,
         application: &str,
-        context: &Context,
+        mut context: Context,
         (head, body): (&request::Parts, Body),
     ) -> Result<Response, Rejection> {
         let body = self.bodies.read(&head.headers, body).await.map_err(Rejection::of_body)?;
+        if self.publisher.is_outdated(&context) {
+            match self.admit(head).await {
+                Ok((_, again)) => context = again,
+                Err(fault) => return Ok(fault.into_response()),
+            }
+        }
         let parsed = (version.parse)(application, &head.headers, &body)?;
         let mut submission = context.submission(parsed.event, version.binding);
         submission.id_assigned = parsed.id_assigned;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use eg_auth::{Authenticate, Peer};
+use eg_auth::{Authenticate, Live, Peer};
 use eg_event::submission::{Binding, Origin, Protocol, Submission};
 use eg_event::{CloudEvent, Ingest, InvalidInput, Principal, Receipt, Refusal, TraceContext, json};
 use futures_util::future::BoxFuture;
@@ -23,6 +23,7 @@ use crate::normalize::{self, Mode};
 pub(crate) struct Publisher {
     pub(crate) ingest: Arc<dyn Ingest>,
     pub(crate) authenticator: Arc<dyn Authenticate>,
+    live: Live,
     pub(crate) bodies: BodyReader,
     batch_events_max: usize,
 }
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) remote: SocketAddr,
     pub(crate) address: Box<str>,
     pub(crate) trace: TraceContext,
+    /// How often connections had been cut when the sender was recognized.
+    cuts: u64,
 }
 
 impl Context {
@@ -80,11 +83,12 @@ impl Publisher {
     pub(crate) fn new(
         config: &HttpConfig,
         ingest: Arc<dyn Ingest>,
-        authenticator: Arc<dyn Authenticate>,
+        (authenticator, live): (Arc<dyn Authenticate>, Live),
     ) -> Self {
         Self {
             ingest,
             authenticator,
+            live,
             bodies: BodyReader::new(config),
             batch_events_max: size(config.batch_events_max),
         }
@@ -93,9 +97,17 @@ impl Publisher {
     /// Who sends a request, and how it came.
     pub(crate) async fn context(&self, head: &request::Parts) -> Result<Context, Problem> {
         let peer = peer(head)?;
+        let cuts = self.live.cuts();
         let principal = authenticate(&*self.authenticator, &head.headers, peer).await?;
         let trace = normalize::trace(&head.headers);
-        Ok(Context { principal, remote: peer.address, address: head.uri.path().into(), trace })
+        let (remote, address) = (peer.address, head.uri.path().into());
+        Ok(Context { principal, remote, address, trace, cuts })
+    }
+
+    /// Whether anything was revoked since the sender was recognized: a body may take its time, and
+    /// nothing is to be taken of whose credential was revoked before its end.
+    pub(crate) fn is_outdated(&self, context: &Context) -> bool {
+        self.live.cuts() != context.cuts
     }
 
     /// Hands over one event and waits until it is durable.
@@ -108,9 +120,12 @@ impl Publisher {
     }
 
     async fn take(&self, head: &request::Parts, body: Body) -> Result<Response, Problem> {
-        let context = self.context(head).await?;
+        let mut context = self.context(head).await?;
         let mode = normalize::mode(&head.headers)?;
         let body = self.bodies.read(&head.headers, body).await?;
+        if self.is_outdated(&context) {
+            context = self.context(head).await?;
+        }
         match mode {
             Mode::Binary(content_type) => {
                 let event = normalize::binary(&head.headers, content_type, body)?;

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::future::RouteFuture;
 use axum::routing::{MethodFilter, get, on, post};
-use eg_auth::Authenticate;
+use eg_auth::{Authenticate, Live};
 use eg_event::Ingest;
 use futures_util::future::{BoxFuture, Either};
 use http::header::ALLOW;
@@ -33,6 +33,8 @@ pub struct Ports {
     pub ingest: Arc<dyn Ingest>,
     /// Recognizes senders.
     pub authenticator: Arc<dyn Authenticate>,
+    /// Knows when a credential is revoked.
+    pub live: Live,
     /// Knows what is subscribed to.
     pub subscribed: Arc<dyn Subscribed>,
 }
@@ -51,7 +53,8 @@ impl Routes {
         ports: Ports,
         others: impl IntoIterator<Item = Router>,
     ) -> Self {
-        let publisher = Arc::new(Publisher::new(config, ports.ingest, ports.authenticator));
+        let Ports { ingest, authenticator, live, subscribed } = ports;
+        let publisher = Arc::new(Publisher::new(config, ingest, (authenticator, live)));
         let publish = Publish(Arc::clone(&publisher));
         let events = on(MethodFilter::OPTIONS, options)
             .with_state(config.webhook_origins.clone().into())
@@ -59,7 +62,7 @@ impl Routes {
         let not_a_path = async || Problem::new(StatusCode::NOT_FOUND, "nothing is at this path");
         let router = Router::new()
             .route(EVENTS, events)
-            .merge(kyma_routes(publisher, ports.subscribed))
+            .merge(kyma_routes(publisher, subscribed))
             .fallback(not_a_path);
         Self { publish, router: others.into_iter().fold(router, Router::merge) }
     }

@@ -87,15 +87,13 @@ async fn recognize(
     }
 }
 
-/// What a CONNECT without enhanced authentication presents.
+/// What a CONNECT without enhanced authentication presents. A user name alone proves nothing: a
+/// client with a certificate may have one.
 pub(crate) fn presented(connect: &Connect) -> Credential {
-    if connect.user_name.is_none() && connect.password.is_none() {
-        return Credential::None;
-    }
-    let password = connect.password.as_ref().map(|password| password.expose().to_vec());
+    let Some(password) = &connect.password else { return Credential::None };
     Credential::Basic {
         name: connect.user_name.clone().unwrap_or_default(),
-        password: password.unwrap_or_default(),
+        password: password.expose().to_vec(),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct MqttConfig {
     pub expiry_warning_seconds: u32,
     /// How long a session may outlive its connection, in seconds.
     pub session_expiry_seconds_max: u32,
+    /// Whether a session is its principal's: no other takes it over while it lasts.
+    pub sessions_bound_to_principal: bool,
     /// How many sessions are remembered.
     pub sessions_max: u32,
     /// How many bytes may wait for a client that does not read, before nothing more is taken from
@@ -60,6 +62,7 @@ impl Default for MqttConfig {
             keep_alive_seconds_max: 0,
             expiry_warning_seconds: 60,
             session_expiry_seconds_max: 7 * 86_400,
+            sessions_bound_to_principal: true,
             sessions_max: 100_000,
             output_bytes_max: 1024 * 1024,
             stall_seconds_max: 30,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eg_auth::Peer;
+use eg_event::{KeptSession, Owner};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use self::connect::{Admitted, Wire};
@@ -28,7 +29,9 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Client {
     pub(crate) version: Version,
     pub(crate) id: Arc<str>,
+    /// What `{user}` stands for in mappings.
     pub(crate) user: String,
+    pub(crate) owner: Owner,
     pub(crate) identity: Identity,
     /// It was recognized by enhanced authentication, and so may be again.
     pub(crate) has_token_method: bool,
@@ -72,16 +75,19 @@ async fn conclude(server: &Server, mut client: Client, ended: Ended) {
         if expiry == Some(Duration::ZERO) {
             expiry = Some(server.forget(&client.id).await);
         } else if let Some(expiry_s) = client.new_expiry_s {
-            server.keep(&client.id, expiry_s).await;
+            let (client_id, owner) = (Arc::clone(&client.id), client.owner);
+            server.keep(KeptSession { client_id, owner, expiry_s }).await;
         }
     }
-    let will = client.will.take().filter(|_| ended.sends_will());
+    // Who was cut off says no more, not even this.
+    let is_sent = ended.sends_will() && !client.identity.is_revoked();
+    let will = client.will.take().filter(|_| is_sent);
     let may_wait = client.session_expiry != Some(Duration::ZERO) && !server.0.stop.is_cancelled();
     let will_waits = may_wait && will.as_ref().is_some_and(|will| will.delay_s > 0);
     let now = server.0.ports.clock.now();
     let left = server.0.sessions.leave(&client.id, &client.seat, (expiry, will_waits), now);
     if let Some(will) = will {
-        will::publish_or_wait(server, &client, &will, left);
+        will::publish_or_wait(server, client, &will, left);
     }
 }
 

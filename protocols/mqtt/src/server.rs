@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{Authenticate, Live};
-use eg_event::{Clock, Handshakes, Ingest, InvalidInput};
+use eg_event::{Clock, Handshakes, Ingest, InvalidInput, KeptSession};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -125,8 +125,8 @@ impl Server {
     }
 
     /// Keeps a session for as long as its client has asked when it left.
-    pub(crate) async fn keep(&self, client_id: &Arc<str>, expiry_s: u32) {
-        let kept = self.0.ports.handshakes.keep_session(Arc::clone(client_id), expiry_s).await;
+    pub(crate) async fn keep(&self, session: KeptSession) {
+        let kept = self.0.ports.handshakes.keep_session(session).await;
         if let Err(refusal) = kept {
             tracing::warn!(%refusal, "how long a session is kept could not be stored");
         }

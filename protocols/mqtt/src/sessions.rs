@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_event::Timestamp;
+use eg_event::{KeptSession, Owner, Timestamp};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,8 @@ pub(crate) struct Sessions {
 
 #[derive(Debug)]
 struct Session {
+    /// Whose it is.
+    owner: Owner,
     /// The connection that has it.
     seat: Option<Seat>,
     /// It ends with that connection.
@@ -77,9 +79,22 @@ pub(crate) enum Left {
     TakenOver(bool),
 }
 
-/// There are as many sessions as there may be.
+/// Who wants a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooMany;
+pub(crate) struct Claimant {
+    pub(crate) owner: Owner,
+    /// The client identifier is the principal's own name: nobody else keeps them from it.
+    pub(crate) by_name: bool,
+}
+
+/// Why a session cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// There are as many sessions as there may be.
+    TooMany,
+    /// It is another principal's.
+    AnothersSession,
+}
 
 impl Sessions {
     /// Remembers at most `count_max` sessions.
@@ -88,11 +103,11 @@ impl Sessions {
         Self { by_client: Mutex::default(), count_max }
     }
 
-    /// Remembers sessions from before the start, each as if its connection had just gone: who it
-    /// is, and how long the session outlives that, in seconds.
-    pub(crate) fn restore(&self, kept: Vec<(Arc<str>, u32)>, now: Timestamp) {
-        let restored = kept.into_iter().map(|(client_id, expiry_s)| {
+    /// Remembers sessions from before the start, each as if its connection had just gone.
+    pub(crate) fn restore(&self, kept: Vec<KeptSession>, now: Timestamp) {
+        let restored = kept.into_iter().map(|KeptSession { client_id, owner, expiry_s }| {
             let session = Session {
+                owner,
                 seat: None,
                 ends_with_connection: false,
                 expires_at: Some(now.after(Duration::from_secs(expiry_s.into()))),
@@ -104,23 +119,32 @@ impl Sessions {
     }
 
     /// Gives the session of `client_id` to a new connection, which has it for as long as it lives
-    /// or longer; with `clean`, an old one ends.
+    /// or longer; with `clean`, an old one ends. Another principal's is left alone, or, where the
+    /// identifier is the claimant's name, ends.
     pub(crate) fn take(
         &self,
         client_id: &Arc<str>,
+        claimant: Claimant,
         (clean, ends_with_connection): (bool, bool),
         now: Timestamp,
-    ) -> Result<Taken, TooMany> {
+    ) -> Result<Taken, NotTaken> {
         let mut sessions = self.lock();
-        let old = sessions.remove(client_id);
-        if old.is_none() && sessions.len() >= self.count_max {
-            return Err(TooMany);
+        let old = sessions.get(client_id);
+        let is_anothers = old.is_some_and(|old| old.is_anothers_than(claimant.owner, now));
+        if is_anothers && !claimant.by_name {
+            return Err(NotTaken::AnothersSession);
         }
-        let present = !clean && old.as_ref().is_some_and(|old| old.goes_on(now));
+        if old.is_none() && sessions.len() >= self.count_max {
+            return Err(NotTaken::TooMany);
+        }
+        let old = sessions.remove(client_id);
+        let goes_on = old.as_ref().is_some_and(|old| old.goes_on(now));
+        let present = goes_on && !clean && !is_anothers;
         let ended = old.is_some() && !present;
         let seat = Seat::default();
         let previous = old.and_then(|old| old.hand_over(present));
         let session = Session {
+            owner: claimant.owner,
             seat: Some(seat.clone()),
             ends_with_connection,
             expires_at: None,
@@ -175,6 +199,7 @@ impl Sessions {
             drop(will.send(WillFate::Due));
         }
         session.ends_with_connection = true;
+        session.owner = Owner::NOBODY;
         Some(session.seat.insert(Seat::default()).clone())
     }
 
@@ -186,6 +211,12 @@ impl Sessions {
 impl Session {
     fn has_expired(&self, now: Timestamp) -> bool {
         self.seat.is_none() && self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Whether it lasts, and belongs to somebody else.
+    fn is_anothers_than(&self, owner: Owner, now: Timestamp) -> bool {
+        let is_known = self.owner != Owner::NOBODY && owner != Owner::NOBODY;
+        is_known && self.owner != owner && !self.has_expired(now)
     }
 
     /// Whether a connection that begins now finds it.
@@ -216,6 +247,8 @@ mod tests {
         START.after(Duration::from_secs(secs))
     }
 
+    const ANN: Claimant = Claimant { owner: Owner(1), by_name: false };
+    const BOB: Claimant = Claimant { owner: Owner(2), by_name: false };
     const CLEAN: (bool, bool) = (true, false);
     const RESUME: (bool, bool) = (false, false);
 
@@ -227,30 +260,36 @@ mod tests {
     fn the_latest_connection_has_the_session() {
         let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
-        let first = sessions.take(&client, CLEAN, START).unwrap();
+        let first = sessions.take(&client, ANN, CLEAN, START).unwrap();
         assert!(!first.present && !first.ended && first.previous.is_none());
-        let second = sessions.take(&client, RESUME, START).unwrap();
+        let second = sessions.take(&client, ANN, RESUME, START).unwrap();
         assert!(first.seat.taken_over.is_cancelled() && second.present && !second.ended);
         let left = sessions.leave(&client, &first.seat, for_secs(0), START);
         assert!(matches!(left, Left::TakenOver(true)));
         assert!(second.previous.unwrap().left.is_cancelled());
-        let third = sessions.take(&client, CLEAN, START).unwrap();
+        let third = sessions.take(&client, ANN, CLEAN, START).unwrap();
         assert!(!third.present && third.ended);
         let left = sessions.leave(&client, &second.seat, for_secs(0), START);
         assert!(matches!(left, Left::TakenOver(false)));
         let left = sessions.leave(&client, &third.seat, for_secs(0), START);
         assert!(matches!(left, Left::Over));
-        assert!(!sessions.take(&client, RESUME, START).unwrap().present);
+        assert!(!sessions.take(&client, ANN, RESUME, START).unwrap().present);
     }
 
     #[test]
     fn sessions_from_before_the_start_are_there_until_they_expire() {
         let sessions = Sessions::new(10);
         let (kept, over): (Arc<str>, Arc<str>) = ("kept".into(), "over".into());
-        sessions.restore(vec![(Arc::clone(&kept), 5), (Arc::clone(&over), 0)], START);
+        let session = |client_id: &Arc<str>, expiry_s| {
+            let (client_id, owner) = (Arc::clone(client_id), Owner(1));
+            KeptSession { client_id, owner, expiry_s }
+        };
+        sessions.restore(vec![session(&kept, 5), session(&over, 0)], START);
         assert_eq!(sessions.expired(START), [Arc::clone(&over)]);
-        assert!(sessions.take(&kept, RESUME, after(4)).unwrap().present);
-        let taken = sessions.take(&over, RESUME, START).unwrap();
+        let refused = sessions.take(&kept, BOB, RESUME, after(4)).unwrap_err();
+        assert_eq!(refused, NotTaken::AnothersSession);
+        assert!(sessions.take(&kept, ANN, RESUME, after(4)).unwrap().present);
+        let taken = sessions.take(&over, ANN, RESUME, START).unwrap();
         assert!(!taken.present && taken.ended);
     }
 
@@ -258,8 +297,8 @@ mod tests {
     fn a_session_that_ends_with_its_connection_is_not_taken_over() {
         let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
-        let first = sessions.take(&client, (false, true), START).unwrap();
-        let second = sessions.take(&client, RESUME, START).unwrap();
+        let first = sessions.take(&client, ANN, (false, true), START).unwrap();
+        let second = sessions.take(&client, ANN, RESUME, START).unwrap();
         assert!(!second.present && second.ended);
         assert!(first.seat.taken_over.is_cancelled());
     }
@@ -269,21 +308,21 @@ mod tests {
         let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
         let stay = |secs| {
-            let taken = sessions.take(&client, CLEAN, START).unwrap();
+            let taken = sessions.take(&client, ANN, CLEAN, START).unwrap();
             let left = sessions.leave(&client, &taken.seat, for_secs(secs), START);
             assert!(matches!(left, Left::Remembered(None)));
         };
         stay(5);
-        assert!(sessions.take(&client, RESUME, after(4)).unwrap().present);
+        assert!(sessions.take(&client, ANN, RESUME, after(4)).unwrap().present);
         stay(5);
-        let late = sessions.take(&client, RESUME, after(5)).unwrap();
+        let late = sessions.take(&client, ANN, RESUME, after(5)).unwrap();
         assert!(!late.present && late.ended);
         stay(5);
         assert!(sessions.expired(after(4)).is_empty());
         assert_eq!(sessions.expired(after(5)), [Arc::clone(&client)]);
         let ending = sessions.take_expired(&client, after(5)).unwrap();
         assert!(sessions.take_expired(&client, after(5)).is_none());
-        let next = sessions.take(&client, RESUME, after(5)).unwrap();
+        let next = sessions.take(&client, ANN, RESUME, after(5)).unwrap();
         assert!(!next.present && next.ended);
         assert!(matches!(
             sessions.leave(&client, &ending, for_secs(0), after(5)),
@@ -296,7 +335,7 @@ mod tests {
         let sessions = Sessions::new(10);
         let client: Arc<str> = "c".into();
         let wait = || {
-            let taken = sessions.take(&client, CLEAN, START).unwrap();
+            let taken = sessions.take(&client, ANN, CLEAN, START).unwrap();
             let five_secs = (Some(Duration::from_secs(5)), true);
             match sessions.leave(&client, &taken.seat, five_secs, START) {
                 Left::Remembered(Some(told)) => told,
@@ -304,10 +343,10 @@ mod tests {
             }
         };
         let mut told = wait();
-        sessions.take(&client, RESUME, after(1)).unwrap();
+        sessions.take(&client, ANN, RESUME, after(1)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Cancelled));
         let mut told = wait();
-        sessions.take(&client, CLEAN, after(1)).unwrap();
+        sessions.take(&client, ANN, CLEAN, after(1)).unwrap();
         assert_eq!(told.try_recv(), Ok(WillFate::Due));
         let mut told = wait();
         sessions.take_expired(&client, after(9)).unwrap();
@@ -317,8 +356,36 @@ mod tests {
     #[test]
     fn there_are_only_so_many_sessions() {
         let sessions = Sessions::new(1);
-        sessions.take(&"a".into(), CLEAN, START).unwrap();
-        assert_eq!(sessions.take(&"b".into(), CLEAN, START).unwrap_err(), TooMany);
-        assert!(sessions.take(&"a".into(), CLEAN, START).is_ok());
+        sessions.take(&"a".into(), ANN, CLEAN, START).unwrap();
+        assert_eq!(sessions.take(&"b".into(), ANN, CLEAN, START).unwrap_err(), NotTaken::TooMany);
+        assert!(sessions.take(&"a".into(), ANN, CLEAN, START).is_ok());
+    }
+
+    #[test]
+    fn nobody_takes_over_the_session_of_another_principal_while_it_lasts() {
+        let sessions = Sessions::new(10);
+        let client: Arc<str> = "c".into();
+        let held = sessions.take(&client, ANN, CLEAN, START).unwrap();
+        for begin in [CLEAN, RESUME] {
+            let refused = sessions.take(&client, BOB, begin, START).unwrap_err();
+            assert_eq!(refused, NotTaken::AnothersSession);
+        }
+        assert!(!held.seat.taken_over.is_cancelled());
+        let left = sessions.leave(&client, &held.seat, for_secs(5), START);
+        assert!(matches!(left, Left::Remembered(None)));
+        assert!(sessions.take(&client, BOB, CLEAN, after(4)).is_err());
+        let taken = sessions.take(&client, BOB, RESUME, after(5)).unwrap();
+        assert!(!taken.present && taken.ended, "it has expired, and nothing of it is left");
+    }
+
+    #[test]
+    fn a_principal_of_that_name_gets_the_identifier_and_nothing_of_the_session() {
+        let sessions = Sessions::new(10);
+        let client: Arc<str> = "bob".into();
+        let squatter = sessions.take(&client, ANN, CLEAN, START).unwrap();
+        let bob = Claimant { by_name: true, ..BOB };
+        let taken = sessions.take(&client, bob, RESUME, START).unwrap();
+        assert!(!taken.present && taken.ended && squatter.seat.taken_over.is_cancelled());
+        assert!(sessions.take(&client, ANN, CLEAN, START).is_err());
     }
 }

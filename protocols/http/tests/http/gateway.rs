@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use eg_auth::Authenticator;
+use eg_auth::{Authenticator, Live};
 use eg_event::{Ingest, Ingested, Receipt, Refusal, Sequence, Submission};
 use eg_http::{HttpConfig, Ports, Routes, Server, Subscribed};
 use futures_util::future::BoxFuture;
@@ -127,6 +127,7 @@ impl Gateway {
         let ports = Ports {
             ingest: Arc::clone(&intake) as Arc<dyn Ingest>,
             authenticator: Arc::new(authenticator),
+            live: Live::default(),
             subscribed: Arc::new(OneType),
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

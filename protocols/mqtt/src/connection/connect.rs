@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eg_auth::{Credential, Peer, Unauthenticated};
-use eg_event::Refusal;
+use eg_event::principal::Method;
+use eg_event::{KeptSession, Owner, Principal, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::codec::{
 };
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
-use crate::sessions::{Taken, TooMany, UNTIL_THE_NEXT_LOOK};
+use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -185,9 +186,16 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let assigned = assign_client_id(server, &connect)?;
     let id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
-    check_will(server, &connect, &id)?;
+    let user = user(&identity.principal, &connect);
+    check_will(server, &connect, (&id, &user))?;
     let session_expiry_s = connect.session_expiry_s.min(config.session_expiry_seconds_max);
-    let taken = begin_session(server, &connect, &id, session_expiry_s).await?;
+    let claimant = claimant(server, &identity.principal, &id);
+    let session = KeptSession {
+        client_id: Arc::clone(&id),
+        owner: claimant.owner,
+        expiry_s: session_expiry_s,
+    };
+    let taken = begin_session(server, &session, claimant, connect.clean_start).await?;
     let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
@@ -205,7 +213,8 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
     let client = Client {
         version: connect.version,
         id,
-        user: connect.user_name.unwrap_or_default(),
+        user,
+        owner: claimant.owner,
         identity,
         has_token_method: connect.authentication_method.is_some(),
         peer,
@@ -228,23 +237,46 @@ fn keep_alive_s(connect: &Connect, cap: u16) -> u16 {
     }
 }
 
+/// What `{user}` stands for in mappings: who is known goes by their name, whatever they say.
+fn user(principal: &Principal, connect: &Connect) -> String {
+    match principal.method() {
+        Method::Anonymous => connect.user_name.clone().unwrap_or_default(),
+        _ => principal.name().to_owned(),
+    }
+}
+
+/// Who wants the session `id`.
+fn claimant(server: &Server, principal: &Principal, id: &str) -> Claimant {
+    let is_bound = server.0.config.sessions_bound_to_principal;
+    let owner = if is_bound { server.0.ports.handshakes.owner(principal) } else { Owner::NOBODY };
+    Claimant { owner, by_name: principal.name() == id }
+}
+
 /// Takes the session, from another connection if need be.
 async fn begin_session(
     server: &Server,
-    connect: &Connect,
-    id: &Arc<str>,
-    expiry_s: u32,
+    session: &KeptSession,
+    claimant: Claimant,
+    clean: bool,
 ) -> Result<Taken, Refused> {
     let now = server.0.ports.clock.now();
-    let taken = server.0.sessions.take(id, (connect.clean_start, expiry_s == 0), now);
-    let taken = taken.map_err(|TooMany| {
-        (ConnectRefusal::ServerBusy, "there are as many sessions as there may be".to_owned())
+    let (id, expiry_s) = (&session.client_id, session.expiry_s);
+    let taken = server.0.sessions.take(id, claimant, (clean, expiry_s == 0), now);
+    let taken = taken.map_err(|why| match why {
+        NotTaken::TooMany => {
+            let text = "there are as many sessions as there may be";
+            (ConnectRefusal::ServerBusy, text.to_owned())
+        }
+        NotTaken::AnothersSession => {
+            let text = "the client identifier has a session of another principal";
+            (ConnectRefusal::NotAuthorized, text.to_owned())
+        }
     })?;
     if let Some(previous) = &taken.previous {
         // What the old connection has handed over comes before what this one will.
         drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
     }
-    if let Err(refusal) = keep_session(server, id, &taken, expiry_s).await {
+    if let Err(refusal) = keep_session(server, session, &taken).await {
         let ended = (Some(UNTIL_THE_NEXT_LOOK), false);
         drop(server.0.sessions.leave(id, &taken.seat, ended, now));
         return Err((ConnectRefusal::ServerUnavailable, refusal.to_string()));
@@ -256,22 +288,21 @@ async fn begin_session(
 /// durable, before the client is told of it.
 async fn keep_session(
     server: &Server,
-    id: &Arc<str>,
+    session: &KeptSession,
     taken: &Taken,
-    expiry_s: u32,
 ) -> Result<(), Refusal> {
     let handshakes = &server.0.ports.handshakes;
     if taken.ended {
-        handshakes.forget_session(Arc::clone(id)).await?;
+        handshakes.forget_session(Arc::clone(&session.client_id)).await?;
     }
-    if taken.present || expiry_s > 0 {
-        handshakes.keep_session(Arc::clone(id), expiry_s).await?;
+    if taken.present || session.expiry_s > 0 {
+        handshakes.keep_session(session.clone()).await?;
     }
     Ok(())
 }
 
 /// A will that could not be published is refused while somebody can be told.
-fn check_will(server: &Server, connect: &Connect, id: &str) -> Result<(), Refused> {
+fn check_will(server: &Server, connect: &Connect, (id, user): (&str, &str)) -> Result<(), Refused> {
     let Some(will) = &connect.will else { return Ok(()) };
     if will.message.retain && connect.version == Version::V5 {
         return Err(refused(ConnectRefusal::RetainNotSupported));
@@ -283,7 +314,7 @@ fn check_will(server: &Server, connect: &Connect, id: &str) -> Result<(), Refuse
     let context = Context {
         version: connect.version,
         client_id: id,
-        user: connect.user_name.as_deref().unwrap_or_default(),
+        user,
         now,
         now_text: &now.to_string(),
         mappings: &server.0.mappings,

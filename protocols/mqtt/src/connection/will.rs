@@ -13,25 +13,29 @@ use crate::server::Server;
 use crate::sessions::{Left, WillFate};
 
 /// Publishes the will now, or, if it has a delay and the session goes on, after that or at the end
-/// of the session, whichever comes first; not at all if the client is back before.
-pub(super) fn publish_or_wait(server: &Server, client: &Client, will: &Will, left: Left) {
+/// of the session, whichever comes first; not at all if the client is back before, or its credential
+/// is revoked.
+pub(super) fn publish_or_wait(server: &Server, client: Client, will: &Will, left: Left) {
     let told = match left {
         Left::TakenOver(true) if will.delay_s > 0 => return,
         Left::Remembered(Some(told)) => told,
         Left::TakenOver(_) | Left::Remembered(None) | Left::Over => {
-            return publish(server, client, will);
+            return publish(server, &client, will);
         }
     };
-    let Some(submission) = submission(server, client, will) else { return };
+    let Some(submission) = submission(server, &client, will) else { return };
     let delay = Duration::from_secs(will.delay_s.into());
     let waiting = server.clone();
+    // Held on to, so that a revocation meanwhile is heard of.
+    let identity = client.identity;
     server.0.tasks.spawn(async move {
         let due = tokio::select! {
             fate = told => fate != Ok(WillFate::Cancelled),
             () = tokio::time::sleep(delay) => true,
+            () = identity.revoked() => false,
             () = waiting.0.stop.cancelled() => true,
         };
-        if due {
+        if due && !identity.is_revoked() {
             hand_over(&waiting, submission);
         }
     });

@@ -8,7 +8,7 @@ use eg_mqtt::codec::{ConnectRefusal, Reason};
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::issuer::with_issuer;
+use crate::issuer::{with_issuer, with_issuer_over};
 use crate::packet::{
     Answer, Connect, PINGREQ, Publish, TOKEN_METHOD, auth, method, packet, properties,
     string_property,
@@ -332,4 +332,65 @@ async fn a_server_that_stops_does_not_wait_for_a_token() {
     assert_eq!(asked.first, AUTH);
     gateway.stop.cancel();
     assert_eq!(client.read().await, None);
+}
+
+#[tokio::test]
+async fn a_client_identifier_in_use_is_closed_to_other_principals_over_a_restart_too() {
+    let (gateway, _) = with_issuer(|_| ()).await;
+    let mut alice =
+        Client::connect(gateway.address, &Connect::v5("press").expiry(60).token("alice")).await;
+    assert_eq!(alice.exchange(&Publish::v5(2, 1, "t").bytes()).await.first, 0x50);
+    let refused = async |gateway: &Gateway, connect: Connect| {
+        let (_, connack) = Client::try_connect(gateway.address, &connect).await;
+        let why = "the client identifier has a session of another principal";
+        assert_eq!((connack.code(), connack.reason().as_str()), (0x87, why));
+    };
+    for connect in [Connect::v5("press"), Connect::v5("press").resume()] {
+        refused(&gateway, connect.clone().token("bob")).await;
+        refused(&gateway, connect.token("alice 60 other-application")).await;
+    }
+    let old = Connect::v311("press").password("u", "bob");
+    assert_eq!(Client::try_connect(gateway.address, &old).await.1.code(), 5);
+    assert!(alice.is_alive().await, "nobody disturbed her");
+    drop(alice);
+    refused(&gateway, Connect::v5("press").resume().token("bob")).await;
+
+    let again = with_issuer_over(&gateway.store, |_| ()).await;
+    refused(&again, Connect::v5("press").token("bob")).await;
+    let resume = Connect::v5("press").expiry(60).resume().token("alice 30");
+    let (_, connack) = Client::try_connect(again.address, &resume).await;
+    assert!(connack.session_present());
+
+    let loose =
+        with_issuer_over(&gateway.store, |config| config.sessions_bound_to_principal = false).await;
+    let resume = Connect::v5("press").expiry(60).resume().token("bob");
+    assert!(Client::try_connect(loose.address, &resume).await.1.session_present());
+}
+
+#[tokio::test]
+async fn a_client_identifier_is_never_kept_from_the_principal_of_that_name() {
+    let (gateway, _) = with_issuer(|_| ()).await;
+    let squatter = Connect::v5("alice").expiry(60).token("mallory");
+    let mut squatter = Client::connect(gateway.address, &squatter).await;
+    assert_eq!(squatter.exchange(&Publish::v5(2, 7, "t").bytes()).await.first, 0x50);
+    let connect = Connect::v5("alice").resume().expiry(60).token("alice");
+    let (mut alice, connack) = Client::try_connect(gateway.address, &connect).await;
+    assert!(!connack.session_present(), "nothing of the other's session is hers");
+    assert_ends(&mut squatter, 0x8e, "another connection has taken over the session").await;
+    let before = gateway.store.count();
+    assert_eq!(alice.exchange(&Publish::v5(2, 7, "t").bytes()).await.first, 0x50);
+    assert_eq!(gateway.store.count(), before + 1, "a new event, not the second half of one");
+}
+
+#[tokio::test]
+async fn a_mapping_names_the_principal_whatever_user_name_came_with_the_token() {
+    let mapping = r#"{ "topic": "t", "type": "t", "source": "/users/{user}" }"#;
+    let (gateway, _) = with_issuer(|config| {
+        config.mappings = vec![serde_json::from_str(mapping).unwrap()];
+    })
+    .await;
+    let connect = Connect::v5("a").password("somebody-else", "alice");
+    let mut client = Client::connect(gateway.address, &connect).await;
+    assert_eq!(client.exchange(&Publish::v5(1, 1, "t").bytes()).await.code(), 0);
+    assert_eq!(gateway.store.last().event.source(), "/users/alice");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Handshake, Handshakes, Ingest, Ingested, Receipt, Refusal, Sequence, Submission,
-    Timestamp,
+    Clock, Handshake, Handshakes, Ingest, Ingested, KeptSession, Owner, Principal, Receipt,
+    Refusal, Sequence, Submission, Timestamp,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -24,8 +24,8 @@ pub(crate) struct Store {
     /// The exchanges that are open, with the receipts of their events.
     open: Mutex<BTreeMap<Handshake, Receipt>>,
     forgotten: Mutex<Vec<String>>,
-    /// The sessions that are kept over a restart, and for how many seconds.
-    kept: Mutex<BTreeMap<Arc<str>, u32>>,
+    /// The sessions that are kept over a restart.
+    kept: Mutex<BTreeMap<Arc<str>, KeptSession>>,
     refusal: Mutex<Option<Refusal>>,
     /// While there is a list, answers wait in it, in the order of the calls.
     held: Mutex<Option<VecDeque<oneshot::Sender<()>>>>,
@@ -160,23 +160,26 @@ impl Handshakes for Store {
         })
     }
 
-    fn keep_session(
-        &self,
-        client_id: Arc<str>,
-        expiry_s: u32,
-    ) -> BoxFuture<'static, Result<(), Refusal>> {
-        self.kept.lock().unwrap().insert(client_id, expiry_s);
+    fn owner(&self, principal: &Principal) -> Owner {
+        let texts = [principal.name(), principal.application().unwrap_or_default()];
+        let bytes = texts.join(" ").into_bytes();
+        Owner(bytes.iter().fold(1, |sum: u32, byte| sum.wrapping_mul(31) ^ u32::from(*byte)))
+    }
+
+    fn keep_session(&self, session: KeptSession) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.kept.lock().unwrap().insert(Arc::clone(&session.client_id), session);
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn sessions(&self) -> Vec<(Arc<str>, u32)> {
-        let kept = self.kept.lock().unwrap();
-        let mut sessions: BTreeMap<_, _> =
-            kept.iter().map(|(id, s)| (Arc::clone(id), *s)).collect();
-        for handshake in self.open.lock().unwrap().keys() {
-            sessions.entry(Arc::clone(&handshake.client_id)).or_insert(0);
+    fn sessions(&self) -> Vec<KeptSession> {
+        let mut sessions = self.kept.lock().unwrap().clone();
+        for Handshake { client_id, .. } in self.open.lock().unwrap().keys() {
+            let client_id = Arc::clone(client_id);
+            let (owner, expiry_s) = (Owner::NOBODY, 0);
+            let open = KeptSession { client_id: Arc::clone(&client_id), owner, expiry_s };
+            sessions.entry(client_id).or_insert(open);
         }
-        sessions.into_iter().collect()
+        sessions.into_values().collect()
     }
 
     fn forget_session(&self, client_id: Arc<str>) -> BoxFuture<'static, Result<(), Refusal>> {

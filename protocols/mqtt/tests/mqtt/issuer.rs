@@ -10,7 +10,7 @@ use eg_event::{Clock, CredentialId, Principal};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::gateway::{Gateway, start};
+use crate::gateway::{Gateway, Store, start};
 
 /// Takes a token, or a password that is one: `NAME`, `NAME SECONDS` for one that expires, or
 /// `NAME SECONDS APPLICATION`; `bad`, `expired`, `locked` and `down` are refused, each for its
@@ -108,6 +108,21 @@ impl Authenticate for Issuer {
 pub(crate) async fn with_issuer(
     change: impl FnOnce(&mut eg_mqtt::MqttConfig),
 ) -> (Gateway, Arc<Issuer>) {
+    start_over(Arc::default(), change).await
+}
+
+/// The same over a store that there is.
+pub(crate) async fn with_issuer_over(
+    store: &Arc<Store>,
+    change: impl FnOnce(&mut eg_mqtt::MqttConfig),
+) -> Gateway {
+    start_over(Arc::clone(store), change).await.0
+}
+
+async fn start_over(
+    store: Arc<Store>,
+    change: impl FnOnce(&mut eg_mqtt::MqttConfig),
+) -> (Gateway, Arc<Issuer>) {
     let mut config = eg_mqtt::MqttConfig::default();
     change(&mut config);
     let (clock, live) = (start(), Live::default());
@@ -119,6 +134,6 @@ pub(crate) async fn with_issuer(
         is_held: watch::Sender::new(false),
     });
     let known = Arc::clone(&issuer) as Arc<dyn Authenticate>;
-    let gateway = Gateway::assemble_with(config, known, Arc::default(), (clock, live)).await;
+    let gateway = Gateway::assemble_with(config, known, store, (clock, live)).await;
     (gateway, issuer)
 }

@@ -194,6 +194,11 @@ async fn whoever_is_not_recognized_is_told_so() {
     let rows = [
         (Connect::v5("a"), 0x87, "no credential was presented"),
         (named(Connect::v5("a")), 0x8c, "no method for this kind of credential is configured"),
+        (
+            Connect::v5("a").flags(0x82).payload(&[&text("shop")]),
+            0x87,
+            "no credential was presented",
+        ),
         (lone_password(), 0x8c, "no method for this kind of credential is configured"),
         (
             Connect::v5("a").property(&string_property(0x15, "SCRAM")),
