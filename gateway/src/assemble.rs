@@ -112,13 +112,7 @@ impl Gateway {
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
         let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
-        let outlets = Outlets {
-            journal: store.journal().clone(),
-            ledger: store.ledger().clone(),
-            sink,
-            clock: clock.clone(),
-        };
-        let dispatch = Dispatch::recover(outlets)?;
+        let dispatch = way_out(&store, sink, &clock)?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
@@ -287,6 +281,16 @@ impl Recognition {
             if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
         Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
     }
+}
+
+/// Delivery, where it stood when the store was closed.
+fn way_out(
+    store: &Store,
+    sink: Arc<dyn Sink>,
+    clock: &Clock,
+) -> Result<Arc<Dispatch>, AssembleError> {
+    let (journal, ledger) = (store.journal().clone(), store.ledger().clone());
+    Ok(Dispatch::recover(Outlets { journal, ledger, sink, clock: clock.clone() })?)
 }
 
 /// The numbers of the MQTT server.

@@ -225,7 +225,7 @@ fn write_secret(path: &Path, secret: &Secret) -> std::io::Result<()> {
     let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", secret.expose())?;
     file.sync_all()?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::File::open(directory)?.sync_all()
 }
 

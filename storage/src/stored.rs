@@ -61,7 +61,9 @@ fn damage(input: &mut Reader) -> Result<(), Damaged> {
             records.push(Bytes::from(vec![input.u8()?; bytes]));
         }
         log.begin(next);
-        records.iter().for_each(|record| log.record(record));
+        for record in &records {
+            log.record(record);
+        }
         if log.commit().is_ok_and(|has_room| !has_room) {
             logged = log.number();
             log.restart();
