@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::health::{Gauges, Health};
-use crate::admin::schema::Parts;
+use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
+use crate::dispatch::registry::RegistryError;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::recognition::Counted;
 use crate::reload::Reloader;
+use crate::secrets::{Keys, SecretError};
 use crate::subscribed::SubscribedTypes;
 
 /// A part could not be started, or not be ended.
@@ -45,6 +47,12 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Secrets cannot be opened with the keys that there are.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The subscriptions cannot be taken up.
+    #[error(transparent)]
+    Subscriptions(#[from] RegistryError),
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ConfigError),
@@ -111,11 +119,12 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
+        let (check_target, sink) = push(&config, &clock, &sending, &stop_sending)?;
         let outlets = Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink,
+            keys: Arc::new(Keys::open(&config.secrets, &config.data_directory)?),
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets)?;
@@ -153,7 +162,7 @@ impl Gateway {
             certificates: Arc::clone(&front.certificates),
             desk: Arc::clone(&front.desk),
             credentials,
-            check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
+            check_target,
             policy: policies.store().clone(),
         };
         let recognize = (recognize("admin"), live.clone());
@@ -249,16 +258,19 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-/// Sends events out over HTTP, to where that is allowed.
+/// Sends events out over HTTP, to where that is allowed; and says beforehand whether it is.
 fn push(
     config: &Config,
     clock: &Clock,
     sending: &TaskTracker,
     stop_sending: &CancellationToken,
-) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+) -> Result<(TargetCheck, Arc<dyn Sink>), PushError> {
     let push = config.push();
     let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
-    Ok((Guard::new(&push), Arc::new(sink)))
+    let (guard, clock) = (Guard::new(&push), clock.clone());
+    let check: TargetCheck =
+        Arc::new(move |asked| eg_http::check_target(&guard, asked, clock.now()));
+    Ok((check, Arc::new(sink)))
 }
 
 /// Who is asking, and the credentials that were made here.
