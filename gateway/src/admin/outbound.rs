@@ -112,6 +112,7 @@ pub struct BasicCredentialDataInput {
 
 /// A client of a token endpoint.
 #[derive(InputObject)]
+#[graphql(name = "OAuthCredentialDataInput")]
 pub struct OAuthCredentialDataInput {
     /// The client.
     client_id: String,
@@ -243,6 +244,7 @@ pub struct BasicCredentialData {
 
 /// A client of a token endpoint; its secret is set.
 #[derive(Clone, Debug, SimpleObject)]
+#[graphql(name = "OAuthCredentialData")]
 pub struct OAuthCredentialData {
     client_id: String,
     url: String,
