@@ -10,6 +10,7 @@ mod facts;
 pub mod guard;
 pub mod health;
 pub mod operations;
+pub mod outbound;
 pub mod page;
 pub mod policy;
 pub mod schema;

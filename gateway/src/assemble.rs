@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::health::{Gauges, Health};
-use crate::admin::schema::Parts;
+use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
+use crate::dispatch::registry::RegistryError;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::recognition::Counted;
 use crate::reload::Reloader;
+use crate::secrets::{Keys, SecretError};
 use crate::subscribed::SubscribedTypes;
 
 /// A part could not be started, or not be ended.
@@ -45,6 +47,12 @@ pub enum AssembleError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Secrets cannot be opened with the keys that there are.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The subscriptions cannot be taken up.
+    #[error(transparent)]
+    Subscriptions(#[from] RegistryError),
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ConfigError),
@@ -111,8 +119,9 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let (guard, sink) = push(&config, &clock, &sending, &stop_sending)?;
-        let dispatch = way_out(&store, sink, &clock)?;
+        let (check_target, sink) = push(&config, &clock, &sending, &stop_sending)?;
+        let keys = Keys::open(&config.secrets, &config.data_directory)?;
+        let dispatch = way_out(&store, sink, keys, &clock)?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
@@ -147,7 +156,7 @@ impl Gateway {
             certificates: Arc::clone(&front.certificates),
             desk: Arc::clone(&front.desk),
             credentials,
-            check_endpoint: Arc::new(move |endpoint| guard.check_endpoint(endpoint)),
+            check_target,
             policy: policies.store().clone(),
         };
         let recognize = (recognize("admin"), live.clone());
@@ -243,16 +252,19 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-/// Sends events out over HTTP, to where that is allowed.
+/// Sends events out over HTTP, to where that is allowed; and says beforehand whether it is.
 fn push(
     config: &Config,
     clock: &Clock,
     sending: &TaskTracker,
     stop_sending: &CancellationToken,
-) -> Result<(Guard, Arc<dyn Sink>), PushError> {
+) -> Result<(TargetCheck, Arc<dyn Sink>), PushError> {
     let push = config.push();
     let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
-    Ok((Guard::new(&push), Arc::new(sink)))
+    let (guard, clock) = (Guard::new(&push), clock.clone());
+    let check: TargetCheck =
+        Arc::new(move |asked| eg_http::check_target(&guard, asked, clock.now()));
+    Ok((check, Arc::new(sink)))
 }
 
 /// Who is asking, and the credentials that were made here.
@@ -287,10 +299,12 @@ impl Recognition {
 fn way_out(
     store: &Store,
     sink: Arc<dyn Sink>,
+    keys: Keys,
     clock: &Clock,
 ) -> Result<Arc<Dispatch>, AssembleError> {
     let (journal, ledger) = (store.journal().clone(), store.ledger().clone());
-    Ok(Dispatch::recover(Outlets { journal, ledger, sink, clock: clock.clone() })?)
+    let (keys, clock) = (Arc::new(keys), clock.clone());
+    Ok(Dispatch::recover(Outlets { journal, ledger, sink, keys, clock })?)
 }
 
 /// The numbers of the MQTT server.

@@ -7,6 +7,7 @@ mod demo;
 mod event;
 mod output;
 mod policy;
+mod secret_key;
 mod subscription;
 mod token;
 
@@ -24,6 +25,7 @@ use crate::bench;
 use crate::config::{self, Config};
 use crate::policy::Policies;
 use crate::run;
+use crate::secrets::Keys;
 
 /// Takes events over HTTP and MQTT, keeps them durably, and delivers them.
 #[derive(Debug, Parser)]
@@ -64,6 +66,9 @@ enum Command {
     /// Make and revoke API keys and passwords.
     #[command(subcommand)]
     Token(token::Command),
+    /// Make the key that secrets are sealed under.
+    #[command(subcommand)]
+    SecretKey(secret_key::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -161,6 +166,7 @@ impl Cli {
             Command::Subscription(command) => ask(&self.client, async |client| {
                 subscription::execute(command, client, &mut output).await
             }),
+            Command::SecretKey(command) => secret_key::execute(command, &mut output),
             Command::Policy(command) => policy(&self.client, command, &mut output),
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
@@ -208,6 +214,8 @@ fn check_config(args: &ConfigArgs, output: &mut Output) -> Result<(), CliError> 
     let config = load(args)?;
     config.check().map_err(config::ConfigError::Invalid)?;
     Policies::read(&config)?;
+    let keys = Keys::open(&config.secrets, &config.data_directory);
+    keys.map_err(|error| CliError::Unsuccessful(error.to_string()))?;
     output.config(args.config.as_deref().map(Path::display), &config);
     Ok(())
 }

@@ -14,6 +14,8 @@ use eg_mqtt::MqttConfig;
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::secrets::SecretsConfig;
+
 pub use load::{ConfigError, environment, load, rules};
 
 /// Everything that an operator can set.
@@ -42,6 +44,8 @@ pub struct Config {
     pub push: PushConfig,
     /// Who may do what.
     pub policy: PolicyConfig,
+    /// The keys that secrets are sealed under.
+    pub secrets: SecretsConfig,
     /// The store.
     pub storage: StorageConfig,
     /// What is logged.
@@ -117,6 +121,7 @@ impl Default for Config {
             mqtt: MqttConfig::default(),
             push: PushConfig::default(),
             policy: PolicyConfig::default(),
+            secrets: SecretsConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
         }

@@ -8,6 +8,7 @@ pub mod backlog;
 pub mod backoff;
 pub mod checkpoint;
 pub mod deliver;
+mod document;
 #[cfg(test)]
 mod facts;
 pub mod lane;
@@ -31,7 +32,9 @@ use tokio_util::task::TaskTracker;
 
 use self::checkpoint::AttemptLog;
 use self::lane::Lane;
+use self::registry::RegistryError;
 use crate::matching::MatchIndex;
+use crate::secrets::Keys;
 
 /// How many subscriptions may read old parts of the journal at once.
 const RESCANS_MAX: usize = 2;
@@ -45,6 +48,8 @@ pub struct Outlets {
     pub ledger: Ledger,
     /// How events leave.
     pub sink: Arc<dyn Sink>,
+    /// What secrets are sealed under.
+    pub keys: Arc<Keys>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -125,8 +130,8 @@ impl Registered {
 
 impl Dispatch {
     /// Reads the subscriptions and where they stand from the ledger.
-    pub fn recover(outlets: Outlets) -> Result<Arc<Self>, StoreError> {
-        let registered = registry::load(&outlets.ledger)?;
+    pub fn recover(outlets: Outlets) -> Result<Arc<Self>, RegistryError> {
+        let registered = registry::load(&outlets.ledger, &outlets.keys)?;
         let routed = outlets.ledger.routed()?;
         let dispatch = Self {
             outlets,

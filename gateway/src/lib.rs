@@ -20,6 +20,7 @@ pub mod policy;
 pub mod recognition;
 pub mod reload;
 pub mod run;
+pub mod secrets;
 pub mod subscribed;
 pub mod tls;
 

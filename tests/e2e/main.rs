@@ -12,6 +12,7 @@ mod first_events;
 mod lifecycle;
 mod malformed;
 mod mqtt_authentication;
+mod outbound;
 mod policy;
 mod reloads;
 mod subscriptions;

@@ -146,6 +146,12 @@ impl Gateway {
         self.child = child;
     }
 
+    /// The same, with another configuration.
+    pub async fn restart_with(&mut self, config: &str) {
+        config.clone_into(&mut self.options.config);
+        self.restart().await;
+    }
+
     /// Asks it to stop, and waits for that; gives back the exit code.
     pub async fn stop(&mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();

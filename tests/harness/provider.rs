@@ -117,6 +117,11 @@ impl Provider {
         self.control("up", String::new()).await;
     }
 
+    /// Lets tokens be good for so many seconds, where nobody asks for something else.
+    pub async fn set_lifetime(&self, lifetime: Duration) {
+        self.control("lifetime", lifetime.as_secs().to_string()).await;
+    }
+
     /// Ends the process: connections to it are refused.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();

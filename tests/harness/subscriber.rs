@@ -22,6 +22,8 @@ pub enum Reaction {
     Close,
     /// Answers this status with a body of so many bytes.
     Body(u16, usize),
+    /// Answers this status with this body.
+    Text(u16, String),
     /// Waits, then answers 200.
     Slow(Duration),
 }
@@ -184,6 +186,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Pushed> {
 
 /// None when the connection is to be closed.
 async fn react(stream: &mut BufReader<TcpStream>, reaction: Reaction) -> Option<()> {
+    if let Reaction::Text(status, text) = reaction {
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", text.len());
+        return stream.write_all(format!("{head}{text}").as_bytes()).await.ok();
+    }
     let (status, headers, announced, sent) = match reaction {
         Reaction::Status(status, headers) => (status, headers, 0, 0),
         Reaction::Slow(wait) => {
@@ -193,7 +199,7 @@ async fn react(stream: &mut BufReader<TcpStream>, reaction: Reaction) -> Option<
         Reaction::CloseMidBody(status) => (status, Vec::new(), 1000, 10),
         Reaction::Body(status, length) => (status, Vec::new(), length, length),
         Reaction::Hang => std::future::pending().await,
-        Reaction::Close => return None,
+        Reaction::Close | Reaction::Text(..) => return None,
     };
     let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {announced}\r\n");
     for (name, value) in headers {

@@ -6,7 +6,8 @@
 // be: `x-token-lifetime` (seconds) and `x-token-claims` (a JSON object of further claims).
 //
 // What tests steer is below /test: POST rotate (a new key replaces the old one), POST down (every
-// answer is 503, as a provider behind a broken proxy has it) and up, GET requests (how many requests
+// answer is 503, as a provider behind a broken proxy has it) and up, POST lifetime (the seconds of
+// tokens that no header says anything of), GET requests (how many requests
 // each path had), POST sign ({header, payload, alg, key}: any token, signed by the provider's key
 // or by `stranger`; `none` and `HS256` as attackers do it).
 const crypto = require("node:crypto");
@@ -29,7 +30,7 @@ function jwk(alg, { kid, use, privateKey }) {
     return { ...privateKey.export({ format: "jwk" }), kid, use, alg };
 }
 
-function configuration(keys) {
+function configuration(keys, lifetime) {
     const header = (ctx, name) => ctx.req.headers[name];
     const client = (client_id, grant_types) => ({
         client_id,
@@ -53,7 +54,7 @@ function configuration(keys) {
                     scope: "publish read",
                     audience: AUDIENCE,
                     accessTokenFormat: resource.endsWith(":opaque") ? "opaque" : "jwt",
-                    accessTokenTTL: Number(header(ctx, "x-token-lifetime") ?? 3600),
+                    accessTokenTTL: Number(header(ctx, "x-token-lifetime") ?? lifetime()),
                     jwt: { sign: { alg: "RS256" } },
                 }),
             },
@@ -87,6 +88,7 @@ async function main() {
     let keys = newKeys();
     let provider;
     let down = false;
+    let seconds = 3600;
 
     const control = {
         rotate: () => {
@@ -95,6 +97,7 @@ async function main() {
         },
         down: () => void (down = true),
         up: () => void (down = false),
+        lifetime: (body) => void (seconds = Number(body)),
         requests: () => requests,
         keys: () => Object.fromEntries(Object.entries(keys).map(([alg, { kid }]) => [alg, kid])),
         sign: (body) => sign(JSON.parse(body), keys, strangers),
@@ -114,7 +117,7 @@ async function main() {
     await new Promise((listening) => server.listen(Number(process.argv[2] ?? 0), "127.0.0.1", listening));
     const issuer = `http://127.0.0.1:${server.address().port}`;
     const start = () => {
-        provider = new Provider(issuer, configuration(keys));
+        provider = new Provider(issuer, configuration(keys, () => seconds));
     };
     start();
     console.log(`issuer ${issuer}`);

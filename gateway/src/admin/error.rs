@@ -80,7 +80,7 @@ pub fn registry(error: RegistryError) -> Error {
         RegistryError::NotFound(_) => coded(Code::NotFound, &error.to_string()),
         RegistryError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
         RegistryError::Store(error) => store(&error),
-        RegistryError::Encode(_) | RegistryError::Unreadable => {
+        RegistryError::Secret(_) | RegistryError::Encode(_) | RegistryError::Unreadable => {
             coded(Code::InternalError, &error.to_string())
         }
     }

@@ -20,6 +20,7 @@ use crate::audit::{Audit, Entry, Outcome as Ended, SOURCE};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::{Dispatch, Outlets};
+use crate::secrets::{Keys, SecretsConfig};
 
 struct Nowhere;
 
@@ -47,6 +48,7 @@ impl Bench {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink: Arc::new(Nowhere),
+            keys: Arc::new(Keys::open(&SecretsConfig::default(), directory.path()).unwrap()),
             clock: clock.clone(),
         };
         let dispatch = Dispatch::recover(outlets).unwrap();
@@ -68,7 +70,7 @@ impl Bench {
             dispatch,
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            check_endpoint: Arc::new(|_| Ok(())),
+            check_target: Arc::new(|_| Ok(())),
             policy,
         };
         Self { schema: schema(parts, guard), store, audit, clock, _directory: directory }

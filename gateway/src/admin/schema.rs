@@ -6,6 +6,7 @@ use std::time::Instant;
 use async_graphql::{EmptySubscription, ID, Object, Result, SchemaBuilder};
 use eg_auth::PolicyStore;
 use eg_certs::Claim;
+use eg_event::subscription as words;
 use eg_event::{InvalidInput, Outcome, Sequence, Timestamp};
 use eg_storage::{Journal, Ledger, StoreError};
 
@@ -51,14 +52,15 @@ pub struct Parts {
     pub desk: Arc<Desk>,
     /// The API keys and passwords.
     pub credentials: Arc<Credentials>,
-    /// Whether an endpoint may be sent to, before anything is.
-    pub check_endpoint: EndpointCheck,
+    /// Whether a subscription can be sent to, before anything is.
+    pub check_target: TargetCheck,
     /// Who may do what.
     pub policy: PolicyStore,
 }
 
-/// Says what is wrong with an endpoint, if anything is.
-pub type EndpointCheck = Arc<dyn Fn(&str) -> std::result::Result<(), InvalidInput> + Send + Sync>;
+/// Says what is wrong with where a subscription sends to, if anything is.
+pub type TargetCheck =
+    Arc<dyn Fn(&words::Subscription) -> std::result::Result<(), InvalidInput> + Send + Sync>;
 
 /// Makes the schema, behind `guard`.
 #[must_use]
@@ -184,7 +186,7 @@ impl Mutation {
     async fn create_subscription(&self, r#in: SubscriptionInput) -> Result<Subscription> {
         let start = r#in.start();
         let subscription = r#in.into_subscription(None).map_err(|error| invalid(&error))?;
-        (self.0.check_endpoint)(&subscription.endpoint).map_err(|error| invalid(&error))?;
+        (self.0.check_target)(&subscription).map_err(|error| invalid(&error))?;
         let created = self.0.dispatch.create(subscription, start).await.map_err(registry)?;
         Ok(Subscription::from(&created))
     }
@@ -206,7 +208,7 @@ impl Mutation {
             );
             return Err(invalid(&error));
         }
-        (self.0.check_endpoint)(&subscription.endpoint).map_err(|error| invalid(&error))?;
+        (self.0.check_target)(&subscription).map_err(|error| invalid(&error))?;
         let updated = self.0.dispatch.update(subscription).await.map_err(registry)?;
         Ok(Subscription::from(&updated))
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, InputObject, Json, SimpleObject};
+use async_graphql::{Enum, InputObject, Json, MaybeUndefined, SimpleObject};
+use eg_event::outbound;
 use eg_event::subscription::{self as words, RetryPolicy, SigningSecret};
 use eg_event::{Filter, InvalidInput, Sequence};
 use serde_json::Value;
 
+use super::outbound::{Auth, AuthInput};
 use super::page::PageInfo;
 use crate::dispatch::Registered;
 use crate::dispatch::registry::Position;
@@ -76,7 +78,7 @@ pub struct Retry {
 }
 
 /// What a subscription is to be.
-#[derive(Clone, Debug, InputObject)]
+#[derive(InputObject)]
 pub struct SubscriptionInput {
     /// Its name, unique in the gateway.
     name: String,
@@ -116,6 +118,9 @@ pub struct SubscriptionInput {
     /// Secrets of Standard Webhooks (whsec_...), newest first, each of which signs every delivery.
     /// They are never shown. An update without them keeps those that there are.
     signing_secrets: Option<Vec<String>>,
+    /// How the gateway says towards the receiver who it is. Secrets are never shown. An update
+    /// without it keeps what there is, and null removes it.
+    auth: MaybeUndefined<AuthInput>,
     /// Whether retention waits for this subscription, within the store's limit.
     #[graphql(default = false)]
     hold_retention: bool,
@@ -148,6 +153,11 @@ impl SubscriptionInput {
             }
             None => old.map(|old| old.signing_secrets.clone()).unwrap_or_default(),
         };
+        let auth = match self.auth {
+            MaybeUndefined::Value(auth) => Some(Arc::new(auth.into_auth()?)),
+            MaybeUndefined::Null => None,
+            MaybeUndefined::Undefined => kept_auth(old, &self.endpoint)?,
+        };
         let filters = self.filters.map(|Json(filters)| Filter::parse_list(&filters)).transpose()?;
         let subscription = words::Subscription {
             source: self.source,
@@ -162,12 +172,35 @@ impl SubscriptionInput {
             ordering_key: self.ordering_key,
             retry: self.retry.unwrap_or_default().into_policy(),
             signing_secrets: secrets,
+            auth,
             hold_retention: self.hold_retention,
             ..words::Subscription::new(self.name, self.endpoint)
         };
         subscription.check()?;
         Ok(subscription)
     }
+}
+
+/// What an update keeps. Secrets do not follow to another receiver: who may change a subscription
+/// is not thereby told what it authenticates by.
+fn kept_auth(
+    old: Option<&words::Subscription>,
+    endpoint: &str,
+) -> Result<Option<Arc<outbound::Auth>>, InvalidInput> {
+    let Some(old) = old else { return Ok(None) };
+    if old.auth.is_some() && origin(&old.endpoint) != origin(endpoint) {
+        let detail = "expected it anew, or null: the endpoint is at another host, and secrets \
+            that were given for the old one are not sent there";
+        return Err(InvalidInput::new("auth", detail));
+    }
+    Ok(old.auth.clone())
+}
+
+/// Scheme, host and port.
+fn origin(endpoint: &str) -> Option<String> {
+    let (scheme, rest) = endpoint.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    Some(format!("{scheme}://{authority}").to_ascii_lowercase())
 }
 
 impl RetryInput {
@@ -204,6 +237,8 @@ pub struct Subscription {
     retry: Retry,
     /// How many secrets sign its deliveries.
     signing_secret_count: usize,
+    /// How the gateway says towards the receiver who it is, without secrets.
+    auth: Option<Auth>,
     hold_retention: bool,
     created_at: String,
     updated_at: String,
@@ -265,6 +300,7 @@ impl From<&Arc<Registered>> for Subscription {
                 max_age_seconds: asked.retry.max_age_s,
             },
             signing_secret_count: asked.signing_secrets.len(),
+            auth: asked.auth.as_deref().map(Auth::from),
             hold_retention: asked.hold_retention,
             created_at: definition.created_at.to_string(),
             updated_at: definition.updated_at.to_string(),

@@ -1,6 +1,6 @@
 //! `subscription`: see and change who gets which events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -15,7 +15,14 @@ const INPUT_FIELDS: &str = "name endpoint source eventType eventTypeVersion filt
     retry { initialDelayMs maxDelayMs maxAttempts maxAgeSeconds } holdRetention";
 /// Where a subscription stands.
 const STATE_FIELDS: &str = "signingSecretCount createdAt updatedAt state reason cursor waiting \
-    inFlight retrying parked deadLetters delivered lost catchingUp lastDeliveredAt oldestNeeded";
+    inFlight retrying parked deadLetters delivered lost catchingUp lastDeliveredAt oldestNeeded \
+    auth { credential { ...credential } additionalHeaders additionalQueryParams \
+        requestAuth { csrf { tokenEndpointURL credential { ...credential } additionalHeaders \
+            additionalQueryParams } } certificate { subject issuer serial notAfter } }";
+/// What is shown of a credential.
+const CREDENTIAL: &str = " fragment credential on CredentialData { \
+    ... on BasicCredentialData { username } \
+    ... on OAuthCredentialData { clientId url scopes audience resource clientAuthentication } }";
 
 /// What can be done with subscriptions.
 #[derive(Debug, Subcommand)]
@@ -120,6 +127,13 @@ pub(crate) struct DefinitionArgs {
     /// Files with the secrets that sign deliveries (whsec_...), newest first.
     #[arg(long, value_name = "FILE")]
     signing_secret_file: Vec<PathBuf>,
+    /// A file (TOML or JSON) that says how the gateway authenticates towards the receiver:
+    /// credential, additionalHeaders, additionalQueryParams, requestAuth, certificate.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    auth_file: Option<PathBuf>,
+    /// No longer authenticate towards the receiver.
+    #[arg(long)]
+    no_auth: bool,
     /// Whether retention waits for this subscription.
     #[arg(long)]
     hold_retention: Option<bool>,
@@ -157,7 +171,7 @@ pub(super) async fn execute(
         Command::Rewind { name, to_sequence, to_time } => {
             let query = format!(
                 "mutation($n: String!, $s: Int, $t: String) {{ rewindSubscription(name: $n, \
-                    toSequence: $s, toTime: $t) {{ {INPUT_FIELDS} {STATE_FIELDS} }} }}"
+                    toSequence: $s, toTime: $t) {{ {INPUT_FIELDS} {STATE_FIELDS} }} }}{CREDENTIAL}"
             );
             let variables = json!({ "n": name, "s": to_sequence, "t": to_time });
             output.object(&client.graphql(&query, variables, "rewindSubscription").await?);
@@ -170,7 +184,7 @@ pub(super) async fn execute(
 async fn list(client: &Client, output: &mut Output) -> Result<(), CliError> {
     let query = format!(
         "query($after: String) {{ subscriptions(first: 500, after: $after) {{ data {{ \
-            {INPUT_FIELDS} {STATE_FIELDS} }} pageInfo {{ endCursor hasNextPage }} }} }}"
+            {INPUT_FIELDS} {STATE_FIELDS} }} pageInfo {{ endCursor hasNextPage }} }} }}{CREDENTIAL}"
     );
     let mut all = Vec::new();
     let mut after = Value::Null;
@@ -199,7 +213,8 @@ async fn list(client: &Client, output: &mut Output) -> Result<(), CliError> {
 }
 
 async fn get(client: &Client, name: &str, fields: &str) -> Result<Value, CliError> {
-    let query = format!("query($n: String!) {{ subscription(name: $n) {{ {fields} }} }}");
+    let fragment = if fields.contains("...credential") { CREDENTIAL } else { "" };
+    let query = format!("query($n: String!) {{ subscription(name: $n) {{ {fields} }} }}{fragment}");
     let found = client.graphql(&query, json!({ "n": name }), "subscription").await?;
     if found.is_null() {
         return Err(CliError::Unsuccessful(format!("there is no subscription called {name:?}")));
@@ -223,7 +238,7 @@ async fn change(
         given.push("in: $in");
     }
     let query = format!(
-        "mutation({}) {{ {mutation}({}) {{ {INPUT_FIELDS} {STATE_FIELDS} }} }}",
+        "mutation({}) {{ {mutation}({}) {{ {INPUT_FIELDS} {STATE_FIELDS} }} }}{CREDENTIAL}",
         declared.join(", "),
         given.join(", ")
     );
@@ -274,6 +289,7 @@ fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, Cli
         ("startAt", upper(&args.start_at).map(|v| json!(v))),
         ("holdRetention", args.hold_retention.map(|v| json!(v))),
         ("signingSecrets", secrets(&args.signing_secret_file)?),
+        ("auth", if args.no_auth { Some(Value::Null) } else { auth(args.auth_file.as_deref())? }),
     ];
     input.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     let retry = [
@@ -286,6 +302,26 @@ fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, Cli
         input.entry("retry").or_insert_with(|| json!({}))[name] = json!(value);
     }
     Ok(Value::Object(input))
+}
+
+/// What the file says. Nothing of it is quoted when it cannot be read.
+fn auth(file: Option<&Path>) -> Result<Option<Value>, CliError> {
+    let Some(path) = file else { return Ok(None) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| CliError::Io { what: shown.to_string(), cause })?;
+    let line = |at: usize| text[..at.min(text.len())].lines().count().max(1);
+    let read = if text.trim_start().starts_with('{') {
+        serde_json::from_str(&text)
+            .map_err(|error| format!("expected JSON, which ends at line {}", error.line()))
+    } else {
+        toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            format!("expected TOML, which ends at line {}", line(at))
+        })
+    };
+    let unfit = |what| CliError::Unsuccessful(format!("--auth-file {shown}: {what}"));
+    read.map(Some).map_err(unfit)
 }
 
 fn secrets(files: &[PathBuf]) -> Result<Option<Value>, CliError> {

@@ -18,6 +18,7 @@ use super::lane::View;
 use super::registry::{Position, RegistryError};
 use super::{Dispatch, Outlets};
 use crate::journey;
+use crate::secrets::{Keys, SecretError, SecretsConfig};
 
 type Script = Box<dyn Fn(&Delivery) -> Outcome + Send + Sync>;
 
@@ -88,11 +89,16 @@ impl Bench {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink: Arc::clone(&self.receiver) as Arc<dyn Sink>,
+            keys: Arc::new(self.keys().unwrap()),
             clock,
         };
         let dispatch = Dispatch::recover(outlets).unwrap();
         dispatch.start();
         self.live = Some((store, dispatch));
+    }
+
+    fn keys(&self) -> Result<Keys, SecretError> {
+        Keys::open(&SecretsConfig::default(), self.directory.path())
     }
 
     async fn stop(&mut self) {

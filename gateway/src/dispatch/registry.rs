@@ -7,11 +7,11 @@ use eg_event::subscription::Ordering;
 use eg_event::{InvalidInput, Sequence, Subscription, Timestamp};
 use eg_storage::{Changes, DeadLetter, Ledger, StoreError};
 
+use super::document::{self, KIND, Unread};
 use super::lane::Lane;
 use super::{Definition, Dispatch, Registered, tail};
+use crate::secrets::{Keys, SecretError};
 
-/// What the documents are called in the ledger.
-const KIND: &str = "subscription";
 /// Where the next number is kept.
 const NEXT_NUMBER: &str = "next_subscription";
 /// The most subscriptions there may be.
@@ -51,18 +51,33 @@ pub enum RegistryError {
     /// What the change does not concern could not be read.
     #[error("the journal cannot be read at present; nothing was changed")]
     Unreadable,
+    /// Its secrets could not be sealed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The change could not be encoded.
     #[error("the subscription cannot be written: {0}")]
     Encode(#[from] serde_json::Error),
 }
 
-/// Reads all subscriptions and where they stand.
-pub(super) fn load(ledger: &Ledger) -> Result<BTreeMap<String, Arc<Registered>>, StoreError> {
+/// Reads all subscriptions and where they stand. Secrets that are not sealed under the current key
+/// are sealed anew; one that cannot be opened keeps everything as it is.
+pub(super) fn load(
+    ledger: &Ledger,
+    keys: &Keys,
+) -> Result<BTreeMap<String, Arc<Registered>>, RegistryError> {
     let mut registered = BTreeMap::new();
+    let (mut sealed_anew, mut count) = (Changes::default(), 0);
     for (name, document) in ledger.documents(KIND)? {
-        let definition: Definition = match serde_json::from_slice(&document) {
-            Ok(definition) => definition,
-            Err(error) => {
+        let definition = match document::read(&name, &document, keys) {
+            Ok(found) => {
+                if found.is_outdated {
+                    document::put(&mut sealed_anew, &found.definition, keys)?;
+                    count += 1;
+                }
+                found.definition
+            }
+            Err(Unread::Secret(error)) => return Err(error.into()),
+            Err(Unread::Unfit(error)) => {
                 tracing::error!(%error, name, "a subscription cannot be read and is left out");
                 continue;
             }
@@ -75,6 +90,10 @@ pub(super) fn load(ledger: &Ledger) -> Result<BTreeMap<String, Arc<Registered>>,
             lane.pause(reason.clone());
         }
         registered.insert(name, Registered::new(definition, lane));
+    }
+    if count > 0 {
+        ledger.apply(&sealed_anew)?;
+        tracing::info!(count, "secrets of subscriptions were sealed under the current key");
     }
     Ok(registered)
 }
@@ -111,7 +130,7 @@ impl Dispatch {
         let mut lane = Lane::starting(number, begins, begins.max(*routing));
         let mut changes = Changes::default();
         changes.put_number(NEXT_NUMBER, number + 1);
-        put_definition(&mut changes, &definition)?;
+        document::put(&mut changes, &definition, &self.outlets.keys)?;
         lane.save(&mut changes);
         self.persist(Changes::default(), changes).await?;
         let registered = Registered::new(definition, lane);
@@ -220,7 +239,7 @@ impl Dispatch {
         }
         let old = registered.definition();
         let definition = Definition { begins: old.begins.min(to), ..(*old).clone() };
-        put_definition(&mut changes, &definition)?;
+        document::put(&mut changes, &definition, &self.outlets.keys)?;
         registered.define(definition);
         self.persist(changes, Changes::default()).await?;
         registered.wake.notify_one();
@@ -308,15 +327,9 @@ impl Dispatch {
         kept: Changes,
     ) -> Result<(), RegistryError> {
         let mut asked = Changes::default();
-        put_definition(&mut asked, &definition)?;
+        document::put(&mut asked, &definition, &self.outlets.keys)?;
         self.persist(kept, asked).await?;
         registered.define(definition);
         Ok(())
     }
-}
-
-fn put_definition(changes: &mut Changes, definition: &Definition) -> Result<(), serde_json::Error> {
-    let document = serde_json::to_vec(definition)?;
-    changes.put_document(KIND, &definition.subscription.name, document);
-    Ok(())
 }

@@ -15,6 +15,7 @@ use super::Pipeline;
 use crate::authorize::Authorizer;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::metrics::Metrics;
+use crate::secrets::{Keys, SecretsConfig};
 
 struct Nowhere;
 
@@ -42,6 +43,7 @@ impl Bench {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink: Arc::new(Nowhere),
+            keys: Arc::new(Keys::open(&SecretsConfig::default(), directory.path()).unwrap()),
             clock,
         };
         let dispatch = Dispatch::recover(outlets).unwrap();

@@ -12,6 +12,7 @@ pub mod filter;
 pub mod header;
 pub mod ingest;
 pub mod json;
+pub mod outbound;
 pub mod principal;
 pub mod receipt;
 pub mod refusal;

@@ -1,10 +1,12 @@
 //! Who wants which events, where they go, and what happens when they do not arrive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
+use crate::outbound::Auth;
 use crate::refusal::InvalidInput;
 
 /// The longest name of a subscription, in bytes.
@@ -48,8 +50,12 @@ pub struct Subscription {
     /// When to try again, and when to give up.
     pub retry: RetryPolicy,
     /// Keys for Standard Webhooks signatures, newest first; every one signs, so that a receiver
-    /// can move from the old to the new.
+    /// can move from the old to the new. Not written with the rest: secrets are sealed.
+    #[serde(default, skip_serializing)]
     pub signing_secrets: Vec<SigningSecret>,
+    /// How the gateway says towards the receiver who it is. Not written with the rest either.
+    #[serde(skip)]
+    pub auth: Option<Arc<Auth>>,
     /// Whether retention waits for this subscription, within the store's limit.
     pub hold_retention: bool,
 }
@@ -155,6 +161,7 @@ impl Subscription {
             ordering_key: None,
             retry: RetryPolicy::default(),
             signing_secrets: Vec::new(),
+            auth: None,
             hold_retention: false,
         }
     }
@@ -163,6 +170,9 @@ impl Subscription {
     pub fn check(&self) -> Result<(), InvalidInput> {
         check_name(&self.name)?;
         check_endpoint(&self.endpoint)?;
+        if let Some(auth) = &self.auth {
+            auth.check(&self.endpoint)?;
+        }
         if let Some(source) = &self.source {
             crate::attribute::check_uri_reference("source", source)?;
         }
@@ -225,7 +235,18 @@ fn check_name(name: &str) -> Result<(), InvalidInput> {
 }
 
 fn check_endpoint(endpoint: &str) -> Result<(), InvalidInput> {
-    let uri = fluent_uri::Uri::parse(endpoint).ok();
+    if is_http_url(endpoint) {
+        return Ok(());
+    }
+    Err(InvalidInput::new(
+        "endpoint",
+        "expected an http or https URL of at most 2048 characters without user information or fragment",
+    ))
+}
+
+/// Whether `url` is one that requests can be sent to.
+pub(crate) fn is_http_url(url: &str) -> bool {
+    let uri = fluent_uri::Uri::parse(url).ok();
     let good = uri.is_some_and(|uri| {
         matches!(uri.scheme().as_str(), "http" | "https")
             && uri.authority().is_some_and(|authority| {
@@ -233,13 +254,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), InvalidInput> {
             })
             && uri.fragment().is_none()
     });
-    if good && endpoint.len() <= ENDPOINT_BYTES_MAX {
-        return Ok(());
-    }
-    Err(InvalidInput::new(
-        "endpoint",
-        "expected an http or https URL of at most 2048 characters without user information or fragment",
-    ))
+    good && url.len() <= ENDPOINT_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -106,6 +106,8 @@ pub struct PushConfig {
     pub reason_ms_max: u32,
     /// How many host names may be looked up at once.
     pub lookups_max: u32,
+    /// How long a token endpoint may take to answer, in milliseconds.
+    pub token_ms_max: u32,
 }
 
 impl Default for PushConfig {
@@ -122,6 +124,7 @@ impl Default for PushConfig {
             answer_body_ms_max: 1_000,
             reason_ms_max: 100,
             lookups_max: 16,
+            token_ms_max: 10_000,
         }
     }
 }
@@ -138,6 +141,7 @@ impl PushConfig {
             ("push.answer_body_ms_max", self.answer_body_ms_max, 0, 60_000),
             ("push.reason_ms_max", self.reason_ms_max, 0, 10_000),
             ("push.lookups_max", self.lookups_max, 1, 256),
+            ("push.token_ms_max", self.token_ms_max, 1, 60_000),
         ];
         check_ranges(&rows)
     }

@@ -112,11 +112,14 @@ impl Guard {
     /// Checks the endpoint of a subscription as far as it can be told without asking for names:
     /// its port, and its host where that is an address or stands for this machine.
     pub fn check_endpoint(&self, endpoint: &str) -> Result<(), InvalidInput> {
-        let uri: Uri = endpoint
-            .parse()
-            .map_err(|error| InvalidInput::new("endpoint", format!("expected a URL: {error}")))?;
-        let refuse = |error: NotAllowed| InvalidInput::new("endpoint", error.to_string());
-        self.check_uri(&uri).map_err(refuse)
+        self.check_url("endpoint", endpoint)
+    }
+
+    /// As [`Guard::check_endpoint`], for any field.
+    pub(crate) fn check_url(&self, field: &str, url: &str) -> Result<(), InvalidInput> {
+        let refuse = |error: String| InvalidInput::new(field, error);
+        let uri: Uri = url.parse().map_err(|error| refuse(format!("expected a URL: {error}")))?;
+        self.check_uri(&uri).map_err(|error| refuse(error.to_string()))
     }
 
     /// As [`Guard::check_endpoint`], before every attempt.

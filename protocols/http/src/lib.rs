@@ -18,7 +18,7 @@ pub use accept::Server;
 pub use acknowledge::Problem;
 pub use authenticate::authenticate;
 pub use config::{HttpConfig, PushConfig};
-pub use deliver::{HttpSink, PushError};
+pub use deliver::{HttpSink, PushError, certificates_of, check_target};
 pub use guard::Guard;
 pub use kyma::{Subscribed, connector, is_application};
 pub use routes::{Ports, Routes};

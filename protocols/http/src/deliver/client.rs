@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::PushError;
+use super::identity::Identity;
 use crate::config::{PushConfig, ms, size};
 use crate::guard::{Guard, NotAllowed};
 
@@ -47,35 +48,60 @@ const HEAD_BYTES_MIN: usize = 8192;
 /// it has to say so; a dead one would otherwise time out every attempt.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
-/// A client that reaches what `guard` lets it.
-pub(super) fn build(
-    config: &PushConfig,
-    guard: Guard,
-    (tasks, stop): (TaskTracker, CancellationToken),
-) -> Result<Client, PushError> {
-    let mut tcp = HttpConnector::new_with_resolver(Resolver {
-        guard,
-        places: Arc::new(Semaphore::new(size(config.lookups_max))),
-        names: Arc::default(),
-        tasks: tasks.clone(),
-    });
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(config.ca_file.as_deref())?)
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp);
-    Ok(legacy::Client::builder(UntilStopped { tasks, stop })
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(ms(config.idle_ms_max))
-        .pool_max_idle_per_host(size(config.idle_connections_per_host_max))
-        .http1_max_buf_size(size(config.answer_head_bytes_max).max(HEAD_BYTES_MIN))
-        .http2_max_header_list_size(config.answer_head_bytes_max)
-        .http2_keep_alive_interval(PING.0)
-        .http2_keep_alive_timeout(PING.1)
-        .build(Connector(connector)))
+/// Makes clients that reach what a guard lets them, each with connections of its own.
+pub(super) struct Clients {
+    config: PushConfig,
+    tcp: HttpConnector<Resolver>,
+    roots: Arc<RootCertStore>,
+    tasks: UntilStopped,
+}
+
+impl Clients {
+    pub(super) fn new(
+        config: &PushConfig,
+        guard: Guard,
+        (tasks, stop): (TaskTracker, CancellationToken),
+    ) -> Result<Self, PushError> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver {
+            guard,
+            places: Arc::new(Semaphore::new(size(config.lookups_max))),
+            names: Arc::default(),
+            tasks: tasks.clone(),
+        });
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let roots = Arc::new(roots(config.ca_file.as_deref())?);
+        Ok(Self { config: config.clone(), tcp, roots, tasks: UntilStopped { tasks, stop } })
+    }
+
+    /// A client that shows `identity`, or no certificate. Connections that were made for one
+    /// identity are never used for another.
+    pub(super) fn client(&self, identity: Option<Identity>) -> Result<Client, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(Arc::clone(&self.roots));
+        let tls = match identity {
+            Some(identity) => tls.with_client_auth_cert(identity.chain, identity.key)?,
+            None => tls.with_no_client_auth(),
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(self.tcp.clone());
+        let config = &self.config;
+        Ok(legacy::Client::builder(self.tasks.clone())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(ms(config.idle_ms_max))
+            .pool_max_idle_per_host(size(config.idle_connections_per_host_max))
+            .http1_max_buf_size(size(config.answer_head_bytes_max).max(HEAD_BYTES_MIN))
+            .http2_max_header_list_size(config.answer_head_bytes_max)
+            .http2_keep_alive_interval(PING.0)
+            .http2_keep_alive_timeout(PING.1)
+            .build(Connector(connector)))
+    }
 }
 
 /// Makes connections, TLS handshake included, in the longest time that an attempt may take: the
@@ -98,8 +124,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Trusts the system's certificate authorities and those of `ca_file`.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, PushError> {
+/// The system's certificate authorities and those of `ca_file`.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, PushError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
@@ -121,11 +147,7 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, PushError> {
     } else if trusted == 0 {
         tracing::warn!("the system trusts no certificate authority: https endpoints will fail");
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    Ok(roots)
 }
 
 /// Resolves names by the system, and passes on no address that the guard does not let through:
@@ -270,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_file_without_certificates_is_refused() {
-        assert!(tls(Some(Path::new("/no/such/file.pem"))).is_err());
-        let empty = tls(Some(Path::new("/dev/null"))).unwrap_err();
+        assert!(roots(Some(Path::new("/no/such/file.pem"))).is_err());
+        let empty = roots(Some(Path::new("/dev/null"))).unwrap_err();
         assert!(empty.to_string().contains("expected certificates in PEM"), "{empty}");
     }
 }

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use crate::sign::{Signed, signature};
 use crate::uuid::random_uuid;
 
-const AGENT: HeaderValue =
+pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("event-gateway/", env!("CARGO_PKG_VERSION")));
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const KYMA_SUBSCRIPTION: HeaderName = HeaderName::from_static("kyma-subscription");

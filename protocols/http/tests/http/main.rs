@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
+mod authorize;
 mod client;
 mod connections;
 mod gateway;
