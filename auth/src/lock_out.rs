@@ -2,7 +2,7 @@
 //! from that address, has to wait, twice as long each further time.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use eg_event::{Clock, Timestamp};
@@ -45,17 +45,9 @@ struct Failures {
 }
 
 impl Suspect {
-    /// Whoever at the address of `peer` says to be `name`. An IPv6 network counts as one address,
-    /// because one machine has all of it.
+    /// Whoever at the address of `peer` says to be `name`.
     pub(crate) fn new(peer: &Peer, name: &str) -> Self {
-        let network = match peer.address.ip().to_canonical() {
-            IpAddr::V6(address) => {
-                let prefix = u128::from(address) & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from(prefix))
-            }
-            address @ IpAddr::V4(_) => address,
-        };
-        Self { network, name: Thumbprint::of(name.as_bytes()) }
+        Self { network: peer.network(), name: Thumbprint::of(name.as_bytes()) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, as far as the connection itself tells.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use eg_event::{CredentialId, Timestamp};
@@ -15,25 +15,47 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate that the peer proved to hold during the TLS handshake.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// A browser asks, for a page that is not of this machine.
+    is_for_page: bool,
 }
 
 impl Peer {
     /// A peer of which no more than the address is known.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, certificate: None }
+        Self { address, certificate: None, is_for_page: false }
     }
 
     /// A peer that proved to hold `certificate`.
     #[must_use]
     pub fn with_certificate(address: SocketAddr, certificate: Arc<ClientCertificate>) -> Self {
-        Self { address, certificate: Some(certificate) }
+        Self { certificate: Some(certificate), ..Self::new(address) }
     }
 
-    /// Whether the connection comes from this machine.
+    /// What counts as one address: an IPv6 network does, because one machine has all of it.
+    #[must_use]
+    pub fn network(&self) -> IpAddr {
+        match self.address.ip().to_canonical() {
+            IpAddr::V6(address) => {
+                let prefix = u128::from(address) & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from(prefix))
+            }
+            address @ IpAddr::V4(_) => address,
+        }
+    }
+
+    /// The same, when a browser asks for a page that is not of this machine: who the page is of is
+    /// not who sits before it, and what only people on this machine may do is not done for it.
+    #[must_use]
+    pub fn for_page(mut self) -> Self {
+        self.is_for_page = true;
+        self
+    }
+
+    /// Whether the connection comes from this machine, and is made for it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+        !self.is_for_page && self.address.ip().to_canonical().is_loopback()
     }
 }
 

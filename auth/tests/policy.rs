@@ -457,3 +457,42 @@ fn what_cannot_be_a_policy_is_named() {
         assert!(toml::from_str::<PolicyConfig>(&text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_denied_source_is_denied_in_whatever_case_that_does_not_count() {
+    let policy = policy(
+        r#"
+        [[rules]]
+        effect = "allow"
+        principals = ["*"]
+        actions = ["publish"]
+        sources = ["*"]
+
+        [[rules]]
+        effect = "deny"
+        principals = ["*"]
+        actions = ["publish"]
+        sources = ["https://bank.example/*", "/tills/a%2Fb"]
+        "#,
+    );
+    let ann = Who::new("ann", "bearer");
+    let is_allowed = |source| policy.check(&ann.asks(Action::Publish, event(source, "t"))).is_ok();
+    assert!(is_allowed("https://shop.example/") && is_allowed("/tills/a%2fc"));
+    for source in
+        ["https://bank.example/1", "HTTPS://Bank.example/1", "/tills/a%2Fb", "/tills/a%2fb"]
+    {
+        assert!(!is_allowed(source), "{source}");
+    }
+}
+
+#[test]
+fn an_application_called_mqtt_does_not_speak_for_mqtt_clients() {
+    let policy = Policy::compile(&PolicyConfig::default()).unwrap();
+    let ann = Who::new("ann", "bearer").application("mqtt");
+    let is_allowed = |source| {
+        let resource = Resource { application: Some("mqtt"), ..event(source, "t") };
+        policy.check(&ann.asks(Action::Publish, resource)).is_ok()
+    };
+    assert!(is_allowed("/mqtt/ann") && is_allowed("/mqtt/ann/1"));
+    assert!(!is_allowed("/mqtt/bob") && !is_allowed("/mqtt") && !is_allowed("mqtt/bob"));
+}

@@ -79,3 +79,68 @@ async fn a_configuration_that_cannot_be_used_says_why() {
     let output = program(&["check-config"]).await;
     assert!(output.status.success());
 }
+
+#[tokio::test]
+async fn without_configuration_nobody_is_let_in_over_tls_websocket_and_kymas_routes_either() {
+    let options = Options { program: PROGRAM.into(), config: String::new(), dev: false };
+    let gateway = Gateway::start_tls(options, "").await;
+    let authority = std::fs::read(gateway.authority()).unwrap();
+    let authority = reqwest::Certificate::from_pem(&authority).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let secure = format!("https://localhost:{}", gateway.address("https").port());
+    for base in [gateway.url(""), secure.clone()] {
+        for path in ["/events", "/shop/v1/events", "/shop/v2/events"] {
+            let event = client.post(format!("{base}{path}")).body("{}");
+            let event = event.header("content-type", "application/cloudevents+json");
+            assert_eq!(event.send().await.unwrap().status(), 401, "{base}{path}");
+        }
+        let subscribed = client.get(format!("{base}/shop/v1/events/subscribed"));
+        assert_eq!(subscribed.send().await.unwrap().status(), 401);
+        let info = client.get(format!("{base}/v1/applications/management/info"));
+        assert_eq!(info.send().await.unwrap().status(), 403);
+    }
+    let metrics = client.get(format!("http://{}/metrics", gateway.address("admin")));
+    assert_eq!(metrics.send().await.unwrap().status(), 401);
+    let mqtt = [
+        ("mqtts", format!("--cafile {}", gateway.authority().display())),
+        ("http", "--ws".to_owned()),
+    ];
+    for (listener, args) in mqtt {
+        let mut publish = peers::python("paho_anonymous.py");
+        publish.arg(gateway.address(listener).port().to_string()).args(args.split(' '));
+        let output = publish.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "refused 135\n", "{listener}: {output:?}");
+    }
+    assert_eq!(gateway.journal().await.len(), 0);
+}
+
+#[tokio::test]
+async fn development_mode_lets_no_page_of_another_origin_in() {
+    let gateway = Gateway::start(PROGRAM).await;
+    let client = reqwest::Client::new();
+    let event = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t" });
+    let port = gateway.address("http").port();
+    for (host, origin, status) in [
+        (format!("localhost:{port}"), "http://localhost:3000", 202),
+        (format!("localhost:{port}"), "https://evil.example", 401),
+        (format!("evil.example:{port}"), "http://evil.example", 401),
+    ] {
+        let request = client.post(gateway.url("/events")).body(event.to_string());
+        let request = request.header("host", &host).header("origin", origin);
+        let request = request.header("content-type", "application/cloudevents+json");
+        assert_eq!(request.send().await.unwrap().status(), status, "{host} {origin}");
+    }
+    let admin = format!("http://{}/graphql", gateway.address("admin"));
+    let question = client.post(admin).json(&json!({ "query": "{ nextSequence }" }));
+    let answer = question.header("host", "evil.example").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    for (origin, said) in
+        [("http://localhost:3000", "connected\n"), ("https://evil.example", "refused 135\n")]
+    {
+        let mut connect = peers::python("paho_anonymous.py");
+        connect.args([&port.to_string(), "--ws", origin]);
+        let output = connect.output().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{origin}: {output:?}");
+    }
+}

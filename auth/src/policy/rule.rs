@@ -5,7 +5,7 @@ use eg_event::InvalidInput;
 use super::config::{Effect, MethodName, RuleConfig};
 use super::pattern::{Escape, Pattern, Values};
 use super::request::{Action, Area, Request};
-use super::source::is_normal;
+use super::source::{MQTT, in_normal_case, is_normal};
 use super::topic::TopicPattern;
 use super::variable::Variable;
 
@@ -210,10 +210,23 @@ impl Rule {
             Sources::Own(_) if values.request.action != Action::Publish => return true,
             Sources::Own(patterns) | Sources::Listed(patterns) => patterns,
         };
-        match values.request.resource.source {
-            Some(source) if !is_normal(source) => self.effect == Effect::Deny,
-            source => self.any(patterns, source, values),
+        let Some(source) = values.request.resource.source else { return patterns.is_empty() };
+        if !is_normal(source) {
+            return self.effect == Effect::Deny;
         }
+        if matches!(self.sources, Sources::Own(_))
+            && values.request.subject.application == Some(MQTT)
+        {
+            let of_application = |pattern: &Pattern| {
+                pattern.variables().any(|variable| *variable == Variable::Application)
+            };
+            let mut of_name = patterns.iter().filter(|pattern| !of_application(pattern));
+            return of_name.any(|pattern| pattern.matches(source, values));
+        }
+        // However the case is written that does not count, it is denied.
+        let is_denied = |source: String| self.any(patterns, Some(&source), values);
+        self.any(patterns, Some(source), values)
+            || self.effect == Effect::Deny && in_normal_case(source).is_some_and(is_denied)
     }
 
     /// What the rule expects where `mismatch` lies, in words.

@@ -9,11 +9,65 @@ use super::pattern::{Escape, Pattern, is_unreserved};
 /// What the sources of the gateway's own events begin with.
 pub const RESERVED: &str = "/event-gateway";
 
-/// Whether `source` is the gateway's own, so that nobody else may use it.
+/// The application whose own sources would be those of every MQTT client.
+pub(super) const MQTT: &str = "mqtt";
+
+/// Whether `source` is the gateway's own, however it is written, so that nobody else may use it.
 #[must_use]
 pub fn is_reserved(source: &str) -> bool {
-    let rest = source.strip_prefix(RESERVED);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    let is_below = |source: &str| {
+        let rest = source.strip_prefix(RESERVED);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+    };
+    is_below(source) || (!is_normal(source) && is_below(&resolved(source)))
+}
+
+/// A path without dot segments and needless escapes (RFC 3986 sections 5.2.4, 6.2.2.2).
+fn resolved(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if is_unreserved(byte) => {
+                decoded.push(char::from(byte));
+                decoded.push_str(&part[2..]);
+            }
+            _ => decoded.extend(["%", part]),
+        }
+    }
+    let mut segments = Vec::new();
+    for segment in decoded.split('/') {
+        match segment {
+            "." => {}
+            // What is above the root is the root.
+            ".." => segments.truncate(segments.len().saturating_sub(1).max(1)),
+            segment => segments.push(segment),
+        }
+    }
+    segments.join("/")
+}
+
+/// `source` with scheme and host in lower case and escapes in upper case (RFC 3986 section
+/// 6.2.2.1), if it is not written so.
+pub(super) fn in_normal_case(source: &str) -> Option<String> {
+    let scheme = source.split(['/', '?', '#']).next().and_then(|first| first.find(':'));
+    let host = scheme.map_or(0, |colon| match source[colon..].strip_prefix("://") {
+        Some(rest) => colon + 3 + rest.find(['/', '?', '#']).unwrap_or(rest.len()),
+        None => colon,
+    });
+    let mut normal = source[..host].to_ascii_lowercase();
+    for (index, part) in source[host..].split('%').enumerate() {
+        if index > 0 {
+            normal.push('%');
+        }
+        match part.split_at_checked(2) {
+            Some((digits, rest)) if index > 0 => {
+                normal.extend([&*digits.to_ascii_uppercase(), rest]);
+            }
+            _ => normal.push_str(part),
+        }
+    }
+    (normal != source).then_some(normal)
 }
 
 /// The patterns of a principal's own sources; none: every source.
@@ -57,11 +111,33 @@ mod tests {
     }
 
     #[test]
+    fn case_that_does_not_count_is_made_alike() {
+        let rows = [
+            ("HTTP://Shop.Example/Till?a=%c3", "http://shop.example/Till?a=%C3"),
+            ("/a%2fb%C3%a9/%", "/a%2Fb%C3%A9/%"),
+            ("URN:Shop:A", "urn:Shop:A"),
+        ];
+        for (source, normal) in rows {
+            assert_eq!(in_normal_case(source).as_deref(), Some(normal));
+            assert_eq!(in_normal_case(normal), None);
+        }
+        assert_eq!(in_normal_case("/Shop/A:B"), None, "no scheme: a path");
+    }
+
+    #[test]
     fn the_gateways_own_sources_are_known_exactly() {
-        for source in ["/event-gateway", "/event-gateway/audit", "/event-gateway?x"] {
+        let own = ["/event-gateway", "/event-gateway/audit", "/event-gateway?x"];
+        let written_otherwise = [
+            "/%65vent-gateway/audit",
+            "/./event-gateway",
+            "/shop/../event-gateway/audit",
+            "/../event%2Dgateway/audit",
+            "/event-gateway/x/..",
+        ];
+        for source in own.into_iter().chain(written_otherwise) {
             assert!(is_reserved(source), "{source}");
         }
-        for source in ["/event-gateways", "event-gateway", "/shop/event-gateway"] {
+        for source in ["/event-gateways", "event-gateway", "/shop/event-gateway", "/shop/..x"] {
             assert!(!is_reserved(source), "{source}");
         }
     }

@@ -1,7 +1,9 @@
 //! Takes connections in and serves HTTP/1.1 and HTTP/2 on them, within limits, until told to stop.
 
 mod metered;
+mod page;
 mod patience;
+mod places;
 mod watch;
 
 use std::convert::Infallible;
@@ -22,7 +24,6 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,7 @@ use eg_auth::Peer;
 use crate::config::{HttpConfig, ms, size};
 use metered::{Metered, RequestBody, ResponseBody};
 use patience::Patience;
+use places::{Place, Places};
 use watch::{Limits, Watch};
 
 /// The shortest and the longest pause after the system refused to hand over a connection.
@@ -49,7 +51,7 @@ pub struct Server<R> {
     limits: Limits,
     head_time_max: Duration,
     drain_time_max: Duration,
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -89,7 +91,7 @@ where
             limits: Limits { head: ms(config.head_ms_max), idle: ms(config.idle_ms_max) },
             head_time_max: ms(config.head_ms_max),
             drain_time_max: ms(config.drain_ms_max),
-            permits: Arc::new(Semaphore::new(size(config.connections_max))),
+            places: Places::new(config),
             tasks,
             stop,
         }
@@ -111,13 +113,17 @@ where
         let accept_each = async {
             loop {
                 // The permit comes first: without one, connections wait in the kernel's queue.
-                let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
+                let Some(permit) = self.places.free().await else { return };
                 let (stream, address) = accept(&listener).await;
+                let Some(place) = self.places.take(permit, &Peer::new(address)) else {
+                    tracing::debug!(%address, "the address has as many connections as it may have");
+                    continue;
+                };
                 let shaken = timeout(self.head_time_max, handshake(stream, address));
                 let server = self.clone();
                 self.tasks.spawn(async move {
                     match shaken.await {
-                        Ok(Ok((stream, peer))) => server.serve(stream, peer, permit).await,
+                        Ok(Ok((stream, peer))) => server.serve(stream, peer, place).await,
                         Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
                         Err(_) => tracing::debug!(%address, "handshake took too long"),
                     }
@@ -128,19 +134,20 @@ where
         debug_assert!(stopped.is_none(), "accepting ends only by the token");
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer, permit: tokio::sync::OwnedSemaphorePermit)
+    async fn serve<S>(self, stream: S, peer: Peer, place: Place)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let watch = Arc::new(Watch::new(self.limits));
-        let io = TokioIo::new(Metered::new(stream, Arc::clone(&watch), permit));
+        let io = TokioIo::new(Metered::new(stream, Arc::clone(&watch), place));
         let (requests, watched) = (self.requests, Arc::clone(&watch));
         let address = peer.address;
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = Watch::begin(&watched);
             let mut request =
                 request.map(|body| Body::new(RequestBody::new(body, Arc::clone(&watched))));
-            request.extensions_mut().insert(peer.clone());
+            let peer = page::seen(&peer, &request);
+            request.extensions_mut().insert(peer);
             let answered = requests.clone().call(request);
             async move { answered.await.map(|answer| answer.map(|body| ResponseBody::new(body, busy))) }
         });

@@ -16,6 +16,8 @@ const DAY_MS: u64 = 86_400_000;
 pub struct HttpConfig {
     /// How many connections may be open at once; further ones wait in the kernel's queue.
     pub connections_max: u32,
+    /// How many connections may be open at once from one address; further ones are closed.
+    pub connections_per_address_max: u32,
     /// How many requests may be under way at once on one HTTP/2 connection.
     pub streams_per_connection_max: u32,
     /// The largest request line and headers together, in bytes; at least 8192. Over HTTP/1.1 a
@@ -44,6 +46,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            connections_per_address_max: 2048,
             streams_per_connection_max: 256,
             head_bytes_max: 64 * 1024,
             head_ms_max: 10_000,
@@ -65,6 +68,7 @@ impl HttpConfig {
         let body = u64::from(self.body_bytes_max);
         let rows = [
             ("http.connections_max", self.connections_max, 1, 1_000_000),
+            ("http.connections_per_address_max", self.connections_per_address_max, 1, 1_000_000),
             ("http.streams_per_connection_max", self.streams_per_connection_max, 1, 10_000),
             ("http.head_bytes_max", self.head_bytes_max, 8192, MIB),
             ("http.head_ms_max", self.head_ms_max, 1, DAY_MS),

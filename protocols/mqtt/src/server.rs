@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Live};
+use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{Clock, Handshakes, Ingest, InvalidInput, KeptSession};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -136,7 +136,7 @@ impl Server {
     pub(crate) fn admit(&self, remote: SocketAddr) -> Option<Admission> {
         let shared = &self.0;
         let permit = Arc::clone(&shared.permits).try_acquire_owned().ok()?;
-        let address = remote.ip().to_canonical();
+        let address = Peer::new(remote).network();
         let mut addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(address).or_insert(0);
         if *count >= shared.config.connections_per_address_max {

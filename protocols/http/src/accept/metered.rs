@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::places::Place;
 use super::watch::{Busy, Watch};
 
 /// How many bytes of a body that was refused are read and thrown away, so that its sender gets to
@@ -25,12 +25,12 @@ pub(super) struct Metered<S> {
     stream: S,
     watch: Arc<Watch>,
     lingered_bytes: usize,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S, watch: Arc<Watch>, permit: OwnedSemaphorePermit) -> Self {
-        Self { stream, watch, lingered_bytes: 0, _permit: permit }
+    pub(super) fn new(stream: S, watch: Arc<Watch>, place: Place) -> Self {
+        Self { stream, watch, lingered_bytes: 0, _place: place }
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn send(address: SocketAddr, request: &[u8]) -> Answer {
 /// A request with these header lines and this body.
 pub(crate) fn request(line: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
-    let mut text = format!("{line} HTTP/1.1\r\nhost: gateway.test\r\n").into_bytes();
+    let mut text = format!("{line} HTTP/1.1\r\nhost: gateway.localhost\r\n").into_bytes();
     for header in headers {
         text.extend_from_slice(header.as_bytes());
         text.extend_from_slice(b"\r\n");

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
@@ -95,7 +95,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 async fn a_body_that_drips_in_is_refused_in_time() {
     let gateway = Gateway::start_with(config(|c| c.body_ms_max = 150)).await;
     let mut connection = Connection::open(gateway.address).await;
-    let head = format!("POST /events HTTP/1.1\r\nhost: x\r\n{}\r\n", EVENT.join("\r\n"));
+    let head = format!("POST /events HTTP/1.1\r\nhost: localhost\r\n{}\r\n", EVENT.join("\r\n"));
     connection.write(format!("{head}content-length: 1000\r\n\r\n").as_bytes()).await;
     for _ in 0..5 {
         connection.write(b"x").await;
@@ -124,7 +124,7 @@ async fn large_bodies_share_a_limit_of_memory() {
     let gateway = Gateway::start_with(config(large)).await;
     let lines = EVENT.join("\r\n");
     let head = format!(
-        "POST /events HTTP/1.1\r\nhost: x\r\n{lines}\r\nexpect: 100-continue\r\ncontent-length: 900000\r\n\r\n"
+        "POST /events HTTP/1.1\r\nhost: localhost\r\n{lines}\r\nexpect: 100-continue\r\ncontent-length: 900000\r\n\r\n"
     );
     let mut first = Connection::open(gateway.address).await;
     assert_eq!(first.exchange(head.as_bytes()).await.status, 100);
@@ -147,7 +147,7 @@ async fn http2_with_prior_knowledge_serves_many_requests_at_once() {
     gateway.intake.hold();
     let answers = (0..20).map(|n| {
         let mut sender = sender.clone();
-        let request = Request::post("http://gateway.test/events")
+        let request = Request::post("http://gateway.localhost/events")
             .header("ce-specversion", "1.0")
             .header("ce-id", n)
             .header("ce-source", "/shop")
@@ -213,4 +213,40 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for OnTrac
     fn execute(&self, future: F) {
         self.0.spawn(future);
     }
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_the_places_of_all() {
+    let gateway = Gateway::start_with(config(|c| {
+        (c.connections_max, c.connections_per_address_max) = (4, 2);
+    }))
+    .await;
+    let mut idle =
+        [Connection::open(gateway.address).await, Connection::open(gateway.address).await];
+    for connection in &mut idle {
+        connection.write(b"POST /events HTTP/1.1\r\n").await;
+    }
+    for _ in 0..8 {
+        let mut further = Connection::open(gateway.address).await;
+        assert!(further.is_closed_within(PATIENCE).await);
+    }
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut elsewhere = elsewhere.connect(gateway.address).await.unwrap();
+    elsewhere.write_all(&event()).await.unwrap();
+    let mut answer = [0; 12];
+    elsewhere.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 202");
+
+    drop(idle);
+    let again = async {
+        loop {
+            let mut again = Connection::open(gateway.address).await;
+            again.write(&event()).await;
+            if let Some(answer) = again.read().await {
+                return answer.status;
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, again).await, Ok(202), "there is a place again");
 }

@@ -98,7 +98,7 @@ async fn each_event_of_a_batch_has_its_own_answer() {
 #[tokio::test]
 async fn a_chunked_body_is_put_together() {
     let gateway = Gateway::start().await;
-    let head = format!("POST /events HTTP/1.1\r\nhost: x\r\n{}\r\n", EVENT.join("\r\n"));
+    let head = format!("POST /events HTTP/1.1\r\nhost: localhost\r\n{}\r\n", EVENT.join("\r\n"));
     let chunks = "transfer-encoding: chunked\r\ncontent-type: text/plain\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     let answer = send(gateway.address, format!("{head}{chunks}").as_bytes()).await;
     assert_eq!(answer.status, 202);
@@ -111,7 +111,7 @@ async fn a_sender_that_asks_first_is_told_to_go_on_or_why_not() {
     let head = |length: u32| {
         let lines = EVENT.join("\r\n");
         format!(
-            "POST /events HTTP/1.1\r\nhost: x\r\n{lines}\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            "POST /events HTTP/1.1\r\nhost: localhost\r\n{lines}\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
         )
     };
     let mut connection = Connection::open(gateway.address).await;
@@ -180,7 +180,7 @@ async fn whoever_is_not_recognized_is_asked_for_a_token_before_the_body_is_read(
     let answer = send(gateway.address, &event()).await;
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("www-authenticate"), Some("bearer realm=\"event-gateway\""));
-    let unsent = "POST /events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer abc\r\ncontent-length: 5\r\n\r\n";
+    let unsent = "POST /events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer abc\r\ncontent-length: 5\r\n\r\n";
     let answer = send(gateway.address, unsent.as_bytes()).await;
     assert_eq!(answer.status, 401);
     let challenge = answer.header("www-authenticate").unwrap();

@@ -132,11 +132,13 @@ async fn in_the_structured_mode() {
 async fn by_form_size_path_method_or_credential() {
     let large = HttpConfig::default().body_bytes_max + 1;
     let length = format!("content-length: {large}");
-    let announced =
-        format!("POST /events HTTP/1.1\r\nhost: x\r\n{}\r\n{length}\r\n\r\n", EVENT.join("\r\n"));
+    let announced = format!(
+        "POST /events HTTP/1.1\r\nhost: localhost\r\n{}\r\n{length}\r\n\r\n",
+        EVENT.join("\r\n")
+    );
     let chunk = "a".repeat(usize::try_from(large).unwrap());
     let chunked = format!(
-        "POST /events HTTP/1.1\r\nhost: x\r\n{}\r\ntransfer-encoding: chunked\r\n\r\n{large:x}\r\n{chunk}\r\n0\r\n\r\n",
+        "POST /events HTTP/1.1\r\nhost: localhost\r\n{}\r\ntransfer-encoding: chunked\r\n\r\n{large:x}\r\n{chunk}\r\n0\r\n\r\n",
         EVENT.join("\r\n")
     );
     let many: Vec<String> = (0..101).map(|n| format!("x-{n}: 1")).collect();
@@ -183,7 +185,8 @@ async fn a_body_that_stops_half_way_is_not_an_event() {
     for framing in ["content-length: 10\r\n\r\n12345", "transfer-encoding: chunked\r\n\r\n5\r\n123"]
     {
         let mut connection = Connection::open(gateway.address).await;
-        let head = format!("POST /events HTTP/1.1\r\nhost: x\r\n{}\r\n", EVENT.join("\r\n"));
+        let head =
+            format!("POST /events HTTP/1.1\r\nhost: localhost\r\n{}\r\n", EVENT.join("\r\n"));
         connection.write(format!("{head}{framing}").as_bytes()).await;
         connection.finish().await;
         if let Some(answer) = connection.read().await {
