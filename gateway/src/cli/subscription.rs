@@ -313,11 +313,11 @@ fn auth(file: Option<&Path>) -> Result<Option<Value>, CliError> {
     let line = |at: usize| text[..at.min(text.len())].lines().count().max(1);
     let read = if text.trim_start().starts_with('{') {
         serde_json::from_str(&text)
-            .map_err(|error| format!("expected JSON, which ends at line {}", error.line()))
+            .map_err(|error| format!("expected JSON, and line {} is not", error.line()))
     } else {
         toml::from_str(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            format!("expected TOML, which ends at line {}", line(at))
+            format!("expected TOML, and line {} is not", line(at))
         })
     };
     let unfit = |what| CliError::Unsuccessful(format!("--auth-file {shown}: {what}"));
