@@ -147,7 +147,7 @@ impl Authenticator {
             let why = format!("token: expected at most {limit} bytes");
             return Err(Unauthenticated::Invalid(why));
         }
-        methods.issuers.authenticate(token, peer).await
+        methods.issuers.authenticate(token, peer, methods.checks.lock_out()).await
     }
 
     /// Devices that know names and passwords alone present tokens and keys as passwords.

@@ -5,6 +5,7 @@ use eg_event::principal::Method;
 
 use crate::Unauthenticated;
 use crate::config::{CertificateName, CertificatesConfig};
+use crate::name::is_name;
 use crate::peer::ClientCertificate;
 
 /// Whom `certificate` names.
@@ -13,7 +14,7 @@ pub(crate) fn principal(
     config: &CertificatesConfig,
 ) -> Result<Principal, Unauthenticated> {
     let names = config.names.iter().filter_map(|place| name(certificate, *place));
-    let Some(name) = names.into_iter().find(|name| !name.is_empty()) else {
+    let Some(name) = names.into_iter().find(|name| is_name(name)) else {
         let why = "the certificate has no name where one is looked for";
         return Err(Unauthenticated::Invalid(why.to_owned()));
     };
@@ -22,7 +23,7 @@ pub(crate) fn principal(
         .with_roles(roles(certificate, config, name))
         .with_claims(claims(certificate))
         .resting_on(certificate.credential_id());
-    Ok(match &certificate.common_name {
+    Ok(match certificate.common_name.as_deref().filter(|name| is_name(name)) {
         Some(application) => principal.for_application(application),
         None => principal,
     })
@@ -126,5 +127,14 @@ mod tests {
         assert_eq!(principal.credential(), Some(&certificate.credential_id()));
         assert_eq!(principal.claims()["thumbprint"], certificate.thumbprint.to_string());
         assert_eq!(principal.claims()["ou"], "ops");
+    }
+
+    #[test]
+    fn a_name_that_would_steer_a_log_is_none() {
+        let mut certificate = certificate();
+        certificate.common_name = Some("plant\nadmin logged in".to_owned());
+        let config = config(&[CertificateName::Cn, CertificateName::SanUri]);
+        let principal = principal(&certificate, &config).unwrap();
+        assert_eq!((principal.name(), principal.application()), ("urn:press:1", None));
     }
 }

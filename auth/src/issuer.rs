@@ -8,6 +8,7 @@ mod keys;
 mod provider;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use eg_event::{Clock, CredentialId, Principal};
 use quick_cache::sync::Cache;
@@ -19,6 +20,7 @@ use self::jws::{Jws, invalid};
 use self::keyring::Keyring;
 use self::provider::Provider;
 use crate::config::{AuthConfig, IssuerConfig};
+use crate::lock_out::{LockOut, Suspect};
 use crate::{Peer, Thumbprint, Unauthenticated};
 
 pub(crate) use self::jws::looks_like_jwt;
@@ -115,15 +117,17 @@ impl Issuers {
         self.configured.iter().any(|issuer| issuer.introspection.is_some())
     }
 
-    /// Whom `token` names.
+    /// Whom `token` names. Who makes an issuer be asked about tokens that it does not know, is noted
+    /// in `lock_out`.
     pub(crate) async fn authenticate(
         &self,
         token: &str,
         peer: &Peer,
+        lock_out: &LockOut,
     ) -> Result<Arc<Principal>, Unauthenticated> {
         let digest = Thumbprint::of(token.as_bytes());
         if !looks_like_jwt(token) && self.takes_opaque() {
-            let accepted = self.look_up(token, &digest).await?;
+            let accepted = self.look_up(token, &digest, (peer, lock_out)).await?;
             return accepted.admit(self.clock.now(), peer);
         }
         if let Some(held) = self.accepted.get(&digest) {
@@ -151,18 +155,28 @@ impl Issuers {
         &self,
         token: &str,
         digest: &Thumbprint,
+        (peer, lock_out): (&Peer, &LockOut),
     ) -> Result<Arc<Accepted>, Unauthenticated> {
+        let suspect = Suspect::new(peer, "");
+        let asked = AtomicBool::new(false);
+        let may_ask = || {
+            asked.store(true, Ordering::Relaxed);
+            lock_out.check_network(&suspect)
+        };
         let mut refused = Err(invalid("token", "it is not active"));
         for issuer in &self.configured {
             let Some(introspection) = &issuer.introspection else { continue };
-            match introspection.look_up(token, digest, &issuer.config).await {
+            match introspection.look_up(token, digest, &issuer.config, &may_ask).await {
                 Ok(accepted) => return Ok(accepted),
                 // Another one may know it; if none does, a later attempt may do better.
-                Err(why) if !matches!(refused, Err(Unauthenticated::Unavailable { .. })) => {
+                Err(why) if matches!(refused, Err(Unauthenticated::Invalid(_))) => {
                     refused = Err(why);
                 }
                 Err(_) => {}
             }
+        }
+        if asked.into_inner() && matches!(refused, Err(Unauthenticated::Invalid(_))) {
+            lock_out.network_failed(&suspect);
         }
         refused
     }

@@ -7,6 +7,7 @@ mod config;
 mod issuer;
 mod live;
 mod lock_out;
+mod name;
 mod peer;
 pub mod policy;
 mod secret;
@@ -20,6 +21,7 @@ pub use config::{
 };
 pub use issuer::{IssuerError, Withdrawn};
 pub use live::{Live, Presence};
+pub use name::{NAME_BYTES_MAX, is_name};
 pub use peer::{ClientCertificate, InvalidCertificate, Peer, Thumbprint};
 pub use policy::{Policy, PolicyConfig, PolicyStore};
 pub use stored::{NewCredential, Secret, SecretKind, StoredCredential};

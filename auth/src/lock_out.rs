@@ -80,6 +80,11 @@ impl LockOut {
         self.by_network.failed(&suspect.network, now);
     }
 
+    /// Counts a failure for no name in particular.
+    pub(crate) fn network_failed(&self, suspect: &Suspect) {
+        self.by_network.failed(&suspect.network, self.clock.now());
+    }
+
     /// Forgets the failures of whoever got in; those of the address stay, or whoever has one
     /// credential could go on guessing others.
     pub(crate) fn succeeded(&self, suspect: &Suspect) {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use eg_event::{CredentialId, Timestamp};
 use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name};
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -104,8 +106,8 @@ impl ClientCertificate {
         let mut parsed = Self {
             thumbprint: Thumbprint::of(der),
             serial: format!("{:x}", certificate.tbs_certificate.serial),
-            issuer: certificate.issuer().to_string(),
-            subject: subject.to_string(),
+            issuer: written(certificate.issuer()),
+            subject: written(subject),
             common_name: texts(subject.iter_common_name()).next(),
             organizations: texts(subject.iter_organization()).collect(),
             organizational_units: texts(subject.iter_organizational_unit()).collect(),
@@ -145,8 +147,46 @@ impl ClientCertificate {
     }
 }
 
+/// A name as RFC 4514 writes it, but in the order of the certificate: no value can pass for
+/// several.
+fn written(name: &X509Name<'_>) -> String {
+    let attribute = |attribute: &AttributeTypeAndValue<'_>| {
+        let kind = oid2abbrev(attribute.attr_type(), oid_registry()).map(str::to_owned);
+        let kind = kind.unwrap_or_else(|_| attribute.attr_type().to_id_string());
+        let digits = || attribute.as_slice().iter().map(|byte| format!("{byte:02x}"));
+        let value = attribute.as_str().map(escaped);
+        let value = value.unwrap_or_else(|_| format!("#{}", digits().collect::<String>()));
+        format!("{kind}={value}")
+    };
+    let part = |part: &RelativeDistinguishedName<'_>| {
+        part.iter().map(attribute).collect::<Vec<_>>().join(" + ")
+    };
+    name.iter_rdn().map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// RFC 4514 section 2.4.
+fn escaped(value: &str) -> String {
+    let last = value.chars().count().saturating_sub(1);
+    let mut escaped = String::with_capacity(value.len());
+    for (index, character) in value.chars().enumerate() {
+        let is_edge =
+            (index == 0 && matches!(character, ' ' | '#')) || (index == last && character == ' ');
+        if character.is_control() {
+            let mut bytes = [0; 4];
+            let bytes = character.encode_utf8(&mut bytes).bytes();
+            escaped.extend(bytes.map(|byte| format!("\\{byte:02x}")));
+            continue;
+        }
+        if is_edge || "\"+,;<=>\\".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
 fn texts<'a>(
-    attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
+    attributes: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>,
 ) -> impl Iterator<Item = String> {
     attributes.filter_map(|attribute| attribute.as_str().ok().map(str::to_owned))
 }
@@ -234,6 +274,25 @@ mod tests {
         assert_eq!(read.not_after.to_string(), "2040-02-03T00:00:00.000000Z");
         assert_eq!(read.subject, read.issuer);
         assert!(read.subject.contains("CN=press-1"), "{}", read.subject);
+    }
+
+    #[test]
+    fn a_value_in_a_subject_cannot_pass_for_several() {
+        let subject = |names: &[(DnType, &str)]| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (kind, value) in names {
+                params.distinguished_name.push(kind.clone(), *value);
+            }
+            let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            ClientCertificate::parse(signed.der()).unwrap().subject
+        };
+        let (name, organization) = (DnType::CommonName, DnType::OrganizationName);
+        let honest = subject(&[(name.clone(), "press"), (organization, "Works")]);
+        assert_eq!(honest, "CN=press, O=Works");
+        let sly = subject(&[(name.clone(), "press, O=Works")]);
+        assert_eq!(sly, "CN=press\\, O\\=Works");
+        assert_eq!(subject(&[(name, " #a+b\n ")]), "CN=\\ #a\\+b\\0a\\ ");
     }
 
     #[test]

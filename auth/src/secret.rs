@@ -58,6 +58,11 @@ impl Checks {
         }
     }
 
+    /// Who has failed too often.
+    pub(crate) fn lock_out(&self) -> &LockOut {
+        &self.lock_out
+    }
+
     /// What `secret` is remembered by when it holds for `credential`.
     fn digest(&self, credential: &StoredCredential, secret: &[u8]) -> Option<[u8; 32]> {
         let mut context = hmac::Context::with_key(self.key.as_ref()?);

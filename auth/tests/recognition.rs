@@ -29,28 +29,32 @@ struct Issuer {
     fetched: Arc<AtomicUsize>,
 }
 
+/// A server that answers every request with `body`, and counts; gives back its URL.
+async fn answering(counted: Arc<AtomicUsize>, body: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            drop(stream.read(&mut request).await);
+            counted.fetch_add(1, Ordering::SeqCst);
+            let body = body.to_string();
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close");
+            drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await);
+        }
+    });
+    url
+}
+
 impl Issuer {
     async fn start() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let public = BASE64URL.encode(pair.public_key());
         let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": public }] });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let fetched = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&fetched);
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 4096];
-                drop(stream.read(&mut request).await);
-                counted.fetch_add(1, Ordering::SeqCst);
-                let body = keys.to_string();
-                let length = body.len();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close");
-                drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await);
-            }
-        });
+        let url = answering(Arc::clone(&fetched), keys).await;
         Self { url, pair, fetched }
     }
 
@@ -248,6 +252,38 @@ async fn an_address_that_guesses_many_names_costs_nothing_any_more_and_known_key
     assert!(recognize(&authenticator, &unknown, &elsewhere).await.is_ok());
     clock.advance(Duration::from_secs(1));
     assert!(recognize(&authenticator, &unknown, &peer).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_whose_opaque_tokens_nobody_knows_may_not_go_on_having_them_looked_up() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let url = answering(Arc::clone(&asked), json!({ "active": false })).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "secret").unwrap();
+    let issuer = json!({
+        "issuer": url, "audiences": ["events"],
+        "introspection": { "url": url, "client_id": "gateway", "client_secret_file": file },
+    });
+    let config = AuthConfig {
+        issuers: vec![serde_json::from_value(issuer).unwrap()],
+        failures_per_address_max: 3,
+        ..AuthConfig::default()
+    };
+    let authenticator = authenticator(&config, &clock());
+    let token = |number: usize| Credential::Bearer(format!("opaque{number}"));
+    let (here, elsewhere) = (Peer::new(address()), Peer::new(([192, 0, 2, 2], 4000).into()));
+    for number in [0, 0, 1, 2] {
+        let answer = authenticator.authenticate(&token(number), &here).await.unwrap_err();
+        assert_eq!(answer, Unauthenticated::Invalid("token: it is not active".to_owned()));
+    }
+    for number in 3..10 {
+        let answer = authenticator.authenticate(&token(number), &here).await.unwrap_err();
+        assert!(matches!(answer, Unauthenticated::LockedOut { .. }), "{answer}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let answer = authenticator.authenticate(&token(3), &elsewhere).await.unwrap_err();
+    assert!(matches!(answer, Unauthenticated::Invalid(_)), "others are heard: {answer}");
 }
 
 #[tokio::test]

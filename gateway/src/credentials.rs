@@ -7,7 +7,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eg_auth::{Authenticator, Live, NewCredential, Secret, SecretKind, StoredCredential};
+use eg_auth::{
+    Authenticator, Live, NAME_BYTES_MAX, NewCredential, Secret, SecretKind, StoredCredential,
+    is_name,
+};
 use eg_event::{Clock, InvalidInput};
 use eg_storage::{Changes, Ledger, StoreError};
 use tokio::sync::{Mutex, MutexGuard};
@@ -16,8 +19,6 @@ use tokio::sync::{Mutex, MutexGuard};
 const KIND: &str = "credential";
 /// The most credentials there may be, those that were revoked among them.
 const CREDENTIALS_MAX: usize = 10_000;
-/// The longest name of a credential, an application or a role, in bytes.
-const NAME_BYTES_MAX: usize = 256;
 /// How many roles a credential may give.
 const ROLES_MAX: usize = 64;
 /// The role that may do everything.
@@ -198,9 +199,6 @@ impl Credentials {
 }
 
 fn check(new: &NewCredential) -> Result<(), InvalidInput> {
-    let is_name = |text: &str| {
-        (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
-    };
     let expected = format!("expected a text of 1 to {NAME_BYTES_MAX} bytes");
     if !is_name(&new.name) {
         return Err(InvalidInput::new("in.name", expected));

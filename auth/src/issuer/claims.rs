@@ -11,10 +11,9 @@ use serde_json::{Map, Value};
 
 use super::jws::invalid;
 use crate::config::IssuerConfig;
+use crate::name::{NAME_BYTES_MAX, is_name};
 use crate::{Peer, Thumbprint, Unauthenticated};
 
-/// The longest name of a principal, an application or a role, in bytes.
-const NAME_BYTES_MAX: usize = 256;
 /// How many roles a token may give.
 const ROLES_MAX: usize = 64;
 /// How many claims are kept for policies; further ones are left out.
@@ -181,10 +180,6 @@ fn roles(claims: &Map<String, Value>, claim: &str) -> Result<Vec<String>, Unauth
     let holds =
         |roles: &Vec<String>| roles.len() <= ROLES_MAX && roles.iter().all(|role| is_name(role));
     roles.filter(holds).ok_or_else(expected)
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// The claim of that name, or else the one that the parts between full stops lead to.

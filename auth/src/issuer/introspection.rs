@@ -72,12 +72,14 @@ impl Introspection {
         })
     }
 
-    /// What the issuer says of `token`, which goes by `digest`; asked once for all who wait.
+    /// What the issuer says of `token`, which goes by `digest`; asked once for all who wait, if
+    /// `may_ask` lets it be.
     pub(crate) async fn look_up(
         &self,
         token: &str,
         digest: &Thumbprint,
         issuer: &IssuerConfig,
+        may_ask: &(impl Fn() -> Result<(), Unauthenticated> + Sync),
     ) -> Result<Arc<Accepted>, Unauthenticated> {
         let now = self.clock.now();
         let still_good = |_: &Thumbprint, known: &mut Known| {
@@ -90,6 +92,7 @@ impl Introspection {
         match self.answers.entry_async(digest, still_good).await {
             EntryResult::Retained(known) => known.outcome,
             EntryResult::Vacant(guard) | EntryResult::Replaced(guard, _) => {
+                may_ask()?;
                 let outcome = match self.ask(token).await? {
                     Some(claims) => self.judge(claims, digest, issuer),
                     None => Err(invalid("token", "it is not active")),

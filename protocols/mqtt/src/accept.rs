@@ -44,7 +44,7 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, %remote, "the connection is gone already");
                     }
-                    self.take(remote, handshake(stream, remote)).await;
+                    self.take(remote, handshake(stream, remote));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -56,15 +56,15 @@ impl Server {
     }
 
     /// Serves one connection, over whatever carries it, on a task of its own. At a limit the
-    /// client is told so; when too many are being told, this waits.
-    pub async fn attach<S>(&self, io: S, peer: Peer)
+    /// client is told so, unless too many are being told already.
+    pub fn attach<S>(&self, io: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.take(peer.address, ready(Ok((io, peer)))).await;
+        self.take(peer.address, ready(Ok((io, peer))));
     }
 
-    async fn take<S, F>(&self, remote: SocketAddr, handshake: F)
+    fn take<S, F>(&self, remote: SocketAddr, handshake: F)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = io::Result<(S, Peer)>> + Send + 'static,
@@ -80,7 +80,8 @@ impl Server {
             return;
         }
         self.0.counters.connections_refused.fetch_add(1, Ordering::Relaxed);
-        let Ok(permit) = Arc::clone(&self.0.turning_away).acquire_owned().await else { return };
+        // To wait here would let those who are turned away, and take their time, keep all others out.
+        let Ok(permit) = Arc::clone(&self.0.turning_away).try_acquire_owned() else { return };
         self.0.tasks.spawn(async move {
             if let Some((io, _)) = server.shake(remote, handshake).await {
                 connection::turn_away(server, io).await;

@@ -11,7 +11,7 @@ use crate::mapping::MappingConfig;
 pub struct MqttConfig {
     /// How many connections may be open at once.
     pub connections_max: u32,
-    /// How many connections may be open at once from one address.
+    /// How many connections may be open at once from one address; an IPv6 /64 counts as one.
     pub connections_per_address_max: u32,
     /// How long CONNECT, and the token that it may announce, may take to arrive, and a credential
     /// to be checked, in seconds.
@@ -52,7 +52,7 @@ impl Default for MqttConfig {
     fn default() -> Self {
         Self {
             connections_max: 20_000,
-            connections_per_address_max: 20_000,
+            connections_per_address_max: 10_000,
             connect_seconds_max: 10,
             connect_bytes_max: 64 * 1024,
             packet_bytes_max: 1024 * 1024,

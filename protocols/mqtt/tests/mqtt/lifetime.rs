@@ -241,7 +241,7 @@ async fn a_certificate_that_is_revoked_ends_the_connection_that_was_made_with_it
     let (accepted, mut client) = tokio::join!(listener.accept(), connecting);
     let (stream, remote) = accepted.unwrap();
     let peer = Peer::with_certificate(remote, Arc::clone(&certificate));
-    gateway.server.attach(stream, peer).await;
+    gateway.server.attach(stream, peer);
     let connack = client.exchange(&Connect::v5("a").token("alice").bytes()).await;
     assert_eq!(connack.code(), 0);
     assert_eq!(gateway.live.cut(&certificate.credential_id()), 1);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use eg_auth::Authenticator;
 use eg_mqtt::MqttConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
@@ -305,6 +307,22 @@ async fn there_are_only_so_many_connections_and_the_next_is_told() {
         until("the place", || open() == 0).await;
         assert!(Client::connect(gateway.address, &Connect::v5("b")).await.is_alive().await);
     }
+}
+
+#[tokio::test]
+async fn those_who_are_turned_away_keep_nobody_else_waiting() {
+    let gateway = Gateway::start_with(|config| config.connections_per_address_max = 1).await;
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(Client::open(gateway.address).await);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let mut other = socket.connect(gateway.address).await.unwrap();
+    other.write_all(&Connect::v5("a").bytes()).await.unwrap();
+    let mut answer = [0; 4];
+    let read = tokio::time::timeout(PATIENCE / 2, other.read_exact(&mut answer)).await;
+    assert_eq!((read.unwrap().unwrap(), answer[0], answer[3]), (4, 0x20, 0));
 }
 
 #[tokio::test]
