@@ -9,17 +9,55 @@ use crate::Pointer;
 /// The longest list of allowed values that is told.
 const OPTIONS_MAX: usize = 12;
 
-/// Where the value fails, and what was expected; one for each member that should not be there.
-pub(crate) fn at(error: &ValidationError<'_>) -> Vec<(Pointer, String)> {
+/// One thing that is wrong with a value.
+pub(crate) struct Cause {
+    /// The part of the value.
+    pub(crate) pointer: Pointer,
+    /// The keyword that it fails.
+    pub(crate) keyword: String,
+    /// What was expected.
+    pub(crate) expected: String,
+}
+
+/// What is wrong: of several forms that are allowed, by the one that the value comes closest to.
+/// One for each member that should not be there.
+pub(crate) fn causes(error: &ValidationError<'_>) -> Vec<Cause> {
+    if let Some(closest) = closest(error) {
+        return closest.iter().flat_map(causes).collect();
+    }
     let pointer = Pointer::parse(error.instance_path().as_str()).unwrap_or_default();
+    let keyword = error.schema_path().as_str();
+    let cause = |pointer, expected| Cause { pointer, keyword: keyword.to_owned(), expected };
     if let ValidationErrorKind::AdditionalProperties { unexpected }
     | ValidationErrorKind::UnevaluatedProperties { unexpected } = error.kind()
     {
-        let surplus =
-            unexpected.iter().map(|name| (pointer.join(name), format!("no member {name:?}")));
-        return surplus.collect();
+        let surplus = unexpected.iter();
+        return surplus
+            .map(|name| cause(pointer.join(name), format!("no member {name:?}")))
+            .collect();
     }
-    vec![(pointer, of(error.kind()))]
+    vec![cause(pointer, of(error.kind()))]
+}
+
+/// The form that a value comes closest to: the one that fails deepest, and least.
+fn closest<'e>(error: &'e ValidationError<'_>) -> Option<&'e [ValidationError<'static>]> {
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) =
+        error.kind()
+    else {
+        return None;
+    };
+    // A reference is an allowed form almost everywhere; who writes none did not mean one.
+    let is_reference = error.instance().get("$ref").is_some();
+    let meant = context.iter().filter(|form| is_reference || !form.iter().any(lacks_reference));
+    let closest = meant.min_by_key(|form| {
+        let shallow = form.iter().filter(|inner| inner.instance_path() == error.instance_path());
+        (shallow.count(), form.len())
+    });
+    closest.map(Vec::as_slice).filter(|form| !form.is_empty())
+}
+
+fn lacks_reference(error: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), ValidationErrorKind::Required { property } if property == "$ref")
 }
 
 /// What was expected.

@@ -23,6 +23,12 @@ impl Location {
     pub(crate) fn join(&self, step: &str) -> Self {
         Self { document: self.document.clone(), pointer: self.pointer.join(step) }
     }
+
+    /// A reference that leads here, from any document.
+    pub(crate) fn reference(&self) -> String {
+        let url = self.document.as_deref().unwrap_or_default();
+        format!("{url}#{}", self.pointer.as_str().replace('%', "%25"))
+    }
 }
 
 /// A value, and where it stands.

@@ -5,7 +5,8 @@ use std::fmt;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
-use crate::{Location, Pointer, Schema, SchemaFormat, expected};
+use crate::expected::{self, Cause, causes};
+use crate::{Location, Pointer, Schema, SchemaFormat};
 
 /// How many schemas may apply to one value at once: more is refused when compiling.
 const APPLIED_MAX: usize = 10_000;
@@ -118,14 +119,11 @@ impl PayloadSchema {
         if self.validator.is_valid(value) {
             return Ok(());
         }
-        let violations = self.validator.iter_errors(value).flat_map(|error| {
-            let at = self.schema.origin(error.schema_path().as_str());
-            let told = expected::at(&error).into_iter();
-            told.map(move |(pointer, expected)| Violation {
-                pointer,
-                schema_pointer: at.clone(),
-                expected,
-            })
+        let causes = self.validator.iter_errors(value).flat_map(|error| causes(&error));
+        let violations = causes.map(|Cause { pointer, keyword, expected }| Violation {
+            pointer,
+            schema_pointer: self.schema.origin(&keyword),
+            expected,
         });
         Err(violations.take(self.violations_max).collect())
     }

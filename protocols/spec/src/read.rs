@@ -6,7 +6,7 @@ mod v3;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::document::{Version, each_reference};
 use crate::library::{Library, Node};
@@ -87,32 +87,32 @@ impl<'a> Reader<'a> {
         Some(found)
     }
 
-    /// What a node says with its traits. References of it and its traits are followed first, as
-    /// they are merged with what they lead to.
+    /// What a node says with its traits.
     fn with_traits(&mut self, node: &Node<'_>) -> Value {
-        let traits: Vec<Value> = node
-            .items("traits")
-            .iter()
-            .filter_map(|item| {
-                let shared = self.object(item)?;
-                Some(self.opened(&shared))
-            })
-            .collect();
-        if traits.is_empty() {
+        let items = node.items("traits");
+        let shared: Vec<Node<'_>> = items.iter().filter_map(|item| self.object(item)).collect();
+        if shared.is_empty() {
             return node.value.clone();
         }
-        let shared: Vec<&Value> = traits.iter().collect();
-        traits::merged(&self.opened(node), &shared, self.library.document.version)
+        let sources: Vec<&Node<'_>> = shared.iter().chain([node]).collect();
+        let prepared: Vec<Value> =
+            sources.iter().map(|source| self.prepared(source, &sources)).collect();
+        let Some((own, shared)) = prepared.split_last() else { return node.value.clone() };
+        let shared: Vec<&Value> = shared.iter().collect();
+        traits::merged(own, &shared, self.library.document.version)
     }
 
-    /// An object whose members are no references.
-    fn opened(&mut self, node: &Node<'_>) -> Value {
-        let mut copy = node.value.clone();
-        for (name, member) in copy.as_object_mut().into_iter().flatten() {
-            let value = member.clone();
-            if let Ok(found) = self.library.follow(&Node { value: &value, at: node.at.join(name) })
-            {
-                *member = found.value.clone();
+    /// A source of a merge. What only one source says becomes a reference, so that its place is
+    /// not lost; what several say is followed, to be merged with what it leads to.
+    fn prepared(&self, source: &Node<'_>, sources: &[&Node<'_>]) -> Value {
+        let mut copy = source.value.clone();
+        for name in ["headers", "payload", "correlationId", "bindings"] {
+            let Some(member) = source.member(name) else { continue };
+            let alone = sources.iter().filter(|other| other.value.get(name).is_some()).count() == 1;
+            if alone && member.value.is_object() && member.reference().is_none() {
+                copy[name] = json!({"$ref": member.at.reference()});
+            } else if !alone && let Ok(found) = self.library.follow(&member) {
+                copy[name] = found.value.clone();
             }
         }
         copy
