@@ -60,7 +60,7 @@ fn attributes(members: &[(&str, &Value)], prefix: &str) -> BTreeMap<String, Opti
 
 fn only_value(schema: &Value) -> Option<String> {
     let options = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
-    let only = schema.get("const").or_else(|| match options {
+    let only = schema.get("const").or(match options {
         Some([only]) => Some(only),
         _ => None,
     });

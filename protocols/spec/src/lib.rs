@@ -3,6 +3,7 @@
 //! elsewhere is listed, fetched by others and handed in.
 
 mod address;
+mod applied;
 mod channels;
 mod cloud_event;
 mod document;

@@ -6,10 +6,8 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::expected::{self, Cause, causes};
-use crate::{Location, Pointer, Schema, SchemaFormat};
+use crate::{Location, Pointer, Schema, SchemaFormat, applied};
 
-/// How many schemas may apply to one value at once: more is refused when compiling.
-const APPLIED_MAX: usize = 10_000;
 /// How often a pattern may go back before it counts as not matched.
 const BACKTRACKS_MAX: usize = 100_000;
 /// How large a compiled pattern may be.
@@ -19,6 +17,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub struct PayloadSchema {
     schema: Schema,
     validator: Validator,
+    depth_max: usize,
     violations_max: usize,
 }
 
@@ -75,7 +74,8 @@ impl PayloadSchema {
             at: schema.origin(pointer),
             expected,
         };
-        count_applied(schema).map_err(|(pointer, expected)| invalid(&pointer, expected))?;
+        let depth_max = applied::depth_max(schema)
+            .map_err(|(pointer, expected)| invalid(&pointer, expected))?;
         let patterns = PatternOptions::fancy_regex()
             .backtrack_limit(BACKTRACKS_MAX)
             .size_limit(PATTERN_BYTES_MAX)
@@ -91,11 +91,13 @@ impl PayloadSchema {
                 // The error names a place in the schema, by which it is itself the value.
                 invalid(error.instance_path().as_str(), expected::of(error.kind()))
             })?;
-        Ok(Self { schema: schema.clone(), validator, violations_max: violations_max.max(1) })
+        let violations_max = violations_max.max(1);
+        Ok(Self { schema: schema.clone(), validator, depth_max, violations_max })
     }
 
-    /// Checks a payload. Time is bounded by its size: patterns give up, and references that apply
-    /// again to the same value were refused before.
+    /// Checks a payload. Time is bounded: patterns give up, references that apply again to the same
+    /// value were refused before, and where a recursive schema looks at values more than once,
+    /// payloads may not be deep.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -116,6 +118,13 @@ impl PayloadSchema {
     /// # Errors
     /// What is wrong with it.
     pub fn validate_value(&self, value: &Value) -> Result<(), Vec<Violation>> {
+        if deeper_than(value, self.depth_max) {
+            return Err(vec![Violation {
+                pointer: Pointer::default(),
+                schema_pointer: self.schema.origin("/definitions/0"),
+                expected: format!("at most {} values inside one another", self.depth_max),
+            }]);
+        }
         if self.validator.is_valid(value) {
             return Ok(());
         }
@@ -129,83 +138,11 @@ impl PayloadSchema {
     }
 }
 
-/// Keywords whose schemas apply to the same value.
-const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"];
-
-/// Counts how many schemas apply to one value at once; a schema that applies to the same value
-/// again, by a reference to itself, would never end.
-fn count_applied(schema: &Schema) -> Result<(), (String, String)> {
-    let definitions = schema.value().get("definitions").and_then(Value::as_object);
-    let mut counts = Counts { schema, known: Vec::new() };
-    for (name, definition) in definitions.into_iter().flatten() {
-        counts
-            .each(definition, &mut Vec::new())
-            .map_err(|expected| (format!("/definitions/{name}"), expected))?;
-    }
-    Ok(())
-}
-
-struct Counts<'s> {
-    schema: &'s Schema,
-    /// Counts of definitions, by address.
-    known: Vec<(&'s str, usize)>,
-}
-
-impl<'s> Counts<'s> {
-    /// Counts for a value, and for every value in it.
-    fn each(&mut self, value: &'s Value, open: &mut Vec<&'s str>) -> Result<(), String> {
-        if value.is_object() {
-            self.count(value, open)?;
-        }
-        match value {
-            Value::Object(members) => {
-                members.values().try_for_each(|member| self.each(member, open))
-            }
-            Value::Array(items) => items.iter().try_for_each(|item| self.each(item, open)),
-            _ => Ok(()),
-        }
-    }
-
-    fn count(&mut self, value: &'s Value, open: &mut Vec<&'s str>) -> Result<usize, String> {
-        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
-            return self.definition(reference, open);
-        }
-        let mut count = 1_usize;
-        let mut add = |value: &'s Value, count: &mut usize| {
-            *count = count.saturating_add(self.count(value, open)?);
-            if *count > APPLIED_MAX {
-                return Err(format!("at most {APPLIED_MAX} schemas for one value"));
-            }
-            Ok(())
-        };
-        for keyword in IN_PLACE {
-            match value.get(keyword) {
-                Some(Value::Array(parts)) => {
-                    parts.iter().try_for_each(|part| add(part, &mut count))?;
-                }
-                Some(part) => add(part, &mut count)?,
-                None => {}
-            }
-        }
-        let dependencies = value.get("dependencies").and_then(Value::as_object);
-        let mut parts = dependencies.into_iter().flatten();
-        parts.try_for_each(|(_, part)| add(part, &mut count))?;
-        Ok(count)
-    }
-
-    fn definition(&mut self, reference: &'s str, open: &mut Vec<&'s str>) -> Result<usize, String> {
-        if let Some((_, count)) = self.known.iter().find(|(known, _)| *known == reference) {
-            return Ok(*count);
-        }
-        if open.contains(&reference) {
-            return Err("a schema that does not apply itself to the same value".to_owned());
-        }
-        let pointer = reference.strip_prefix('#').unwrap_or_default();
-        let Some(definition) = self.schema.value().pointer(pointer) else { return Ok(0) };
-        open.push(reference);
-        let count = self.count(definition, open)?;
-        open.pop();
-        self.known.push((reference, count));
-        Ok(count)
+fn deeper_than(value: &Value, max: usize) -> bool {
+    let inside = |value: &Value| max == 0 || deeper_than(value, max - 1);
+    match value {
+        Value::Array(items) => items.iter().any(inside),
+        Value::Object(members) => members.values().any(inside),
+        _ => false,
     }
 }
