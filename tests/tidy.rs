@@ -13,15 +13,22 @@ const LINES_MAX: usize = 600;
 /// Names that say nothing about what is in a file.
 const VAGUE: [&str; 7] = ["utils", "util", "helpers", "helper", "common", "misc", "mod"];
 /// Which crates of the workspace each crate may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("protocols/event", &[]),
     ("auth", &["eg-event"]),
     ("certs", &["eg-event"]),
     ("storage", &["eg-event"]),
     ("protocols/http", &["eg-event", "eg-auth"]),
     ("protocols/mqtt", &["eg-event", "eg-auth"]),
-    ("gateway", &["eg-event", "eg-auth", "eg-certs", "eg-storage", "eg-http", "eg-mqtt"]),
-    ("tests", &["eg-event", "eg-auth", "eg-storage", "eg-http", "eg-mqtt", "eg-gateway"]),
+    ("protocols/spec", &["eg-event"]),
+    (
+        "gateway",
+        &["eg-event", "eg-auth", "eg-certs", "eg-storage", "eg-http", "eg-mqtt", "eg-spec"],
+    ),
+    (
+        "tests",
+        &["eg-event", "eg-auth", "eg-storage", "eg-http", "eg-mqtt", "eg-spec", "eg-gateway"],
+    ),
     ("bench", &["eg-event", "eg-auth", "eg-storage", "eg-http", "eg-mqtt", "eg-gateway"]),
 ];
 
