@@ -1,4 +1,4 @@
-//! What is registered: applications, the runtimes that consume their events, and the EventSpecs by
-//! which events are known.
+//! What is registered: applications, the runtimes that consume their events, and the specs by which
+//! events are known.
 
 pub mod definition;

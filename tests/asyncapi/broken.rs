@@ -2,7 +2,7 @@
 
 use crate::{Sample, assert_same_place, parsed, read};
 
-const V2: &str = r##"asyncapi: 2.6.0
+const V2: &str = r"asyncapi: 2.6.0
 info: {title: Lamps, version: 1.0.0}
 servers:
   broker: {url: 'mqtt://{host}', protocol: mqtt, variables: {host: {default: a}}, security: [{key: []}]}
@@ -20,9 +20,9 @@ channels:
 components:
   securitySchemes: {key: {type: userPassword}}
   messages: {lit: {messageId: one, payload: {type: object}}}
-"##;
+";
 
-const V3: &str = r##"asyncapi: 3.0.0
+const V3: &str = r"asyncapi: 3.0.0
 info: {title: Lamps, version: 1.0.0}
 servers:
   broker: {host: 'broker', protocol: mqtt}
@@ -40,7 +40,7 @@ operations:
     action: receive
     channel: {$ref: '#/channels/lit'}
     messages: [{$ref: '#/channels/lit/messages/lit'}]
-"##;
+";
 
 /// What is wrong, and how it comes into the document.
 const BROKEN: [(&str, &str, &str, &str); 31] = [
