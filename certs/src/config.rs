@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use eg_event::InvalidInput;
 use serde::{Deserialize, Serialize};
 
+use crate::acme::AcmeConfig;
 use crate::subject::Subject;
 
 /// Whether clients show certificates.
@@ -23,6 +24,8 @@ pub enum ClientCertificates {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
+    /// A certificate from a public authority.
+    pub acme: AcmeConfig,
     /// Speak TLS on the management port too.
     pub admin: bool,
     /// Whether clients show certificates on the management port, when it speaks TLS.
@@ -52,6 +55,7 @@ pub struct TlsConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         Self {
+            acme: AcmeConfig::default(),
             admin: false,
             admin_client_certificates: ClientCertificates::Optional,
             certificate_file: None,
@@ -77,6 +81,16 @@ impl TlsConfig {
                 Some(_) => ("tls.certificate_file", "tls.key_file"),
             };
             return Err(InvalidInput::new(missing, format!("expected a file, as {other} is set")));
+        }
+        self.acme.check()?;
+        if self.acme.is_on() && self.certificate_file.is_some() {
+            let detail = "expected none: either the certificate is in a file, or it is got";
+            return Err(InvalidInput::new("tls.acme.domains", detail));
+        }
+        if self.acme.is_on() && self.https_client_certificates == ClientCertificates::Required {
+            let detail = "expected optional or off: an authority that looks at tls.acme.domains \
+                shows no certificate";
+            return Err(InvalidInput::new("tls.https_client_certificates", detail));
         }
         check_ranges(&[
             ("tls.handshake_ms_max", self.handshake_ms_max, 100, 600_000),

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::acme::AcmeDirectory;
 use crate::authority::{Authority, IssueError, Order, Purpose, days, instant};
 use crate::subject::Subject;
 
@@ -50,6 +51,11 @@ impl AuthorityDirectory {
     #[must_use]
     pub fn in_data(data: &Path) -> Self {
         Self(data.join("ca"))
+    }
+
+    /// The directory for what a public authority gave, beside this one.
+    pub(crate) fn acme(&self) -> AcmeDirectory {
+        AcmeDirectory::in_data(self.0.parent().unwrap_or(&self.0))
     }
 
     /// The authority's certificate: what clients trust.
@@ -171,7 +177,7 @@ fn server_certificate(
     Ok(authority.sign(&order, key, now)?.pem)
 }
 
-fn hosts(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(crate) fn hosts(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.map(|names| names.value.general_names.iter()).into_iter().flatten();
     let host = |name: &GeneralName<'_>| match name {
@@ -199,19 +205,29 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), DirectoryError> {
     write().map_err(failed(path))
 }
 
-/// Replaces a file as a whole: whoever reads sees the old one or the new one.
+/// Replaces a file that others may read.
 fn replace(path: &Path, text: &str) -> Result<(), DirectoryError> {
-    let made = path.with_extension(format!("new-{}", std::process::id()));
-    if let Err(cause) = fs::remove_file(&made)
-        && cause.kind() != io::ErrorKind::NotFound
-    {
-        return Err(failed(&made)(cause));
-    }
-    write_new(&made, text, PUBLIC)?;
-    fs::rename(&made, path).map_err(failed(path))
+    replace_with(path, text, PUBLIC)
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> DirectoryError {
+/// Replaces a file that is for its owner alone.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), DirectoryError> {
+    replace_with(path, text, PRIVATE)
+}
+
+/// Replaces a file as a whole: whoever reads sees the old one or the new one.
+fn replace_with(path: &Path, text: &str, mode: u32) -> Result<(), DirectoryError> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    if let Err(cause) = fs::remove_file(&new)
+        && cause.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed(&new)(cause));
+    }
+    write_new(&new, text, mode)?;
+    fs::rename(&new, path).map_err(failed(path))
+}
+
+pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> DirectoryError {
     move |cause| DirectoryError::File { path: path.to_owned(), cause }
 }
 

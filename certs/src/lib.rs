@@ -1,6 +1,7 @@
 //! The gateway's own certificate authority, what has been revoked, and the TLS of the listeners,
 //! all of it replaced while it is used.
 
+mod acme;
 mod authority;
 mod config;
 mod directory;
@@ -15,6 +16,7 @@ mod token;
 mod verifier;
 mod watch;
 
+pub use acme::{AcmeConfig, AcmeDirectory, Answered, Challenges, server_request};
 pub use authority::{Authority, IssueError, Issued, Order, Purpose};
 pub use config::{CertificatesConfig, ClientCertificates, TlsConfig};
 pub use directory::{AuthorityDirectory, DirectoryError};

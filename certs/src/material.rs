@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use crate::acme;
 use crate::config::TlsConfig;
 use crate::directory::AuthorityDirectory;
 use crate::expiry::Expiry;
@@ -39,15 +40,7 @@ impl Material {
         directory: &AuthorityDirectory,
     ) -> Result<Self, TlsError> {
         let mut files = Files::default();
-        let (certificate, key) = match (&config.certificate_file, &config.key_file) {
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-            _ if directory.server_file().exists() => {
-                (directory.server_file(), directory.server_key_file())
-            }
-            _ => return Err(TlsError::NoCertificate),
-        };
-        let chain: Vec<CertificateDer<'_>> = files.all_of(&certificate, "a certificate in PEM")?;
-        let key = files.private_key(&key)?;
+        let (chain, key) = server(config, directory, &mut files)?;
         let mut authorities = Vec::new();
         let own = Some(directory.authority_file()).filter(|file| file.exists());
         for file in own.iter().chain(&config.client_ca_files) {
@@ -110,6 +103,30 @@ impl Material {
         }
         Ok(roots)
     }
+}
+
+/// The server's certificate: the one that is named, or a public authority's, or the own one's.
+fn server(
+    config: &TlsConfig,
+    directory: &AuthorityDirectory,
+    files: &mut Files,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let public = directory.acme().server_file();
+    let (certificate, key) = match (&config.certificate_file, &config.key_file) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        _ if config.acme.is_on() && public.exists() => (public.clone(), public),
+        _ if directory.server_file().exists() => {
+            (directory.server_file(), directory.server_key_file())
+        }
+        _ => {
+            let Some(domain) = config.acme.domains.first() else {
+                return Err(TlsError::NoCertificate);
+            };
+            let made = acme::self_signed(domain, None);
+            return made.map_err(|error| TlsError::Rejected(error.to_string()));
+        }
+    };
+    Ok((files.all_of(&certificate, "a certificate in PEM")?, files.private_key(&key)?))
 }
 
 /// The files that were read, each once.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::acme::{self, AcmeConfig, Challenges, Shown};
 use crate::config::{ClientCertificates, TlsConfig};
 use crate::directory::AuthorityDirectory;
 use crate::expiry::Expiry;
@@ -47,8 +48,9 @@ pub enum Listener {
 impl Listener {
     /// What may be spoken in it (RFC 7301); a client that offers nothing of it is turned away, so
     /// that none can be led to speak one protocol to the other's listener.
-    fn alpn(self) -> &'static [&'static [u8]] {
+    fn alpn(self, config: &TlsConfig) -> &'static [&'static [u8]] {
         match self {
+            Self::Https if config.acme.is_on() => &[b"h2", b"http/1.1", acme::PROTOCOL],
             Self::Https | Self::Admin => &[b"h2", b"http/1.1"],
             Self::Mqtts => &[b"mqtt"],
         }
@@ -98,6 +100,7 @@ pub enum TlsError {
 pub struct Tls {
     directory: AuthorityDirectory,
     revocations: Arc<Revocations>,
+    challenges: Challenges,
     listeners: BTreeMap<Listener, ArcSwap<ServerConfig>>,
     state: Mutex<State>,
 }
@@ -129,15 +132,16 @@ impl Tls {
         revocations: Arc<Revocations>,
     ) -> Result<Self, TlsError> {
         let material = Material::read(&config, &directory)?;
+        let challenges = Challenges::default();
         let made = listeners.iter().map(|listener| {
-            let made = server_config(*listener, &config, &material, &revocations)?;
+            let made = server_config(*listener, &config, &material, (&revocations, &challenges))?;
             Ok((*listener, ArcSwap::from_pointee(made)))
         });
         let listeners = made.collect::<Result<_, TlsError>>()?;
         revocations.set_listed(material.revoked);
         let Material { contents, expiries, .. } = material;
         let state = Mutex::new(State { config, contents, expiries });
-        Ok(Self { directory, revocations, listeners, state })
+        Ok(Self { directory, revocations, challenges, listeners, state })
     }
 
     /// Reads the files again, and lets new connections have what they say. Says whether anything
@@ -152,7 +156,7 @@ impl Tls {
         let made: Vec<_> = self
             .listeners
             .keys()
-            .map(|on| server_config(*on, &config, &material, &self.revocations))
+            .map(|on| server_config(*on, &config, &material, (&self.revocations, &self.challenges)))
             .collect::<Result<_, _>>()?;
         // A new configuration has no sessions that could be resumed: what an authority that is no
         // longer trusted has vouched for ends with the old one.
@@ -186,6 +190,10 @@ impl Tls {
                 return Err(error);
             }
         };
+        if stream.get_ref().1.alpn_protocol() == Some(acme::PROTOCOL) {
+            let why = "an authority has looked at a challenge";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why));
+        }
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
         if self.revocations.concern(&CertificateName::of_chain(&chain)) {
             let why = "the certificate of a resumed session has been revoked";
@@ -198,6 +206,18 @@ impl Tls {
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
+    }
+
+    /// The certificate that a public authority is to give.
+    #[must_use]
+    pub fn acme(&self) -> AcmeConfig {
+        self.state().config.acme.clone()
+    }
+
+    /// The challenges that the HTTPS listener answers.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// When certificates and lists end.
@@ -221,7 +241,8 @@ impl Tls {
     /// Whether the server's certificate is the one that the gateway's own authority issued.
     #[must_use]
     pub fn uses_own_certificate(&self) -> bool {
-        self.state().config.certificate_file.is_none()
+        let config = &self.state().config;
+        config.certificate_file.is_none() && !config.acme.is_on()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,7 +264,7 @@ fn server_config(
     listener: Listener,
     config: &TlsConfig,
     material: &Material,
-    revocations: &Arc<Revocations>,
+    (revocations, challenges): (&Arc<Revocations>, &Challenges),
 ) -> Result<ServerConfig, TlsError> {
     let rejected = |error: &dyn std::fmt::Display| TlsError::Rejected(error.to_string());
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -265,13 +286,14 @@ fn server_config(
             Arc::new(Verifier { inner, revocations: Arc::clone(revocations) })
         }
     };
+    let server = acme::certified(material.chain.clone(), material.key.clone_key())
+        .map_err(|error| rejected(&error))?;
     let mut made = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(|error| rejected(&error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(material.chain.clone(), material.key.clone_key())
-        .map_err(|error| rejected(&error))?;
-    made.alpn_protocols = listener.alpn().iter().map(|name| name.to_vec()).collect();
+        .with_cert_resolver(Arc::new(Shown { server, challenges: challenges.clone() }));
+    made.alpn_protocols = listener.alpn(config).iter().map(|name| name.to_vec()).collect();
     made.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     Ok(made)
 }

@@ -1,6 +1,7 @@
 //! What clients meet first: the sockets, the TLS on them, and the authority that knows their
 //! certificates.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use eg_auth::Live;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acme::Acme;
 use crate::admin::health::Gauges;
 use crate::assemble::AssembleError;
 use crate::certificates::{Certificates, Desk};
@@ -27,6 +29,7 @@ pub(crate) struct Front {
     tls_for_admin: bool,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) desk: Arc<Desk>,
+    data_directory: PathBuf,
 }
 
 /// What is spoken on the listeners.
@@ -60,7 +63,8 @@ impl Front {
         let listeners = Listeners::bind(&config.listen).await?;
         let base_url = base_url(config, &directory, &listeners);
         let desk = Arc::new(Desk::new(Arc::clone(&certificates), base_url));
-        Ok(Self { listeners, tls, tls_for_admin: config.tls.admin, certificates, desk })
+        let (tls_for_admin, data_directory) = (config.tls.admin, data.clone());
+        Ok(Self { listeners, tls, tls_for_admin, certificates, desk, data_directory })
     }
 
     /// The numbers of all this.
@@ -73,8 +77,10 @@ impl Front {
         let (certificates, until) = (Arc::clone(&self.certificates), stop.clone());
         tasks.spawn(async move { certificates.maintain(&until).await });
         if let Some(tls) = self.tls.clone() {
-            let until = stop.clone();
-            tasks.spawn(async move { tls.follow(&until).await });
+            let (followed, until) = (tls.clone(), stop.clone());
+            tasks.spawn(async move { followed.follow(&until).await });
+            let (acme, until) = (Acme::new(&self.data_directory, tls), stop.clone());
+            tasks.spawn(async move { acme.maintain(&until).await });
         }
     }
 

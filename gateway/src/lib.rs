@@ -1,5 +1,6 @@
 //! The program: configuration, assembly, ingest, dispatch, the management API and the commands.
 
+mod acme;
 pub mod admin;
 pub mod assemble;
 pub mod audit;

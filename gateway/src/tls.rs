@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{ClientCertificate, Live, Peer};
-use eg_certs::{CertificateName, Expiry, Listener, Revocations, Tls, TlsConfig, TlsError};
+use eg_certs::{
+    AcmeConfig, CertificateName, Challenges, Expiry, Listener, Revocations, Tls, TlsConfig,
+    TlsError,
+};
 use eg_event::{Clock, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::TcpStream;
@@ -33,6 +36,8 @@ pub struct TlsListeners {
     clock: Clock,
     /// Other files than before may have to be followed.
     reloaded: Arc<Notify>,
+    /// The same, for who gets certificates.
+    reconfigured: Arc<Notify>,
 }
 
 /// A connection over TLS.
@@ -47,6 +52,7 @@ impl TlsListeners {
             connections: Connections::new(live),
             clock,
             reloaded: Arc::default(),
+            reconfigured: Arc::default(),
         }
     }
 
@@ -92,6 +98,29 @@ impl TlsListeners {
         Ok((Guarded::resting(accepted.stream, resting, good), peer))
     }
 
+    /// The certificate that a public authority is to give, as the configuration is now.
+    #[must_use]
+    pub fn acme(&self) -> AcmeConfig {
+        self.tls.acme()
+    }
+
+    /// Completes when that may have changed.
+    pub async fn reconfigured(&self) {
+        self.reconfigured.notified().await;
+    }
+
+    /// The challenges of that authority.
+    #[must_use]
+    pub fn challenges(&self) -> &Challenges {
+        self.tls.challenges()
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// What counts as revoked.
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {
@@ -104,6 +133,7 @@ impl TlsListeners {
         let changed = self.tls.reload(config)?;
         if changed {
             self.reloaded.notify_one();
+            self.reconfigured.notify_one();
         }
         self.cut_revoked();
         Ok(changed)

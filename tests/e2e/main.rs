@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod access;
+mod acme;
 mod bad_subscribers;
 mod bad_tokens;
 mod bearer;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 #![expect(clippy::missing_panics_doc, reason = "a test may stop here")]
 
+pub mod acme;
 pub mod gateway;
 pub mod opaque_provider;
 pub mod openssl;
