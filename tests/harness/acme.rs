@@ -59,10 +59,10 @@ impl Pebble {
     #[must_use]
     pub fn config(&self, domains: &[&str]) -> String {
         format!(
-            "[tls.acme]\ndirectory_url = \"https://localhost:{}/dir\"\ndirectory_ca_file = {:?}\n\
+            "[tls.acme]\ndirectory_url = \"https://localhost:{}/dir\"\ndirectory_ca_file = \"{}\"\n\
              domains = {domains:?}\nterms_of_service_agreed = true\n",
             self.port,
-            self.api.file("ca.pem"),
+            self.api.file("ca.pem").display(),
         )
     }
 
