@@ -163,6 +163,9 @@ pub enum FetchCondition {
 /// A bus that events go to, or come from (`EventAPISubscription`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExternalSubscription {
+    /// What tells it from the others of its definition, for as long as url and topic stay.
+    #[serde(default)]
+    pub number: u32,
     /// Its scheme chooses the bus.
     pub url: String,
     /// How the gateway says there who it is; sealed, never written with the rest.

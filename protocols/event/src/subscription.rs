@@ -245,7 +245,8 @@ fn check_endpoint(endpoint: &str) -> Result<(), InvalidInput> {
 }
 
 /// Whether `url` is one that requests can be sent to.
-pub(crate) fn is_http_url(url: &str) -> bool {
+#[must_use]
+pub fn is_http_url(url: &str) -> bool {
     let uri = fluent_uri::Uri::parse(url).ok();
     let good = uri.is_some_and(|uri| {
         matches!(uri.scheme().as_str(), "http" | "https")

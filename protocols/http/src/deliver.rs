@@ -5,6 +5,7 @@ mod ask;
 mod authorize;
 mod client;
 mod csrf;
+mod fetch;
 mod identity;
 mod query;
 mod reason;
@@ -28,6 +29,7 @@ use authorize::{Given, Sessions};
 use client::Clients;
 use identity::Identity;
 
+pub use fetch::{Wanted, is_same_origin};
 pub use identity::certificates_of;
 use renewed::{Surroundings, Unavailable};
 

@@ -1,7 +1,8 @@
 //! Random identifiers.
 
 /// A random UUID (RFC 9562 section 5.4) as text.
-pub(crate) fn random_uuid() -> String {
+#[must_use]
+pub fn random_uuid() -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let random: u128 = rand::random();
     // Version 4, variant 10.

@@ -1,0 +1,215 @@
+//! What external subscriptions lead to: events of the definition are pushed to those over HTTP;
+//! the others are told to wait for their bus.
+
+use std::collections::BTreeSet;
+
+use eg_event::filter::{Comparison, Filter};
+use eg_event::subscription::ContentMode;
+use eg_event::{InvalidInput, Subscription};
+use eg_spec::{Channel, Message, Spec};
+
+use super::definition::{Application, Definition, ExternalSubscription};
+use super::error::SpecsError;
+use super::rules::under;
+
+/// What the names of subscriptions begin with that belong to definitions.
+const PREFIX: &str = "spec-";
+/// The attribute that says how events are written on the wire.
+const CONTENT_MODE: &str = "contentMode";
+
+/// What an external subscription is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Events are pushed by the subscription of this name.
+    Pushed(String),
+    /// Nothing happens; why.
+    None(String),
+}
+
+/// What `external` of `definition` leads to.
+#[must_use]
+pub fn effect(definition: &Definition, external: &ExternalSubscription) -> Effect {
+    let scheme = scheme(external);
+    if !is_http(scheme) {
+        return Effect::None(format!("buses of {scheme} are not available in this build"));
+    }
+    if definition.spec.data.is_none() {
+        return Effect::None("the document is not there yet".to_owned());
+    }
+    Effect::Pushed(name(definition, external))
+}
+
+/// The definition that the subscription called `name` belongs to; none if it is an operator's.
+#[must_use]
+pub fn owner(name: &str) -> Option<&str> {
+    let (id, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
+    let is_id =
+        id.len() == 36 && id.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f' | b'-'));
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    (is_id && is_number).then_some(id)
+}
+
+/// What is pushed because of `definition`, whose document says `spec`.
+pub(super) fn pushes(
+    application: &Application,
+    definition: &Definition,
+    spec: &Spec,
+) -> Result<Vec<Subscription>, SpecsError> {
+    let over_http = |(_, one): &(usize, &ExternalSubscription)| is_http(scheme(one));
+    let external = definition.external_subscriptions.iter().enumerate().filter(over_http);
+    let filters = filters(application, spec);
+    let mut pushes = Vec::new();
+    for (index, external) in external {
+        let place = format!("externalSubscriptions[{index}]");
+        let mut push = Subscription::new(name(definition, external), endpoint(external));
+        push.filters.clone_from(&filters);
+        push.auth.clone_from(&external.auth);
+        push.content_mode = content_mode(&place, external)?;
+        push.check().map_err(|error| named(&place, error))?;
+        pushes.push(push);
+    }
+    Ok(pushes)
+}
+
+/// The error of a subscription as one of the external subscription at `place`.
+pub(super) fn named(place: &str, error: InvalidInput) -> InvalidInput {
+    match &*error.field {
+        "endpoint" => InvalidInput::new(format!("{place}.url"), error.detail),
+        field if field.starts_with("auth") => under(&format!("{place}.auth"), error),
+        field => InvalidInput::new(format!("{place}.{field}"), error.detail.clone()),
+    }
+}
+
+fn content_mode(place: &str, external: &ExternalSubscription) -> Result<ContentMode, InvalidInput> {
+    let field = |name: &str| format!("{place}.attributes.{name}");
+    if let Some(unknown) = external.attributes.keys().find(|name| *name != CONTENT_MODE) {
+        let detail = format!("expected no attribute but {CONTENT_MODE} for http and https");
+        return Err(InvalidInput::new(field(unknown), detail));
+    }
+    match external.attributes.get(CONTENT_MODE).map(String::as_str) {
+        None | Some("BINARY") => Ok(ContentMode::Binary),
+        Some("STRUCTURED") => Ok(ContentMode::Structured),
+        Some("KYMA") => Ok(ContentMode::Kyma),
+        Some(_) => {
+            let detail = "expected one of BINARY, STRUCTURED and KYMA";
+            Err(InvalidInput::new(field(CONTENT_MODE), detail))
+        }
+    }
+}
+
+fn name(definition: &Definition, external: &ExternalSubscription) -> String {
+    format!("{PREFIX}{}-{}", definition.id, external.number)
+}
+
+fn scheme(external: &ExternalSubscription) -> &str {
+    external.url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+fn is_http(scheme: &str) -> bool {
+    matches!(scheme, "http" | "https")
+}
+
+/// The URL with the topic as path below its own.
+fn endpoint(external: &ExternalSubscription) -> String {
+    let (base, query) = match external.url.split_once('?') {
+        Some((base, query)) => (base, format!("?{query}")),
+        None => (&*external.url, String::new()),
+    };
+    let mut endpoint = base.trim_end_matches('/').to_owned();
+    endpoint.push('/');
+    for byte in external.topic.trim_start_matches('/').bytes() {
+        // RFC 3986 section 3.3: what a path has as it is.
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+            endpoint.push(char::from(byte));
+        } else {
+            endpoint.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    endpoint + &query
+}
+
+/// What lets pass the events of `application` that `spec` declares.
+fn filters(application: &Application, spec: &Spec) -> Vec<Filter> {
+    let exact = |attribute: &str, text: String| {
+        Filter::Exact(vec![Comparison { attribute: attribute.to_owned(), text }])
+    };
+    let below =
+        |text: String| Filter::Prefix(vec![Comparison { attribute: "source".to_owned(), text }]);
+    let own = ["", "/", "/mqtt/"].map(|before| format!("{before}{}", application.name));
+    let mut sources: Vec<_> = own.iter().map(|own| exact("source", own.clone())).collect();
+    sources.extend(own.iter().map(|own| below(format!("{own}/"))));
+    sources.extend(declared(spec, "source").into_iter().map(|one| exact("source", one)));
+    let mut filters = vec![Filter::Any(sources)];
+    if let Some(types) = types(spec) {
+        let types = types.into_iter().map(|one| exact("type", one));
+        filters.push(Filter::Any(types.collect()));
+    }
+    filters
+}
+
+/// The event types that a document declares; none if it does not fix them.
+fn types(spec: &Spec) -> Option<BTreeSet<String>> {
+    let messages = spec
+        .channels
+        .iter()
+        .flat_map(|channel| channel.messages.iter().map(move |message| (channel, message)));
+    let types: Option<BTreeSet<String>> =
+        messages.map(|(channel, message)| event_type(spec, channel, message)).collect();
+    types.filter(|types| !types.is_empty())
+}
+
+/// The type of the events that a message becomes: what the message declares, else what
+/// `x-event-type` says, else the name of the message or its channel. None if it depends on the
+/// parameters of the address.
+fn event_type(spec: &Spec, channel: &Channel, message: &Message) -> Option<String> {
+    if let Some(cloud_event) = &message.cloud_event {
+        // A CloudEvent whose type is not fixed may have any.
+        return cloud_event.attributes.get("type").cloned().flatten();
+    }
+    let operations = spec.operations.iter().filter(|one| one.channel == channel.name);
+    let extensions = std::iter::once(&message.extensions)
+        .chain(operations.map(|operation| &operation.extensions))
+        .chain([&channel.extensions]);
+    let said = extensions.filter_map(|one| one.get("x-event-type")?.as_str()).next();
+    let named = said.or(message.name.as_deref()).unwrap_or(&channel.name);
+    (!named.contains('{')).then(|| named.to_owned())
+}
+
+/// The values that messages fix for an attribute.
+fn declared(spec: &Spec, attribute: &str) -> BTreeSet<String> {
+    let messages = spec.channels.iter().flat_map(|channel| &channel.messages);
+    let cloud_events = messages.filter_map(|message| message.cloud_event.as_ref());
+    cloud_events.filter_map(|one| one.attributes.get(attribute).cloned().flatten()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str, topic: &str) -> String {
+        let external = ExternalSubscription {
+            number: 0,
+            url: url.to_owned(),
+            auth: None,
+            topic: topic.to_owned(),
+            attributes: std::collections::BTreeMap::new(),
+        };
+        endpoint(&external)
+    }
+
+    #[test]
+    fn the_topic_is_a_path_below_the_url() {
+        assert_eq!(at("https://bus.test", "orders"), "https://bus.test/orders");
+        assert_eq!(at("https://bus.test/in/", "/a b/c?"), "https://bus.test/in/a%20b/c%3F");
+        assert_eq!(at("https://bus.test/in?key=1", "orders"), "https://bus.test/in/orders?key=1");
+    }
+
+    #[test]
+    fn names_of_definitions_subscriptions_are_told_from_those_of_operators() {
+        let id = "22ae22a4-f5b7-4fa1-ada9-558a10a96f3d";
+        assert_eq!(owner(&format!("spec-{id}-0")), Some(id));
+        for name in ["spec-orders-1", "orders", "spec-", &format!("spec-{id}"), id] {
+            assert_eq!(owner(name), None, "{name}");
+        }
+    }
+}
