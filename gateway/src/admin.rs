@@ -6,7 +6,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod event;
 #[cfg(test)]
-mod facts;
+pub(crate) mod facts;
 pub mod guard;
 pub mod health;
 pub mod mutation;
@@ -17,6 +17,7 @@ pub mod policy;
 pub mod query;
 pub mod schema;
 mod shown;
+pub mod specs;
 pub mod subscription;
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ use crate::audit::{Audit, Entry, Outcome};
 use crate::certificates::{CertificateError, Desk};
 
 /// The longest GraphQL request, in bytes.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// How long it may take to arrive once its head has.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 

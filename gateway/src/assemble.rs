@@ -33,6 +33,8 @@ use crate::policy::Policies;
 use crate::recognition::Counted;
 use crate::reload::Reloader;
 use crate::secrets::{Keys, SecretError};
+use crate::specs::error::SpecsError;
+use crate::specs::registry::{self, Registry};
 use crate::subscribed::SubscribedTypes;
 
 /// A part could not be started, or not be ended.
@@ -53,6 +55,9 @@ pub enum AssembleError {
     /// The subscriptions cannot be taken up.
     #[error(transparent)]
     Subscriptions(#[from] RegistryError),
+    /// What is registered cannot be taken up.
+    #[error(transparent)]
+    Specs(#[from] SpecsError),
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] ConfigError),
@@ -91,6 +96,7 @@ pub struct Gateway {
     reloader: Reloader,
     store: Store,
     dispatch: Arc<Dispatch>,
+    specs: Arc<Registry>,
     health: Arc<Health>,
     front: Front,
     protocols: Protocols,
@@ -119,9 +125,8 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let (check_target, sink) = push(&config, &clock, &sending, &stop_sending)?;
-        let keys = Keys::open(&config.secrets, &config.data_directory)?;
-        let dispatch = way_out(&store, sink, keys, &clock)?;
+        let WayOut { dispatch, specs, check_target } =
+            WayOut::open(&config, &store, &clock, (&sending, &stop_sending))?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
@@ -158,6 +163,8 @@ impl Gateway {
             credentials,
             check_target,
             policy: policies.store().clone(),
+            specs: Arc::clone(&specs),
+            events_url: front.events_url(&given).into(),
         };
         let recognize = (recognize("admin"), live.clone());
         let admin = Admin::new(managed, clock, (&health, recognize), serving.clone());
@@ -168,6 +175,7 @@ impl Gateway {
             reloader: Reloader::new(given, front.tls.clone(), (known, live), policies),
             store,
             dispatch,
+            specs,
             health,
             front,
             protocols: Protocols { http, mqtt, admin },
@@ -205,6 +213,7 @@ impl Gateway {
         drain: Duration,
     ) -> Result<(), AssembleError> {
         self.dispatch.start();
+        self.specs.settle().await?;
         let ended = CancellationToken::new();
         let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
@@ -252,19 +261,46 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
     drop(told);
 }
 
-/// Sends events out over HTTP, to where that is allowed; and says beforehand whether it is.
-fn push(
-    config: &Config,
-    clock: &Clock,
-    sending: &TaskTracker,
-    stop_sending: &CancellationToken,
-) -> Result<(TargetCheck, Arc<dyn Sink>), PushError> {
-    let push = config.push();
-    let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
-    let (guard, clock) = (Guard::new(&push), clock.clone());
-    let check: TargetCheck =
-        Arc::new(move |asked| eg_http::check_target(&guard, asked, clock.now()));
-    Ok((check, Arc::new(sink)))
+/// How events leave, and what is registered that says which do.
+struct WayOut {
+    dispatch: Arc<Dispatch>,
+    specs: Arc<Registry>,
+    /// Says beforehand whether events may be sent somewhere.
+    check_target: TargetCheck,
+}
+
+impl WayOut {
+    /// Delivery over HTTP, where it stood when the store was closed.
+    fn open(
+        config: &Config,
+        store: &Store,
+        clock: &Clock,
+        (sending, stop_sending): (&TaskTracker, &CancellationToken),
+    ) -> Result<Self, AssembleError> {
+        let push = config.push();
+        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
+        let (sink, guard, at) = (Arc::new(sink), Guard::new(&push), clock.clone());
+        let check_target: TargetCheck =
+            Arc::new(move |asked| eg_http::check_target(&guard, asked, at.now()));
+        let keys = Arc::new(Keys::open(&config.secrets, &config.data_directory)?);
+        let dispatch = Dispatch::recover(Outlets {
+            journal: store.journal().clone(),
+            ledger: store.ledger().clone(),
+            sink: Arc::clone(&sink) as Arc<dyn Sink>,
+            keys: Arc::clone(&keys),
+            clock: clock.clone(),
+        })?;
+        let specs = Registry::open(registry::Outlets {
+            ledger: store.ledger().clone(),
+            keys,
+            clock: clock.clone(),
+            http: sink,
+            check_target: Arc::clone(&check_target),
+            dispatch: Arc::clone(&dispatch),
+            follower: Arc::new(registry::Nobody),
+        })?;
+        Ok(Self { dispatch, specs: Arc::new(specs), check_target })
+    }
 }
 
 /// Who is asking, and the credentials that were made here.
@@ -293,18 +329,6 @@ impl Recognition {
             if config.dev { None } else { credentials.first_admin(&config.data_directory).await? };
         Ok(Self { authenticator, credentials: Arc::new(credentials), first_admin_key })
     }
-}
-
-/// Delivery, where it stood when the store was closed.
-fn way_out(
-    store: &Store,
-    sink: Arc<dyn Sink>,
-    keys: Keys,
-    clock: &Clock,
-) -> Result<Arc<Dispatch>, AssembleError> {
-    let (journal, ledger) = (store.journal().clone(), store.ledger().clone());
-    let (keys, clock) = (Arc::new(keys), clock.clone());
-    Ok(Dispatch::recover(Outlets { journal, ledger, sink, keys, clock })?)
 }
 
 /// The numbers of the MQTT server.

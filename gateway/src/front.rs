@@ -72,6 +72,15 @@ impl Front {
         self.tls.as_ref().map(TlsListeners::gauges).into_iter()
     }
 
+    /// Where clients hand over events: over TLS where that is spoken.
+    pub(crate) fn events_url(&self, config: &Config) -> String {
+        let given = config.http.public_url.as_deref();
+        let secure = self.listeners.address("https").map(|_| self.desk.base_url());
+        let plain = || self.listeners.address("http").map(|address| format!("http://{address}"));
+        let url = given.or(secure).map(str::to_owned).or_else(plain).unwrap_or_default();
+        url.trim_end_matches('/').to_owned()
+    }
+
     /// Keeps files and certificates fresh on `tasks`, until `stop`.
     pub(crate) fn maintain(&self, tasks: &TaskTracker, stop: &CancellationToken) {
         let (certificates, until) = (Arc::clone(&self.certificates), stop.clone());

@@ -4,7 +4,8 @@ use super::config::{Effect, MethodName, RuleConfig};
 use super::request::{Action, Area};
 
 /// What holds while no rule is configured: applications publish as themselves, administrators do
-/// everything, operators look after deliveries, viewers look.
+/// everything, operators look after deliveries, viewers look, and whoever has a scope of Compass
+/// may do with applications and their definitions what it says.
 pub(super) fn rules() -> Vec<RuleConfig> {
     vec![
         RuleConfig {
@@ -20,6 +21,17 @@ pub(super) fn rules() -> Vec<RuleConfig> {
             roles: vec!["operator".to_owned()],
             areas: vec![Area::Subscriptions, Area::DeadLetters],
             ..allow("operator", &[Action::Manage])
+        },
+        // The scopes of Compass.
+        RuleConfig {
+            roles: vec!["application:write".to_owned()],
+            areas: vec![Area::Specs],
+            ..allow("application:write", &[Action::Manage, Action::Read])
+        },
+        RuleConfig {
+            roles: vec!["application:read".to_owned()],
+            areas: vec![Area::Specs],
+            ..allow("application:read", &[Action::Read])
         },
         RuleConfig {
             roles: vec!["operator".to_owned(), "viewer".to_owned()],

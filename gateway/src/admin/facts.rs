@@ -9,9 +9,12 @@ use eg_auth::{Authenticator, Live};
 use eg_certs::CertificatesConfig;
 use eg_event::principal::Method;
 use eg_event::{Clock, CredentialId, Delivery, Outcome, Principal, Sequence, Sink, Timestamp};
+use eg_http::{HttpSink, PushConfig};
 use eg_storage::{StorageConfig, Store};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::guard::{Caller, Guard};
 use super::operations::operation;
@@ -21,6 +24,7 @@ use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::secrets::{Keys, SecretsConfig};
+use crate::specs::registry::{self, Registry};
 
 struct Nowhere;
 
@@ -31,8 +35,8 @@ impl Sink for Nowhere {
 }
 
 /// A schema over a store in a temporary directory.
-struct Bench {
-    schema: Schema,
+pub(super) struct Bench {
+    pub(super) schema: Schema,
     store: Store,
     audit: Arc<Audit>,
     clock: Clock,
@@ -40,7 +44,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::by_hand(Timestamp::from_micros(1_700_000_000_000_000));
         let store = Store::open(directory.path(), &StorageConfig::default(), &clock).unwrap();
@@ -51,6 +55,7 @@ impl Bench {
             keys: Arc::new(Keys::open(&SecretsConfig::default(), directory.path()).unwrap()),
             clock: clock.clone(),
         };
+        let keys = Arc::clone(&outlets.keys);
         let dispatch = Dispatch::recover(outlets).unwrap();
         let policy = Policy::compile(&PolicyConfig::default()).unwrap();
         let policy = PolicyStore::new(policy);
@@ -63,6 +68,15 @@ impl Bench {
         let handles = (Live::default(), clock.clone());
         let config = CertificatesConfig::default();
         let certificates = Certificates::open(&config, data, ledger, handles).unwrap();
+        let specs = Registry::open(registry::Outlets {
+            ledger: store.ledger().clone(),
+            keys,
+            clock: clock.clone(),
+            http: Arc::new(http(&clock)),
+            check_target: Arc::new(|_| Ok(())),
+            dispatch: Arc::clone(&dispatch),
+            follower: Arc::new(registry::Nobody),
+        });
         let parts = Parts {
             desk: Arc::new(Desk::new(Arc::clone(&certificates), String::new())),
             certificates,
@@ -72,11 +86,13 @@ impl Bench {
             ledger: store.ledger().clone(),
             check_target: Arc::new(|_| Ok(())),
             policy,
+            specs: Arc::new(specs.unwrap()),
+            events_url: "https://events.test".into(),
         };
         Self { schema: schema(parts, guard), store, audit, clock, _directory: directory }
     }
 
-    async fn ask(&self, role: &str, query: &str, variables: Value) -> Value {
+    pub(super) async fn ask(&self, role: &str, query: &str, variables: Value) -> Value {
         let variables = Variables::from_json(variables);
         let request = Request::new(query).variables(variables.clone()).data(variables);
         let caller = Caller { principal: person(role), remote: "192.0.2.1:5".parse().unwrap() };
@@ -84,8 +100,14 @@ impl Bench {
         serde_json::to_value(answer).unwrap()
     }
 
+    /// The documents of a kind in the ledger, one after another.
+    pub(super) fn ledger_documents(&self, kind: &str) -> String {
+        let documents = self.store.ledger().documents(kind).unwrap().into_iter();
+        documents.map(|(_, bytes)| String::from_utf8(bytes).unwrap()).collect()
+    }
+
     /// What the audit log says, oldest first.
-    fn log(&self) -> Vec<(String, Option<String>, Value)> {
+    pub(super) fn log(&self) -> Vec<(String, Option<String>, Value)> {
         let events = self.store.journal().scan(Sequence::FIRST, 10_000, usize::MAX).unwrap();
         let entry = |stored: &Arc<eg_event::StoredEvent>| {
             let event = &stored.event;
@@ -95,6 +117,14 @@ impl Bench {
         };
         events.iter().map(entry).collect()
     }
+}
+
+fn http(clock: &Clock) -> HttpSink {
+    let config = PushConfig {
+        allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..PushConfig::default()
+    };
+    HttpSink::new(&config, clock.clone(), TaskTracker::new(), CancellationToken::new()).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]

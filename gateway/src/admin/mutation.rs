@@ -14,6 +14,7 @@ use super::error::{Code, coded, credential, invalid, registry, store};
 use super::schema::{Parts, not_found, sequence};
 use super::subscription::{Subscription, SubscriptionInput, TestResult};
 use crate::dispatch::registry::Position;
+use crate::specs::external::owner;
 
 /// The most identifiers that one mutation takes.
 const IDS_MAX: usize = 10_000;
@@ -27,6 +28,7 @@ impl CoreMutation {
     async fn create_subscription(&self, r#in: SubscriptionInput) -> Result<Subscription> {
         let start = r#in.start();
         let subscription = r#in.into_subscription(None).map_err(|error| invalid(&error))?;
+        is_operators(&subscription.name)?;
         (self.0.check_target)(&subscription).map_err(|error| invalid(&error))?;
         let created = self.0.dispatch.create(subscription, start).await.map_err(registry)?;
         Ok(Subscription::from(&created))
@@ -39,6 +41,7 @@ impl CoreMutation {
         name: String,
         r#in: SubscriptionInput,
     ) -> Result<Subscription> {
+        is_operators(&name)?;
         let old = self.0.dispatch.get(&name).ok_or_else(|| not_found(&name))?;
         let old = Arc::clone(&old.definition().subscription);
         let subscription = r#in.into_subscription(Some(&old)).map_err(|error| invalid(&error))?;
@@ -56,6 +59,7 @@ impl CoreMutation {
 
     /// Removes a subscription with everything that it has outstanding.
     async fn delete_subscription(&self, name: String) -> Result<Subscription> {
+        is_operators(&name)?;
         let deleted = self.0.dispatch.delete(&name).await.map_err(registry)?;
         Ok(Subscription::from(&deleted))
     }
@@ -170,6 +174,14 @@ impl CoreMutation {
         };
         Ok(TestResult { delivered: reason.is_none(), status, reason, latency_ms })
     }
+}
+
+/// A subscription that follows from an event definition is changed with it alone.
+fn is_operators(name: &str) -> Result<()> {
+    let Some(definition) = owner(name) else { return Ok(()) };
+    let text =
+        format!("the subscription belongs to the event definition {definition:?}: change that");
+    Err(coded(Code::InvalidOperation, &text))
 }
 
 fn instant(field: &str, text: &str) -> Result<Timestamp> {

@@ -12,9 +12,11 @@ use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::mutation::CoreMutation;
 use super::query::CoreQuery;
+use super::specs::{SpecsMutation, SpecsQuery};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
+use crate::specs::registry::Registry;
 
 /// The deepest nesting of a request.
 const DEPTH_MAX: usize = 12;
@@ -43,6 +45,10 @@ pub struct Parts {
     pub check_target: TargetCheck,
     /// Who may do what.
     pub policy: PolicyStore,
+    /// What is registered.
+    pub specs: Arc<Registry>,
+    /// The URL that the paths of event URLs follow.
+    pub events_url: Arc<str>,
 }
 
 /// Says what is wrong with where a subscription sends to, if anything is.
@@ -51,16 +57,17 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery);
+pub struct Query(CoreQuery, SpecsQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
-pub struct Mutation(CoreMutation);
+pub struct Mutation(CoreMutation, SpecsMutation);
 
 /// Makes the schema, behind `guard`.
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
-    let (query, mutation) = (Query(CoreQuery(parts.clone())), Mutation(CoreMutation(parts)));
+    let query = Query(CoreQuery(parts.clone()), SpecsQuery(parts.clone()));
+    let mutation = Mutation(CoreMutation(parts.clone()), SpecsMutation(parts));
     let builder: SchemaBuilder<_, _, _> = Schema::build(query, mutation, EmptySubscription);
     let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);
     limited.extension(guard).finish()

@@ -7,15 +7,20 @@ use async_graphql::{Value as ConstValue, Variables};
 use serde_json::{Map, Value, json};
 
 /// The arguments and members whose values are shown; of all others, only that they were given.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 21] = [
+    "appID",
     "application",
+    "applicationID",
     "contentMode",
+    "eventID",
     "eventType",
     "eventTypeVersion",
+    "group",
     "id",
     "maxInFlight",
     "name",
     "ordering",
+    "payloadCheck",
     "roles",
     "serial",
     "source",
@@ -51,7 +56,7 @@ pub(super) fn arguments(ctx: &ExtensionContext<'_>, field: &Field) -> Value {
 
 /// What an operation is done to: the name among its shown arguments.
 pub(super) fn subject(arguments: &Value) -> Option<String> {
-    let named = ["name", "subscription", "id", "serial", "application"];
+    let named = ["name", "subscription", "id", "eventID", "serial", "application"];
     let places = named.iter().map(|name| &arguments[name]);
     places.chain([&arguments[INPUT]["name"]]).find_map(Value::as_str).map(str::to_owned)
 }

@@ -33,6 +33,12 @@ impl Desk {
         Self { certificates, base_url }
     }
 
+    /// Where clients reach the HTTPS listener.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// Makes a token for an application; an empty tenant or group is none.
     pub fn create_token(&self, claim: Claim) -> Result<Invite, CertificateError> {
         self.certificates.authority()?;

@@ -122,7 +122,8 @@ fn endpoint(external: &ExternalSubscription) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
             endpoint.push(char::from(byte));
         } else {
-            endpoint.push_str(&format!("%{byte:02X}"));
+            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+            endpoint.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     endpoint + &query
@@ -170,7 +171,8 @@ fn event_type(spec: &Spec, channel: &Channel, message: &Message) -> Option<Strin
     let extensions = std::iter::once(&message.extensions)
         .chain(operations.map(|operation| &operation.extensions))
         .chain([&channel.extensions]);
-    let said = extensions.filter_map(|one| one.get("x-event-type")?.as_str()).next();
+    let mut extensions = extensions;
+    let said = extensions.find_map(|one| one.get("x-event-type")?.as_str());
     let named = said.or(message.name.as_deref()).unwrap_or(&channel.name);
     (!named.contains('{')).then(|| named.to_owned())
 }

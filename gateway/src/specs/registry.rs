@@ -1,6 +1,7 @@
 //! The registry: what is registered now, and how that is changed. A list of changes is made as a
 //! whole: checked, written down together, seen together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -228,13 +229,15 @@ impl Registry {
     /// Makes, changes and removes the subscriptions that belong to definitions.
     async fn settle_pushes(&self) -> Result<(), SpecsError> {
         let (snapshot, dispatch) = (self.snapshot(), &self.outlets.dispatch);
+        let mut missing: HashMap<_, _> =
+            snapshot.pushes().map(|push| (push.name.as_str(), push)).collect();
         for registered in dispatch.all() {
             let subscription = Arc::clone(&registered.definition().subscription);
             let name = &subscription.name;
             if external::owner(name).is_none() {
                 continue;
             }
-            match snapshot.pushes().find(|push| push.name == *name) {
+            match missing.remove(name.as_str()) {
                 None => drop(dispatch.delete(name).await?),
                 Some(push) if *push != *subscription => {
                     drop(dispatch.update(Subscription::clone(push)).await?);
@@ -242,10 +245,8 @@ impl Registry {
                 Some(_) => {}
             }
         }
-        for push in snapshot.pushes() {
-            if dispatch.get(&push.name).is_none() {
-                dispatch.create(push.clone(), Position::Now).await?;
-            }
+        for push in missing.into_values() {
+            dispatch.create(push.clone(), Position::Now).await?;
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ fn auth(place: &str, given: &AuthChange, endpoint: &str) -> Checked {
 }
 
 /// The same error about the field below `place` instead of below `auth`.
-pub(super) fn under(place: &str, error: InvalidInput) -> InvalidInput {
+pub(crate) fn under(place: &str, error: InvalidInput) -> InvalidInput {
     let rest = error.field.strip_prefix("auth").unwrap_or_default();
     InvalidInput::new(format!("{place}{rest}"), error.detail)
 }

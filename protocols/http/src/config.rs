@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use eg_event::InvalidInput;
+use eg_event::subscription::is_http_url;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct HttpConfig {
     /// The origins that may send events here by the CloudEvents webhook handshake, as they name
     /// themselves in `WebHook-Request-Origin`; `*` is any. None: the handshake is not answered.
     pub webhook_origins: Vec<String>,
+    /// Where clients reach the gateway, such as `https://events.example`: what event URLs begin
+    /// with. None: the HTTPS listener as certificates name it, else the HTTP listener.
+    pub public_url: Option<String>,
 }
 
 impl Default for HttpConfig {
@@ -57,6 +61,7 @@ impl Default for HttpConfig {
             idle_ms_max: 75_000,
             drain_ms_max: 10_000,
             webhook_origins: Vec::new(),
+            public_url: None,
         }
     }
 }
@@ -79,6 +84,9 @@ impl HttpConfig {
             ("http.idle_ms_max", self.idle_ms_max, 1, DAY_MS),
             ("http.drain_ms_max", self.drain_ms_max, 0, DAY_MS),
         ];
+        if self.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
+            return Err(InvalidInput::new("http.public_url", "expected an http or https URL"));
+        }
         check_ranges(&rows)
     }
 }
