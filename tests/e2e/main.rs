@@ -16,6 +16,7 @@ mod mqtt_authentication;
 mod outbound;
 mod policy;
 mod reloads;
+mod specs;
 mod subscriptions;
 mod survives_kill;
 mod tls;

@@ -18,8 +18,8 @@ use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
 use crate::specs::registry::Registry;
 
-/// The deepest nesting of a request.
-const DEPTH_MAX: usize = 12;
+/// The deepest nesting of a request; the introspection of common clients has 14 levels.
+const DEPTH_MAX: usize = 16;
 /// The most fields of a request.
 const COMPLEXITY_MAX: usize = 1000;
 

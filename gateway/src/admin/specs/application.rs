@@ -87,10 +87,7 @@ impl Application {
 
     /// Where it sends its events.
     async fn eventing_configuration(&self) -> ApplicationEventingConfiguration {
-        ApplicationEventingConfiguration {
-            default_url: event_url(&self.seen, &self.application),
-            cloud_events_url: format!("{}/events", self.seen.events_url),
-        }
+        eventing(&self.seen, &self.application)
     }
 
     /// Its event definitions in the order of their names; with `group`, those of that group alone.
@@ -125,9 +122,15 @@ impl From<Page<Application>> for ApplicationPage {
     }
 }
 
-/// The URL that Kyma's clients of `application` post to.
-pub(super) fn event_url(seen: &Seen, application: &words::Application) -> String {
-    format!("{}/{}/v1/events", seen.events_url, application.name)
+/// Where `application` sends its events.
+pub(super) fn eventing(
+    seen: &Seen,
+    application: &words::Application,
+) -> ApplicationEventingConfiguration {
+    ApplicationEventingConfiguration {
+        default_url: format!("{}/{}/v1/events", seen.events_url, application.name),
+        cloud_events_url: format!("{}/events", seen.events_url),
+    }
 }
 
 pub(super) fn labels(

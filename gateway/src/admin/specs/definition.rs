@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Enum, ID, Object, SimpleObject};
 
-use super::application::{Application, Seen};
+use super::application::{ApplicationEventingConfiguration, Seen, eventing};
 use super::page::Page;
 use super::scalar::{Attributes, Clob, Instant};
 use crate::admin::outbound::Auth;
@@ -144,6 +144,18 @@ pub struct ExternalSubscriptionStatus {
     subscription: Option<String>,
 }
 
+/// Whose definition it is. Its other definitions are asked for by `application`: no request goes
+/// round in circles.
+#[derive(Clone, Debug, SimpleObject)]
+pub struct Publisher {
+    /// The application's id.
+    id: ID,
+    /// Its name.
+    name: String,
+    /// Where it sends its events.
+    eventing_configuration: ApplicationEventingConfiguration,
+}
+
 impl EventApiDefinition {
     /// The definition as it is seen.
     #[must_use]
@@ -167,9 +179,13 @@ impl EventApiDefinition {
     }
 
     /// The application that it belongs to.
-    async fn application(&self) -> Option<Application> {
-        let application = self.seen.snapshot.application(&self.definition.application_id);
-        application.map(|one| Application::new(self.seen.clone(), Arc::clone(one)))
+    async fn application(&self) -> Option<Publisher> {
+        let application = self.seen.snapshot.application(&self.definition.application_id)?;
+        Some(Publisher {
+            id: application.id.clone().into(),
+            name: application.name.clone(),
+            eventing_configuration: eventing(&self.seen, application),
+        })
     }
 
     /// Unique in its application.
