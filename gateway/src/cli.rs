@@ -1,5 +1,6 @@
 //! The commands of the program `event-gateway`.
 
+mod application;
 mod cert;
 mod client;
 mod dead_letter;
@@ -7,7 +8,9 @@ mod demo;
 mod event;
 mod output;
 mod policy;
+mod runtime;
 mod secret_key;
+mod spec;
 mod subscription;
 mod token;
 
@@ -54,6 +57,15 @@ enum Command {
     /// See and change who gets which events.
     #[command(subcommand)]
     Subscription(subscription::Command),
+    /// Register and see what publishes events.
+    #[command(subcommand)]
+    Application(application::Command),
+    /// Register and see what consumes the events of applications.
+    #[command(subcommand)]
+    Runtime(runtime::Command),
+    /// Check AsyncAPI documents, register them, and see what is registered.
+    #[command(subcommand)]
+    Spec(spec::Command),
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
@@ -166,6 +178,16 @@ impl Cli {
             Command::Subscription(command) => ask(&self.client, async |client| {
                 subscription::execute(command, client, &mut output).await
             }),
+            Command::Application(command) => ask(&self.client, async |client| {
+                application::execute(command, client, &mut output).await
+            }),
+            Command::Runtime(command) => ask(&self.client, async |client| {
+                runtime::execute(command, client, &mut output).await
+            }),
+            Command::Spec(spec::Command::Validate { file }) => spec::validate(&file, &mut output),
+            Command::Spec(command) => {
+                ask(&self.client, async |client| spec::execute(command, client, &mut output).await)
+            }
             Command::SecretKey(command) => secret_key::execute(command, &mut output),
             Command::Policy(command) => policy(&self.client, command, &mut output),
             Command::DeadLetter(command) => ask(&self.client, async |client| {

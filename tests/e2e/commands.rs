@@ -131,3 +131,71 @@ async fn a_command_that_is_not_understood_exits_with_2() {
     let completion = command(None, &["completion", "bash"]).await;
     assert!(String::from_utf8(completion.stdout).unwrap().contains("event-gateway"));
 }
+
+const SPEC: &str = "asyncapi: 3.0.0\ninfo: {title: Orders, version: 1.0.0}\nchannels:\n  placed:\n    \
+    address: orders/placed\n    messages: {placed: {name: order.placed}}\n";
+
+#[tokio::test]
+async fn a_document_is_checked_without_a_gateway() {
+    let directory = tempfile::tempdir().unwrap();
+    let (good, bad) = (directory.path().join("good.yaml"), directory.path().join("bad.yaml"));
+    std::fs::write(&good, SPEC).unwrap();
+    std::fs::write(&bad, SPEC.replace("address", "colour")).unwrap();
+    let output = command(None, &["spec", "validate", good.to_str().unwrap()]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("Orders 1.0.0, 1 channel"), "{said}");
+    let output = command(None, &["spec", "validate", bad.to_str().unwrap()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("bad.yaml: line 5 column 5 at \"/channels/placed/colour\""), "{said}");
+}
+
+#[tokio::test]
+async fn a_document_is_registered_replaced_and_removed() {
+    let gateway = Gateway::start(PROGRAM).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let labels = file("labels.json", r#"{"team": "sales"}"#);
+    let create = ["application", "create", "shop", "--labels-file", &labels];
+    let made = give_json(&gateway, &create).await;
+    assert_eq!(made["labels"]["team"], "sales");
+    let spec = file("spec.yaml", SPEC);
+    let external = file(
+        "external.json",
+        r#"[{"url": "nats://bus.test", "topic": "orders",
+        "auth": {"credential": {"basic": {"username": "ann", "password": "s3cret"}}}}]"#,
+    );
+    let apply = ["spec", "apply", "--application", "shop", &spec];
+    let more = ["--version", "1.0.0", "--external-subscriptions-file", &external];
+    let first = give_json(&gateway, &[&apply[..], &more[..]].concat()).await;
+    assert_eq!((&first["name"], &first["version"]["value"]), (&"Orders".into(), &"1.0.0".into()));
+    assert_eq!(first["externalSubscriptions"][0]["status"]["active"], false);
+    let again = give_json(&gateway, &[&apply[..], &["--payload-check", "warn"]].concat()).await;
+    assert_eq!((&again["id"], &again["payloadCheck"]), (&first["id"], &"WARN".into()));
+    assert_eq!(again["externalSubscriptions"], first["externalSubscriptions"]);
+    let same = give_json(&gateway, &apply).await;
+    assert_eq!(same["updatedAt"], again["updatedAt"], "nothing has changed");
+
+    let table = give(&gateway, &["spec", "list"]).await;
+    assert!(
+        table.contains("shop") && table.contains("Orders") && table.contains("WARN"),
+        "{table}"
+    );
+    let one = ["spec", "get", "Orders", "--application", "shop"];
+    assert_eq!(give_json(&gateway, &one).await["spec"]["data"], SPEC);
+    let refetch = command(Some(&gateway), &["spec", "refetch", "Orders", "--application", "shop"]);
+    let said = String::from_utf8(refetch.await.stderr).unwrap();
+    assert!(said.contains("the definition has no fetch request"), "{said}");
+    give(&gateway, &["spec", "delete", "Orders", "--application", "shop"]).await;
+    assert_eq!(give_json(&gateway, &["spec", "list"]).await, Value::Array(Vec::new()));
+
+    give(&gateway, &["runtime", "create", "prod"]).await;
+    assert!(give(&gateway, &["runtime", "list"]).await.contains("prod"));
+    give(&gateway, &["runtime", "delete", "prod"]).await;
+    give(&gateway, &["application", "delete", "shop"]).await;
+    assert!(!command(Some(&gateway), &["application", "get", "shop"]).await.status.success());
+}

@@ -127,6 +127,26 @@ impl Client {
         Ok(answer["data"][field].take())
     }
 
+    /// Every entry of a list in pages: `list` is the field, and takes `$after`.
+    pub(super) async fn all(&self, list: &str, fields: &str) -> Result<Vec<Value>, ClientError> {
+        let field = list.split('(').next().unwrap_or_default();
+        let query = format!(
+            "query($after: PageCursor) {{ {list} {{ data {{ {fields} }} \
+             pageInfo {{ endCursor hasNextPage }} }} }}"
+        );
+        let (mut all, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut page = self.graphql(&query, json!({ "after": after }), field).await?;
+            if let Value::Array(data) = page["data"].take() {
+                all.extend(data);
+            }
+            if page["pageInfo"]["hasNextPage"] != true {
+                return Ok(all);
+            }
+            after = page["pageInfo"]["endCursor"].take();
+        }
+    }
+
     /// Publishes one event in structured content mode; gives back the receipt.
     pub(super) async fn publish(&self, gateway: &str, event: String) -> Result<Value, ClientError> {
         let url = format!("{}/events", gateway.trim_end_matches('/'));

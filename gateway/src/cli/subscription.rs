@@ -289,7 +289,14 @@ fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, Cli
         ("startAt", upper(&args.start_at).map(|v| json!(v))),
         ("holdRetention", args.hold_retention.map(|v| json!(v))),
         ("signingSecrets", secrets(&args.signing_secret_file)?),
-        ("auth", if args.no_auth { Some(Value::Null) } else { auth(args.auth_file.as_deref())? }),
+        (
+            "auth",
+            if args.no_auth {
+                Some(Value::Null)
+            } else {
+                auth_file("--auth-file", args.auth_file.as_deref())?
+            },
+        ),
     ];
     input.extend(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     let retry = [
@@ -304,8 +311,8 @@ fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, Cli
     Ok(Value::Object(input))
 }
 
-/// What the file says. Nothing of it is quoted when it cannot be read.
-fn auth(file: Option<&Path>) -> Result<Option<Value>, CliError> {
+/// What the file that an option names says. Nothing of it is quoted when it cannot be read.
+pub(super) fn auth_file(option: &str, file: Option<&Path>) -> Result<Option<Value>, CliError> {
     let Some(path) = file else { return Ok(None) };
     let shown = path.display();
     let text = std::fs::read_to_string(path)
@@ -320,7 +327,7 @@ fn auth(file: Option<&Path>) -> Result<Option<Value>, CliError> {
             format!("expected TOML, and line {} is not", line(at))
         })
     };
-    let unfit = |what| CliError::Unsuccessful(format!("--auth-file {shown}: {what}"));
+    let unfit = |what| CliError::Unsuccessful(format!("{option} {shown}: {what}"));
     read.map(Some).map_err(unfit)
 }
 
