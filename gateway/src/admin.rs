@@ -7,6 +7,7 @@ pub mod error;
 pub mod event;
 #[cfg(test)]
 pub(crate) mod facts;
+mod feed;
 pub mod guard;
 pub mod health;
 pub mod mutation;
@@ -35,6 +36,8 @@ use eg_auth::{Authenticate, Live, Peer};
 use eg_certs::Claim;
 use eg_event::{Clock, Principal};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::error::unauthenticated;
@@ -70,29 +73,39 @@ pub struct Admin {
     pub guard: Guard,
     /// Where operations run, so that each ends although its client has left.
     pub tasks: TaskTracker,
+    /// Who follows is told to go.
+    pub stop: CancellationToken,
+    /// The places for clients that follow.
+    pub feeds: Arc<Semaphore>,
 }
 
+/// How often connections had been cut before a request was recognized.
+#[derive(Clone, Copy, Debug)]
+struct Cuts(u64);
+
 impl Admin {
-    /// Management of what `parts` are; operations run on `tasks`.
+    /// Management of what `parts` are; operations run on `tasks`, and what they follow ends when
+    /// `stop` is cancelled.
     #[must_use]
     pub fn new(
         parts: Parts,
         clock: Clock,
         (health, (authenticator, live)): (&Arc<Health>, (Arc<dyn Authenticate>, Live)),
-        tasks: TaskTracker,
+        (tasks, stop): (TaskTracker, CancellationToken),
     ) -> Self {
         let audit = Audit::new(&parts.journal, &parts.dispatch, clock);
         let guard = Guard { policy: parts.policy.clone(), audit: Arc::new(audit) };
         let desk = Arc::clone(&parts.desk);
         let schema = schema::schema(parts, guard.clone());
-        Self { schema, health: Arc::clone(health), desk, authenticator, live, guard, tasks }
+        let (health, feeds) = (Arc::clone(health), feed::places());
+        Self { schema, health, desk, authenticator, live, guard, tasks, stop, feeds }
     }
 }
 
 /// The routes of the management port.
 pub fn routes(admin: Admin) -> Router {
     let guarded = Router::new()
-        .route("/graphql", post(graphql))
+        .route("/graphql", post(graphql).get(feed::upgrade))
         .route("/metrics", get(metrics))
         .route("/v1/applications/tokens", post(create_token))
         .layer(middleware::from_fn_with_state(admin.clone(), authenticate));
@@ -120,7 +133,7 @@ impl Admin {
     /// and whose credential is revoked while the rest comes has asked for nothing.
     async fn recognize(&self, request: Request, peer: &Peer) -> Result<Request, Response> {
         let (mut head, body) = request.into_parts();
-        let cuts = self.live.cuts();
+        let mut cuts = self.live.cuts();
         let mut principal = self.authenticate(&head.headers, peer).await?;
         let body = tokio::time::timeout(BODY_TIME_MAX, to_bytes(body, REQUEST_BYTES_MAX)).await;
         let body = match body {
@@ -129,8 +142,10 @@ impl Admin {
             Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
         };
         if self.live.cuts() != cuts {
+            cuts = self.live.cuts();
             principal = self.authenticate(&head.headers, peer).await?;
         }
+        head.extensions.insert(Cuts(cuts));
         head.extensions.insert(Caller { principal, remote: peer.address });
         Ok(Request::from_parts(head, body.into()))
     }

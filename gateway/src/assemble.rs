@@ -167,7 +167,8 @@ impl Gateway {
             events_url: front.events_url(&given).into(),
         };
         let recognize = (recognize("admin"), live.clone());
-        let admin = Admin::new(managed, clock, (&health, recognize), serving.clone());
+        let tasks = (serving.clone(), stop.clone());
+        let admin = Admin::new(managed, clock, (&health, recognize), tasks);
         let admin =
             HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
 

@@ -107,6 +107,12 @@ impl Audit {
         Self { journal: journal.clone(), dispatch: Arc::clone(dispatch), clock, refusals }
     }
 
+    /// What time it is.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Records what was done; it is durable once this completes.
     pub async fn record(&self, entry: &Entry<'_>) -> Result<(), Refusal> {
         self.append(entry, 0).await.map(drop)

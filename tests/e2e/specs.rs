@@ -35,7 +35,7 @@ async fn what_is_registered_by_api_is_published_and_delivered_also_to_an_externa
     let bus: Value = serde_json::from_slice(&to("/bus/orders/placed").body).unwrap();
     assert_eq!((&bus["source"], &bus["data"]), (&json!("shop"), &json!({ "order": 1 })));
 
-    gateway.kill().await;
+    assert_eq!(gateway.stop().await, Some(0));
     gateway.restart().await;
     let query = "query($id: ID!) { eventAPI(id: $id) { name application { name } \
         externalSubscriptions { status { active subscription } } } }";

@@ -140,10 +140,11 @@ const CREATE: &str = "mutation($in: SubscriptionInput!) { createSubscription(in:
 #[tokio::test]
 async fn every_field_of_the_schema_has_its_row_in_the_table() {
     let bench = Bench::new();
-    let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } } } }";
+    let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } } \
+        subscriptionType { fields { name } } } }";
     let answer = bench.ask("nobody", query, json!({})).await;
     let mut count = 0;
-    for root in ["queryType", "mutationType"] {
+    for root in ["queryType", "mutationType", "subscriptionType"] {
         let fields = answer["data"]["__schema"][root]["fields"].as_array().unwrap();
         for field in fields {
             let name = field["name"].as_str().unwrap();

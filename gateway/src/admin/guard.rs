@@ -17,7 +17,7 @@ use super::shown;
 use crate::audit::{Audit, Entry, Outcome};
 
 /// The types whose fields are operations.
-const ROOTS: [&str; 2] = ["Query", "Mutation"];
+const ROOTS: [&str; 3] = ["Query", "Mutation", "Feed"];
 
 /// Who asks; the management port leaves it with every request.
 #[derive(Clone, Debug)]

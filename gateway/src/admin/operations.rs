@@ -27,6 +27,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("runtimes", Read, Area::Specs),
     ("eventAPI", Read, Area::Specs),
     ("eventsForApplication", Read, Area::Specs),
+    ("eventsChanged", Read, Area::Specs),
     ("applicationsForRuntime", Read, Area::Specs),
     ("eventsForRuntime", Read, Area::Specs),
     (METRICS, Read, Area::Metrics),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{EmptySubscription, MergedObject, Result, SchemaBuilder};
+use async_graphql::{MergedObject, Result, SchemaBuilder};
 use eg_auth::PolicyStore;
 use eg_event::subscription as words;
 use eg_event::{InvalidInput, Sequence};
@@ -12,7 +12,7 @@ use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::mutation::CoreMutation;
 use super::query::CoreQuery;
-use super::specs::{SpecsMutation, SpecsQuery};
+use super::specs::{Feed, SpecsMutation, SpecsQuery};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::Dispatch;
@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 16;
 const COMPLEXITY_MAX: usize = 1000;
 
 /// The schema over one gateway.
-pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+pub type Schema = async_graphql::Schema<Query, Mutation, Feed>;
 
 /// What the schema works with.
 #[derive(Clone)]
@@ -67,8 +67,9 @@ pub struct Mutation(CoreMutation, SpecsMutation);
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
     let query = Query(CoreQuery(parts.clone()), SpecsQuery(parts.clone()));
-    let mutation = Mutation(CoreMutation(parts.clone()), SpecsMutation(parts));
-    let builder: SchemaBuilder<_, _, _> = Schema::build(query, mutation, EmptySubscription);
+    let mutation = Mutation(CoreMutation(parts.clone()), SpecsMutation(parts.clone()));
+    let builder: SchemaBuilder<_, _, _> =
+        Schema::build(query, mutation, Feed(parts)).data(guard.clone());
     let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);
     limited.extension(guard).finish()
 }

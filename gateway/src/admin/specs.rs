@@ -2,6 +2,7 @@
 //! the time of `EventAPIDefinition` and the later ones.
 
 pub mod application;
+pub mod changes;
 pub mod definition;
 pub mod error;
 pub mod event_definition;
@@ -13,4 +14,5 @@ pub mod roots;
 pub mod runtime;
 pub mod scalar;
 
+pub use changes::Feed;
 pub use roots::{SpecsMutation, SpecsQuery};

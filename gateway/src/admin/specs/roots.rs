@@ -27,7 +27,7 @@ pub struct SpecsMutation(pub(in crate::admin) Parts);
 
 impl Parts {
     /// What is registered at this moment.
-    fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         Seen { snapshot: self.specs.snapshot(), events_url: Arc::clone(&self.events_url) }
     }
 }
@@ -327,7 +327,7 @@ fn nothing() -> Error {
     coded(Code::InternalError, "the registry does not say what it changed")
 }
 
-fn expect_runtime(seen: &Seen, id: &ID) -> Result<()> {
+pub(super) fn expect_runtime(seen: &Seen, id: &ID) -> Result<()> {
     seen.snapshot.runtime(id).map(drop).ok_or_else(|| not_found("runtime", id))
 }
 
