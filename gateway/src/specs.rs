@@ -11,6 +11,8 @@ mod document;
 mod draft;
 pub mod error;
 pub mod external;
+#[cfg(test)]
+mod facts;
 mod fetch;
 pub mod reading;
 pub mod registry;

@@ -21,6 +21,8 @@ use crate::admin::schema::TargetCheck;
 const APPLICATIONS_MAX: usize = 10_000;
 const RUNTIMES_MAX: usize = 1_000;
 const DEFINITIONS_MAX: usize = 10_000;
+/// The most subscriptions of definitions altogether.
+const PUSHES_MAX: usize = 10_000;
 /// How many bytes all documents may have together.
 const DOCUMENT_BYTES_MAX: usize = 128 << 20;
 
@@ -85,6 +87,7 @@ impl Draft {
             ("applications", self.snapshot.applications.len(), APPLICATIONS_MAX),
             ("runtimes", self.snapshot.runtimes.len(), RUNTIMES_MAX),
             ("definitions", self.snapshot.definitions.len(), DEFINITIONS_MAX),
+            ("external subscriptions over HTTP", self.snapshot.pushes().count(), PUSHES_MAX),
             ("bytes of documents", self.snapshot.document_bytes(), DOCUMENT_BYTES_MAX),
         ];
         let over = counts.into_iter().find(|(_, count, limit)| count > limit);

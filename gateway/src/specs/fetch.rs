@@ -10,6 +10,8 @@ use eg_event::outbound::Auth;
 use eg_http::{HttpSink, Wanted, is_same_origin};
 use eg_spec::{Document, Fetched, Format, Limits, Spec};
 
+use tokio::sync::Semaphore;
+
 use super::change::{FetchInput, SpecInput};
 use super::definition::{FetchCondition, FetchMode, FetchRequest, FetchStatus, SpecText};
 use super::error::SpecsError;
@@ -17,8 +19,10 @@ use super::rules::kept_auth;
 
 /// How long fetching one document may take.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long everything that one definition needs may take.
-const WHOLE_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long everything that a document refers to may take.
+const WHOLE_TIME_MAX: Duration = Duration::from_secs(15);
+/// How many documents are fetched at once; further ones wait.
+const FETCHES_MAX: usize = 8;
 /// The most documents that one refers to, directly or not.
 const REFERENCES_MAX: usize = 32;
 /// How large they may be together, in bytes.
@@ -26,8 +30,9 @@ const REFERENCES_BYTES_MAX: usize = 4 << 20;
 
 /// Fetches documents.
 pub(super) struct Fetcher {
-    pub(super) http: Arc<HttpSink>,
-    pub(super) clock: Clock,
+    http: Arc<HttpSink>,
+    clock: Clock,
+    places: Semaphore,
 }
 
 /// A text that was brought in, and what it says.
@@ -53,6 +58,10 @@ impl Missing {
 }
 
 impl Fetcher {
+    pub(super) fn new(http: Arc<HttpSink>, clock: Clock) -> Self {
+        Self { http, clock, places: Semaphore::new(FETCHES_MAX) }
+    }
+
     /// What an input brings; `old` is what an update replaces.
     pub(super) async fn bring(
         &self,
@@ -202,6 +211,7 @@ impl Fetcher {
         auth: Option<&Arc<Auth>>,
         bytes_max: usize,
     ) -> Result<String, String> {
+        let _place = self.places.acquire().await.map_err(|_| "the gateway stops")?;
         let wanted = Wanted { url, auth, bytes_max, time_max: FETCH_TIME_MAX };
         let bytes = self.http.fetch(wanted).await?;
         String::from_utf8(bytes.into()).map_err(|_| "expected text in UTF-8".to_owned())

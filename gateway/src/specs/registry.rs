@@ -87,15 +87,21 @@ impl Registry {
             let application = snapshot.application(&definition.application_id);
             let has_pushes = !definition.external_subscriptions.is_empty();
             let Some(application) = application.filter(|_| has_pushes) else { continue };
-            let Some(spec) = definition.spec.read().map_err(SpecsError::Document)? else {
-                continue;
+            let id = definition.id.clone();
+            let spec = match definition.spec.read() {
+                Ok(Some(spec)) => spec,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::error!(%error, id, "a document cannot be read any more");
+                    continue;
+                }
             };
             let pushes = external::pushes(application, &definition, &spec)?;
-            snapshot.pushes.insert(definition.id.clone(), pushes.into());
+            snapshot.pushes.insert(id, pushes.into());
         }
         let follow = outlets.follower.prepare(&snapshot).map_err(SpecsError::Conflicts)?;
         follow();
-        let fetcher = Fetcher { http: Arc::clone(&outlets.http), clock: outlets.clock.clone() };
+        let fetcher = Fetcher::new(Arc::clone(&outlets.http), outlets.clock.clone());
         Ok(Self {
             outlets,
             fetcher,

@@ -31,6 +31,10 @@ const ATTRIBUTES_BYTES_MAX: usize = 8192;
 /// The most buses that one definition names.
 const EXTERNAL_SUBSCRIPTIONS_MAX: usize = 16;
 
+/// Applications cannot be called so: the sources of all MQTT clients, and of the gateway itself,
+/// begin with it.
+const RESERVED: [&str; 2] = ["mqtt", "event-gateway"];
+
 /// The schemes of the buses that can be named.
 pub(super) const SCHEMES: [&str; 11] = [
     "kafka", "kafkas", "nats", "tls+nats", "amqp", "amqps", "amqp10", "mqtt", "mqtts", "http",
@@ -43,6 +47,10 @@ pub(super) fn application(input: &ApplicationInput) -> Checked {
     if !is_application(&input.name) {
         let detail = "expected letters, digits and hyphens in parts divided by full stops, at \
             most 253 bytes";
+        return Err(InvalidInput::new("name", detail));
+    }
+    if RESERVED.contains(&&*input.name) {
+        let detail = "expected another: sources of this name are those of others";
         return Err(InvalidInput::new("name", detail));
     }
     description(input.description.as_deref())?;
