@@ -1,7 +1,9 @@
 //! What changes of event definitions is followed by a client of GraphQL over WebSocket.
 
 use std::process::Stdio;
+use std::time::Duration;
 
+use eg_event::Clock;
 use eg_tests::gateway::{Gateway, Options};
 use eg_tests::peers;
 use eg_tests::wait::DEADLINE;
@@ -39,9 +41,19 @@ const SPEC: &str = "asyncapi: 3.0.0\ninfo: {title: Lamps, version: '1'}\n";
 const CREATE: &str = "mutation($in: ApplicationInput!) { createApplication(in: $in) { id } }";
 
 async fn token(gateway: &Gateway, name: &str, role: &str) -> (String, String) {
+    expiring_token(gateway, name, role, None).await
+}
+
+async fn expiring_token(
+    gateway: &Gateway,
+    name: &str,
+    role: &str,
+    expires_at: Option<String>,
+) -> (String, String) {
     let query = "mutation($in: CredentialInput!) { createCredential(in: $in) { secret \
         credential { id } } }";
-    let input = json!({ "name": name, "kind": "API_KEY", "roles": [role] });
+    let input = json!({ "name": name, "kind": "API_KEY", "roles": [role],
+        "expiresAt": expires_at });
     let made = gateway.graphql(query, json!({ "in": input })).await;
     let made = &made["createCredential"];
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -71,7 +83,7 @@ async fn changes_are_followed_until_the_credential_is_revoked() {
     let first = loop {
         number += 1;
         register(&gateway, &format!("lamps-{number}")).await;
-        let wait = std::time::Duration::from_millis(500);
+        let wait = Duration::from_millis(500);
         if let Ok(told) = tokio::time::timeout(wait, follower.told()).await {
             break told;
         }
@@ -95,6 +107,18 @@ async fn changes_are_followed_until_the_credential_is_revoked() {
     assert_eq!(follower.told().await, json!({ "closed": 4403 }));
     let names = gateway.graphql("{ applications { data { name } } }", json!({})).await;
     assert!(!names.to_string().contains("sneaked"), "{names}");
+}
+
+#[tokio::test]
+async fn who_follows_is_cut_off_when_the_credential_expires() {
+    let options = Options { program: PROGRAM.into(), config: String::new(), dev: false };
+    let gateway = Gateway::start_with(options).await;
+    let soon = Clock::system().now().after(Duration::from_secs(3)).to_string();
+    let (secret, _) = expiring_token(&gateway, "agent", "application:read", Some(soon)).await;
+    let mut follower = Follower::start(&gateway, Some(&secret));
+    assert_eq!(follower.line().await, "connected");
+    follower.told().await;
+    assert_eq!(follower.told().await, json!({ "closed": 4403 }));
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ fn spec(reference: &str) -> String {
     )
 }
 
+const MOVED: &str = "asyncapi: 3.0.0\ninfo: {title: Moved, version: 1.0.0}\n";
 const MESSAGE: &str = "messages:\n  lit: {name: lamp.lit, payload: {type: object}}\n";
 
 const ADD: &str = "mutation($app: ID!, $in: EventAPIDefinitionInput!) { \
@@ -133,6 +134,18 @@ async fn a_document_is_fetched_with_what_it_refers_to_and_secrets_stay_at_its_or
     .await;
     assert!(asked.0.iter().all(|request| request["credentials"] == true), "{asked:?}");
     assert_eq!(asked.1, [json!({ "path": "/more.yaml", "credentials": false })]);
+
+    std::fs::write(there.path().join("moved.yaml"), MOVED).unwrap();
+    let mut moved =
+        fetched(&format!("{}/elsewhere/{}/moved.yaml", home.url, elsewhere.url), "s3cret");
+    moved["name"] = json!("moved");
+    let moved = add(&gateway, &app, moved).await;
+    assert_eq!(moved["spec"]["fetchRequest"]["status"]["condition"], "SUCCEEDED", "{moved}");
+    let told = until("the other server was asked", async || {
+        elsewhere.asked.lock().unwrap().get(1).cloned()
+    })
+    .await;
+    assert_eq!(told, json!({ "path": "/moved.yaml", "credentials": false }));
 
     let broken = spec("common.yaml#/messages/lit").replace("address", "colour");
     std::fs::write(here.path().join("spec.yaml"), broken).unwrap();

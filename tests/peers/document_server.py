@@ -1,7 +1,8 @@
 """Serves the files of a directory to those who say the right name and password.
 
 document_server.py DIRECTORY NAME PASSWORD: without a name, everybody may read. Says `url URL`, and
-then a line of JSON for each request: its path, and whether it had credentials.
+then a line of JSON for each request: its path, and whether it had credentials. What is asked for
+below /elsewhere/ is found at the path, or the URL, behind that.
 """
 import base64
 import functools
@@ -19,7 +20,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         print(json.dumps({"path": self.path, "credentials": given is not None}), flush=True)
         if self.path.startswith("/elsewhere/"):
             self.send_response(302)
-            self.send_header("location", self.path.removeprefix("/elsewhere"))
+            place = self.path.removeprefix("/elsewhere")
+            self.send_header("location", place.removeprefix("/") if "://" in place else place)
             self.send_header("content-length", "0")
             self.end_headers()
         elif name and given != expected:
