@@ -1,5 +1,6 @@
 //! The management port: GraphQL, health, metrics.
 
+pub mod activation;
 pub mod certificate;
 pub mod credential;
 pub mod dead_letter;

@@ -6,7 +6,9 @@
 
 pub mod backlog;
 pub mod backoff;
+pub mod change;
 pub mod checkpoint;
+pub mod condition;
 pub mod deliver;
 mod document;
 #[cfg(test)]
@@ -19,7 +21,7 @@ pub mod settle;
 pub mod tail;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -31,8 +33,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::checkpoint::AttemptLog;
+use self::condition::{Conditions, Obstacles};
 use self::lane::Lane;
 use self::registry::RegistryError;
+use crate::activation::{Activated, Validator};
 use crate::matching::MatchIndex;
 use crate::secrets::Keys;
 
@@ -57,8 +61,10 @@ pub struct Outlets {
 /// The way out. Shared by the tasks that deliver and the management API.
 pub struct Dispatch {
     outlets: Outlets,
-    /// The subscriptions by name.
+    /// The subscriptions by key.
     registered: RwLock<BTreeMap<String, Arc<Registered>>>,
+    /// The event activations; changed while `routing` is held.
+    validator: Mutex<Validator>,
     index: ArcSwap<MatchIndex<Arc<Registered>>>,
     /// The next event to route. Held while a batch is routed, so that whoever changes the
     /// subscriptions knows which events the change concerns.
@@ -80,8 +86,20 @@ pub struct Dispatch {
 pub struct Registered {
     definition: RwLock<Arc<Definition>>,
     lane: Mutex<Lane>,
+    /// Taken after `lane`, when both are.
+    standing: Mutex<Standing>,
+    /// What has become of its state is about to be written down.
+    noting: AtomicBool,
     wake: Notify,
     removed: CancellationToken,
+}
+
+/// What is known of a subscription beside its lane.
+#[derive(Clone, Debug)]
+struct Standing {
+    conditions: Conditions,
+    /// Why nothing may be sent to its endpoint.
+    refused_target: Option<String>,
 }
 
 /// What is kept of a subscription in the ledger.
@@ -99,13 +117,20 @@ pub struct Definition {
     pub begins: Sequence,
     /// Why no attempts are made, if so.
     pub paused: Option<String>,
+    /// Its conditions as they were written down last; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
 }
 
 impl Registered {
-    fn new(definition: Definition, lane: Lane) -> Arc<Self> {
+    fn new(definition: Definition, lane: Lane, refused_target: Option<String>) -> Arc<Self> {
+        let conditions =
+            definition.conditions.unwrap_or_else(|| Conditions::clear(definition.updated_at));
         Arc::new(Self {
             definition: RwLock::new(Arc::new(definition)),
             lane: Mutex::new(lane),
+            standing: Mutex::new(Standing { conditions, refused_target }),
+            noting: AtomicBool::new(false),
             wake: Notify::new(),
             removed: CancellationToken::new(),
         })
@@ -122,6 +147,27 @@ impl Registered {
         *slot = Arc::new(definition);
     }
 
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What stands in the way of deliveries.
+    fn obstacles(&self, lane: &Lane) -> Obstacles {
+        let refused_target = self.standing().refused_target.is_some();
+        Obstacles { refused_target, ..lane.obstacles() }
+    }
+
+    /// Notes what has become of its conditions by what was done to `lane`, which is its own; says
+    /// whether one has turned.
+    fn observe(&self, lane: &Lane, now: Timestamp) -> bool {
+        let obstacles = self.obstacles(lane);
+        let mut standing = self.standing();
+        let observed = standing.conditions.observed(obstacles, now);
+        let has_turned = observed != standing.conditions;
+        standing.conditions = observed;
+        has_turned
+    }
+
     /// Where it stands.
     pub fn lane(&self) -> MutexGuard<'_, Lane> {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,11 +177,12 @@ impl Registered {
 impl Dispatch {
     /// Reads the subscriptions and where they stand from the ledger.
     pub fn recover(outlets: Outlets) -> Result<Arc<Self>, RegistryError> {
-        let registered = registry::load(&outlets.ledger, &outlets.keys)?;
+        let (registered, validator) = registry::load(&outlets)?;
         let routed = outlets.ledger.routed()?;
         let dispatch = Self {
             outlets,
             registered: RwLock::new(registered),
+            validator: Mutex::new(validator),
             index: ArcSwap::default(),
             routing: tokio::sync::Mutex::new(routed),
             routed: AtomicU64::new(routed.0),
@@ -196,14 +243,30 @@ impl Dispatch {
         self.log.left_out()
     }
 
-    /// The subscriptions in the order of their names.
+    /// The event activation that is known by `key`.
+    #[must_use]
+    pub fn activation(&self, key: &str) -> Option<Activated> {
+        self.validator().activations().get(key).cloned()
+    }
+
+    /// The event activations in the order of their keys.
+    #[must_use]
+    pub fn activations(&self) -> Vec<Activated> {
+        self.validator().activations().values().cloned().collect()
+    }
+
+    fn validator(&self) -> MutexGuard<'_, Validator> {
+        self.validator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The subscriptions in the order of their keys.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Registered>> {
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
         registered.values().map(Arc::clone).collect()
     }
 
-    /// The subscription called `name`.
+    /// The subscription that is known by `name`, which is its [key](Subscription::key).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Registered>> {
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);

@@ -56,6 +56,9 @@ impl Considered {
         match &self.place {
             Place::Waiting => match &self.definition.paused {
                 Some(reason) => format!("waits: the subscription is paused ({reason})"),
+                None if self.definition.conditions.is_some_and(|all| !all.activated.holds) => {
+                    "waits: no event activation lets its source into the namespace".to_owned()
+                }
                 None => "waits for its first attempt".to_owned(),
             },
             Place::InFlight => format!("attempt {} is under way", count + 1),

@@ -1,6 +1,7 @@
 //! The program: configuration, assembly, ingest, dispatch, the management API and the commands.
 
 mod acme;
+pub mod activation;
 pub mod admin;
 pub mod assemble;
 pub mod audit;

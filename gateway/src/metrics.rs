@@ -168,7 +168,8 @@ impl Metrics {
         for registered in all {
             let view: View = registered.lane().view();
             let definition = registered.definition();
-            let labels = [("subscription", definition.subscription.name.as_str())];
+            let key = definition.subscription.key();
+            let labels = [("subscription", &*key)];
             let gauges = [
                 ("event_gateway_subscription_waiting_events", view.waiting),
                 ("event_gateway_subscription_in_flight_events", view.in_flight),
@@ -176,6 +177,7 @@ impl Metrics {
                 ("event_gateway_subscription_parked_events", view.parked),
                 ("event_gateway_subscription_dead_letters", view.dead_letters),
                 ("event_gateway_subscription_paused", u64::from(view.paused.is_some())),
+                ("event_gateway_subscription_activated", u64::from(view.is_activated)),
             ];
             for (name, value) in gauges {
                 self.set_gauge(name, &labels, value as f64);

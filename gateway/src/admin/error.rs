@@ -76,9 +76,9 @@ pub fn store(error: &StoreError) -> Error {
 pub fn registry(error: RegistryError) -> Error {
     match error {
         RegistryError::Invalid(input) => invalid(&input),
-        RegistryError::NotUnique(_) => coded(Code::NotUnique, &error.to_string()),
-        RegistryError::NotFound(_) => coded(Code::NotFound, &error.to_string()),
-        RegistryError::TooMany => coded(Code::InvalidOperation, &error.to_string()),
+        RegistryError::NotUnique(..) => coded(Code::NotUnique, &error.to_string()),
+        RegistryError::NotFound(..) => coded(Code::NotFound, &error.to_string()),
+        RegistryError::TooMany(..) => coded(Code::InvalidOperation, &error.to_string()),
         RegistryError::Store(error) => store(&error),
         RegistryError::Secret(_) | RegistryError::Encode(_) | RegistryError::Unreadable => {
             coded(Code::InternalError, &error.to_string())

@@ -175,7 +175,7 @@ impl SubscriptionJourney {
             _ => None,
         };
         Self {
-            name: considered.definition.subscription.name.clone(),
+            name: considered.definition.subscription.key().into_owned(),
             matched: considered.matched(),
             reason: considered.reason(),
             state: state(considered),

@@ -45,10 +45,10 @@ impl CoreMutation {
         let old = self.0.dispatch.get(&name).ok_or_else(|| not_found(&name))?;
         let old = Arc::clone(&old.definition().subscription);
         let subscription = r#in.into_subscription(Some(&old)).map_err(|error| invalid(&error))?;
-        if subscription.name != name {
+        if subscription.key() != name {
             let error = InvalidInput::new(
                 "in.name",
-                format!("expected {name:?}: a subscription keeps its name"),
+                format!("expected {name:?}: a subscription keeps its name and namespace"),
             );
             return Err(invalid(&error));
         }

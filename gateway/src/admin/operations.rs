@@ -14,6 +14,8 @@ pub const CREATE_TOKEN: &str = "createSigningToken";
 const OPERATIONS: &[(&str, Action, Area)] = &[
     ("subscription", Read, Area::Subscriptions),
     ("subscriptions", Read, Area::Subscriptions),
+    ("eventActivation", Read, Area::Subscriptions),
+    ("eventActivations", Read, Area::Subscriptions),
     ("event", Read, Area::Events),
     ("events", Read, Area::Events),
     ("nextSequence", Read, Area::Events),
@@ -41,6 +43,9 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("testSubscription", Manage, Area::Subscriptions),
     ("requeueDeadLetters", Manage, Area::DeadLetters),
     ("purgeDeadLetters", Manage, Area::DeadLetters),
+    ("createEventActivation", Manage, Area::Subscriptions),
+    ("updateEventActivation", Manage, Area::Subscriptions),
+    ("deleteEventActivation", Manage, Area::Subscriptions),
     ("createCredential", Manage, Area::Credentials),
     ("revokeCredential", Manage, Area::Credentials),
     ("issueCertificate", Manage, Area::Certificates),

@@ -36,9 +36,9 @@ impl CoreQuery {
         let all = self.0.dispatch.all();
         let total_count = all.len();
         let after = after.unwrap_or_default();
-        let later = all.iter().filter(|one| one.definition().subscription.name > after);
+        let later = all.iter().filter(|one| *one.definition().subscription.key() > *after);
         let entries = later.take(size + 1).map(Subscription::from).collect();
-        let (data, page_info) = page::cut(entries, size, |one| one.name.clone());
+        let (data, page_info) = page::cut(entries, size, |one| one.key.clone());
         Ok(SubscriptionPage { data, page_info, total_count })
     }
 

@@ -8,6 +8,7 @@ use eg_event::subscription as words;
 use eg_event::{InvalidInput, Sequence};
 use eg_storage::{Journal, Ledger};
 
+use super::activation::{ActivationMutation, ActivationQuery};
 use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::mutation::CoreMutation;
@@ -57,17 +58,25 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery, SpecsQuery);
+pub struct Query(CoreQuery, SpecsQuery, ActivationQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
-pub struct Mutation(CoreMutation, SpecsMutation);
+pub struct Mutation(CoreMutation, SpecsMutation, ActivationMutation);
 
 /// Makes the schema, behind `guard`.
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
-    let query = Query(CoreQuery(parts.clone()), SpecsQuery(parts.clone()));
-    let mutation = Mutation(CoreMutation(parts.clone()), SpecsMutation(parts.clone()));
+    let query = Query(
+        CoreQuery(parts.clone()),
+        SpecsQuery(parts.clone()),
+        ActivationQuery(parts.clone()),
+    );
+    let mutation = Mutation(
+        CoreMutation(parts.clone()),
+        SpecsMutation(parts.clone()),
+        ActivationMutation(parts.clone()),
+    );
     let builder: SchemaBuilder<_, _, _> =
         Schema::build(query, mutation, Feed(parts)).data(guard.clone());
     let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);

@@ -7,7 +7,7 @@ use async_graphql::{Value as ConstValue, Variables};
 use serde_json::{Map, Value, json};
 
 /// The arguments and members whose values are shown; of all others, only that they were given.
-const SHOWN: [&str; 21] = [
+const SHOWN: [&str; 23] = [
     "appID",
     "application",
     "applicationID",
@@ -19,11 +19,13 @@ const SHOWN: [&str; 21] = [
     "id",
     "maxInFlight",
     "name",
+    "namespace",
     "ordering",
     "payloadCheck",
     "roles",
     "serial",
     "source",
+    "sourceId",
     "startAt",
     "subscription",
     "toSequence",

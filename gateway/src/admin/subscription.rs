@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::outbound::{Auth, AuthInput};
 use super::page::PageInfo;
-use crate::dispatch::Registered;
 use crate::dispatch::registry::Position;
+use crate::dispatch::{Registered, condition};
 
 /// How an event is written on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -51,6 +51,8 @@ pub enum State {
     Active,
     /// It makes no attempts until it is resumed.
     Paused,
+    /// It makes no attempts until an event activation lets its source into its namespace.
+    NotActivated,
     /// Its receiver counts as down, and is tried with single events.
     Failing,
 }
@@ -80,8 +82,10 @@ pub struct Retry {
 /// What a subscription is to be.
 #[derive(InputObject)]
 pub struct SubscriptionInput {
-    /// Its name, unique in the gateway.
+    /// Its name, unique in its namespace.
     name: String,
+    /// Where event activations govern it; without one, none does. An update keeps it.
+    namespace: Option<String>,
     /// The http or https URL that events are sent to.
     endpoint: String,
     /// Only events of this source.
@@ -160,6 +164,7 @@ impl SubscriptionInput {
         };
         let filters = self.filters.map(|Json(filters)| Filter::parse_list(&filters)).transpose()?;
         let subscription = words::Subscription {
+            namespace: self.namespace.or_else(|| old.and_then(|old| old.namespace.clone())),
             source: self.source,
             event_type: self.event_type,
             event_type_version: self.event_type_version,
@@ -183,7 +188,7 @@ impl SubscriptionInput {
 
 /// What an update keeps. Secrets do not follow to another receiver: who may change a subscription
 /// is not thereby told what it authenticates by.
-fn kept_auth(
+pub(crate) fn kept_auth(
     old: Option<&words::Subscription>,
     endpoint: &str,
 ) -> Result<Option<Arc<outbound::Auth>>, InvalidInput> {
@@ -218,11 +223,41 @@ impl RetryInput {
     }
 }
 
+/// Something that holds of a subscription or does not, as Kyma tells it.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(name = "SubscriptionCondition")]
+pub struct Condition {
+    /// events-activated or is-ready.
+    r#type: &'static str,
+    /// True or False.
+    status: &'static str,
+    /// Why, in one word.
+    reason: &'static str,
+    /// Why, in a sentence.
+    message: String,
+    /// When the status was last another one.
+    last_transition_time: String,
+}
+
+impl From<condition::Condition> for Condition {
+    fn from(known: condition::Condition) -> Self {
+        Self {
+            r#type: known.ty,
+            status: if known.since.holds { "True" } else { "False" },
+            reason: known.reason,
+            message: known.message,
+            last_transition_time: known.since.at.to_string(),
+        }
+    }
+}
+
 /// A subscription, and where it stands.
 #[derive(Clone, Debug, SimpleObject)]
 pub struct Subscription {
-    /// Its name.
-    pub name: String,
+    /// What all operations know it by: its name, or its namespace, a slash and its name.
+    pub key: String,
+    name: String,
+    namespace: Option<String>,
     endpoint: String,
     source: Option<String>,
     event_type: Option<String>,
@@ -246,6 +281,8 @@ pub struct Subscription {
     state: State,
     /// Why it is paused, or what went wrong last.
     reason: Option<String>,
+    /// Whether it is activated, and whether it is ready.
+    conditions: Vec<Condition>,
     /// The first event that it has not been handed.
     cursor: u64,
     /// How many events wait for their first attempt.
@@ -275,13 +312,16 @@ impl From<&Arc<Registered>> for Subscription {
         let definition = registered.definition();
         let view = registered.lane().view();
         let asked = &definition.subscription;
-        let state = match (&view.paused, view.is_failing) {
-            (Some(_), _) => State::Paused,
-            (None, true) => State::Failing,
-            (None, false) => State::Active,
+        let state = match &view.paused {
+            Some(_) => State::Paused,
+            None if !view.is_activated => State::NotActivated,
+            None if view.is_failing => State::Failing,
+            None => State::Active,
         };
         Self {
+            key: asked.key().into_owned(),
             name: asked.name.clone(),
+            namespace: asked.namespace.clone(),
             endpoint: asked.endpoint.clone(),
             source: asked.source.clone(),
             event_type: asked.event_type.clone(),
@@ -306,6 +346,7 @@ impl From<&Arc<Registered>> for Subscription {
             updated_at: definition.updated_at.to_string(),
             state,
             reason: view.paused.or(view.last_error),
+            conditions: registered.conditions().into_iter().map(Condition::from).collect(),
             cursor: view.cursor.0,
             waiting: view.waiting,
             in_flight: view.in_flight,

@@ -147,7 +147,7 @@ impl Driver {
                     Some(event) => {
                         let key = ordering_key(subscription, &event);
                         let taken = self.registered.lane().take(sequence, key, now);
-                        self.begin(event, subscription, Some(taken));
+                        self.begin(event, subscription, taken);
                         continue;
                     }
                     None if self.missing.remove(&sequence) => {
@@ -221,11 +221,14 @@ impl Driver {
         if let Some(until) = decision.hold_until {
             lane.hold(until);
         }
+        let has_turned = self.registered.observe(&lane, now);
         drop(lane);
         let number = self.registered.definition().number;
         self.dispatch.log.push(decision.log_entry(number, &ended.event, ended.timing));
         if let Some(reason) = decision.pause {
             self.dispatch.pause_lane(&self.registered, reason);
+        } else if has_turned {
+            self.dispatch.note_soon(&self.registered);
         }
     }
 
@@ -257,7 +260,8 @@ impl Driver {
             Ok(Read::NotWritten) => {}
             Ok(Read::Rescanned { from, next, found }) => lane.rescanned(from, next, found),
             Err(error) => {
-                let name = &self.registered.definition().subscription.name;
+                let definition = self.registered.definition();
+                let name = &*definition.subscription.key();
                 tracing::error!(%error, subscription = name, "what is to be delivered cannot be read");
             }
         }

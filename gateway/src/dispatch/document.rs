@@ -53,7 +53,8 @@ pub(super) fn put(
     keys: &Keys,
 ) -> Result<(), RegistryError> {
     let subscription = &definition.subscription;
-    let name = &subscription.name;
+    let key = subscription.key();
+    let name = &*key;
     let secrets = Some(&subscription.signing_secrets).filter(|secrets| !secrets.is_empty());
     let document = Document {
         definition: definition.clone(),
@@ -125,6 +126,7 @@ mod tests {
             updated_at: Timestamp::from_micros(2),
             begins: Sequence(3),
             paused: None,
+            conditions: None,
         }
     }
 

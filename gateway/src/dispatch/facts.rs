@@ -462,7 +462,7 @@ async fn names_are_unique_and_unknown_ones_are_told() {
     let dispatch = Arc::clone(bench.dispatch());
     dispatch.create(subscription("s"), Position::Now).await.unwrap();
     let twice = dispatch.create(subscription("s"), Position::Now).await.err().unwrap();
-    assert!(matches!(twice, RegistryError::NotUnique(_)), "{twice}");
+    assert!(matches!(twice, RegistryError::NotUnique(..)), "{twice}");
     let unknown = dispatch.pause("other", "x").await.err().unwrap();
     assert_eq!(unknown.to_string(), "there is no subscription called \"other\"");
     dispatch.delete("s").await.unwrap();

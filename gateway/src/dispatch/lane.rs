@@ -117,6 +117,8 @@ pub struct Lane {
     /// The events that wait for another of the same key, by key.
     keys: HashMap<Box<str>, VecDeque<Sequence>>,
     paused: Option<String>,
+    /// No event activation lets its events through.
+    inactive: bool,
     hold_until: Timestamp,
     failures: u32,
     probe_at: Timestamp,
@@ -167,7 +169,7 @@ impl Lane {
 
     /// What to do next, with room for another attempt.
     pub fn next(&mut self, now: Timestamp, in_flight_max: usize) -> Next {
-        if self.paused.is_some() || self.in_flight >= in_flight_max {
+        if self.is_held() || self.in_flight >= in_flight_max {
             return Next::Wait(None);
         }
         if now < self.hold_until {
@@ -258,7 +260,16 @@ impl Lane {
     }
 
     /// Takes up the event at the front for the first time, with the key that it is ordered by.
-    pub fn take(&mut self, sequence: Sequence, key: Option<Box<str>>, now: Timestamp) -> Taken {
+    /// `None` when no attempts are made since [`Lane::next`] said so.
+    pub fn take(
+        &mut self,
+        sequence: Sequence,
+        key: Option<Box<str>>,
+        now: Timestamp,
+    ) -> Option<Taken> {
+        if self.is_held() {
+            return None;
+        }
         self.pop(sequence);
         let exception = Exception { due: now, first_attempt_at: now, ..Exception::default() };
         let mut unsettled =
@@ -271,7 +282,7 @@ impl Lane {
             self.parked += 1;
             self.changed.insert(sequence);
             self.unsettled.insert(sequence, unsettled);
-            return Taken::Parked;
+            return Some(Taken::Parked);
         }
         if let Some(key) = key {
             self.keys.insert(key, VecDeque::new());
@@ -279,7 +290,7 @@ impl Lane {
         self.changed.insert(sequence);
         self.unsettled.insert(sequence, unsettled);
         self.in_flight += 1;
-        Taken::Attempt(1)
+        Some(Taken::Attempt(1))
     }
 
     /// Passes over the event at the front, which the journal no longer has.
@@ -289,13 +300,16 @@ impl Lane {
     }
 
     /// Begins another attempt at an event, or parks one whose key is busy, as can be after a
-    /// restart. `None` when the event has been settled meanwhile.
+    /// restart. `None` when the event has been settled meanwhile, or no attempts are made.
     pub fn retake(
         &mut self,
         sequence: Sequence,
         key: Option<Box<str>>,
         now: Timestamp,
     ) -> Option<Taken> {
+        if self.is_held() {
+            return None;
+        }
         let unsettled = self.unsettled.get_mut(&sequence)?;
         if !self.retries.remove(&(unsettled.exception.due, sequence)) {
             return None;

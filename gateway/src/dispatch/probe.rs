@@ -19,7 +19,9 @@ pub const TEST_TYPE: &str = "io.event-gateway.subscription.test";
 impl Dispatch {
     /// Sends a test event to the receiver of the subscription `name`, once.
     pub async fn test(&self, name: &str) -> Result<Outcome, RegistryError> {
-        let registered = self.get(name).ok_or_else(|| RegistryError::NotFound(name.to_owned()))?;
+        let registered = self
+            .get(name)
+            .ok_or_else(|| RegistryError::NotFound("subscription", name.to_owned()))?;
         let now = self.outlets.clock.now();
         let attributes = Attributes {
             id: format!("test-{}", now.as_micros()).into(),

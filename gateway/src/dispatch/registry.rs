@@ -1,21 +1,22 @@
 //! The subscriptions: made, changed and removed while events flow, without losing one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic};
+use std::time::Duration;
 
 use eg_event::subscription::Ordering;
-use eg_event::{InvalidInput, Sequence, Subscription, Timestamp};
-use eg_storage::{Changes, DeadLetter, Ledger, StoreError};
+use eg_event::{InvalidInput, Sequence, Timestamp};
+use eg_storage::{Changes, DeadLetter, StoreError};
 
+use super::condition::Obstacles;
 use super::document::{self, KIND, Unread};
 use super::lane::Lane;
-use super::{Definition, Dispatch, Registered, tail};
-use crate::secrets::{Keys, SecretError};
+use super::{Definition, Dispatch, Outlets, Registered, change};
+use crate::activation::{Edits, Validator};
+use crate::secrets::SecretError;
 
-/// Where the next number is kept.
-const NEXT_NUMBER: &str = "next_subscription";
-/// The most subscriptions there may be.
-const SUBSCRIPTIONS_MAX: usize = 20_000;
+/// How long the state of a subscription may be ahead of what is written down of it.
+const NOTE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Where a subscription begins, or is moved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +38,14 @@ pub enum RegistryError {
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
     /// There is one of that name.
-    #[error("there is already a subscription called {0:?}")]
-    NotUnique(String),
+    #[error("there is already {0} called {1:?}")]
+    NotUnique(&'static str, String),
     /// There is none of that name.
-    #[error("there is no subscription called {0:?}")]
-    NotFound(String),
+    #[error("there is no {0} called {1:?}")]
+    NotFound(&'static str, String),
     /// There are as many as there may be.
-    #[error("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the limit")]
-    TooMany,
+    #[error("there are {1} {0}, which is the limit")]
+    TooMany(&'static str, usize),
     /// The change could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,19 +60,20 @@ pub enum RegistryError {
     Encode(#[from] serde_json::Error),
 }
 
-/// Reads all subscriptions and where they stand. Secrets that are not sealed under the current key
+/// Reads all event activations, and all subscriptions and where they stand. Secrets that are not sealed under the current key
 /// are sealed anew; one that cannot be opened keeps everything as it is.
 pub(super) fn load(
-    ledger: &Ledger,
-    keys: &Keys,
-) -> Result<BTreeMap<String, Arc<Registered>>, RegistryError> {
+    outlets: &Outlets,
+) -> Result<(BTreeMap<String, Arc<Registered>>, Validator), RegistryError> {
+    let (ledger, keys) = (&outlets.ledger, &*outlets.keys);
+    let mut validator = change::load(ledger)?;
     let mut registered = BTreeMap::new();
-    let (mut sealed_anew, mut count) = (Changes::default(), 0);
+    let (mut rewritten, mut count) = (Changes::default(), 0);
     for (name, document) in ledger.documents(KIND)? {
         let definition = match document::read(&name, &document, keys) {
             Ok(found) => {
                 if found.is_outdated {
-                    document::put(&mut sealed_anew, &found.definition, keys)?;
+                    document::put(&mut rewritten, &found.definition, keys)?;
                     count += 1;
                 }
                 found.definition
@@ -82,98 +84,59 @@ pub(super) fn load(
                 continue;
             }
         };
-        let dead_letters = ledger.dead_letter_sequences(definition.number)?.into_iter().collect();
-        let found = ledger.outstanding(definition.number)?;
-        let in_order = definition.subscription.ordering == Ordering::Key;
-        let mut lane = Lane::recovered(definition.number, found, dead_letters, in_order);
-        if let Some(reason) = &definition.paused {
-            lane.pause(reason.clone());
+        let one = recovered(outlets, definition, &validator)?;
+        let conditions = Some(one.standing().conditions);
+        let written = Definition::clone(&one.definition());
+        if written.conditions.is_some() && written.conditions != conditions {
+            let definition = Definition { conditions, ..written };
+            document::put(&mut rewritten, &definition, keys)?;
+            one.define(definition);
         }
-        registered.insert(name, Registered::new(definition, lane));
+        validator.govern(&one.definition().subscription, None);
+        registered.insert(name, one);
+    }
+    if !rewritten.is_empty() {
+        ledger.apply(&rewritten)?;
     }
     if count > 0 {
-        ledger.apply(&sealed_anew)?;
         tracing::info!(count, "secrets of subscriptions were sealed under the current key");
     }
+    Ok((registered, validator))
+}
+
+/// A subscription as it stood when the gateway ended.
+fn recovered(
+    outlets: &Outlets,
+    definition: Definition,
+    validator: &Validator,
+) -> Result<Arc<Registered>, RegistryError> {
+    let ledger = &outlets.ledger;
+    let dead_letters = ledger.dead_letter_sequences(definition.number)?.into_iter().collect();
+    let found = ledger.outstanding(definition.number)?;
+    let in_order = definition.subscription.ordering == Ordering::Key;
+    let mut lane = Lane::recovered(definition.number, found, dead_letters, in_order);
+    if let Some(reason) = &definition.paused {
+        lane.pause(reason.clone());
+    }
+    let subscription = &definition.subscription;
+    lane.activate(validator.outlook(&Edits::new()).is_activated(subscription));
+    let refused_target = outlets.sink.check_target(subscription).err();
+    let was_ready = definition.conditions.is_none_or(|conditions| conditions.ready.holds);
+    if !was_ready && refused_target.is_none() && lane.obstacles() == Obstacles::default() {
+        lane.presume_down();
+    }
+    let registered = Registered::new(definition, lane, refused_target.map(|why| why.to_string()));
+    registered.observe(&registered.lane(), outlets.clock.now());
     Ok(registered)
 }
 
 impl Dispatch {
-    /// Makes a subscription. It covers the events from `start` on.
-    pub async fn create(
-        self: &Arc<Self>,
-        subscription: Subscription,
-        start: Position,
-    ) -> Result<Arc<Registered>, RegistryError> {
-        subscription.check()?;
-        let routing = self.routing.lock().await;
-        let name = subscription.name.clone();
-        if self.get(&name).is_some() {
-            return Err(RegistryError::NotUnique(name));
-        }
-        if self.all().len() >= SUBSCRIPTIONS_MAX {
-            return Err(RegistryError::TooMany);
-        }
-        let now = self.outlets.clock.now();
-        let begins = self.resolve(start).await?;
-        let number = self.outlets.ledger.number(NEXT_NUMBER)?.unwrap_or(1);
-        let definition = Definition {
-            number,
-            subscription: Arc::new(subscription),
-            created_at: now,
-            updated_at: now,
-            begins,
-            paused: None,
-        };
-        // What comes before the tailer's place is read again for this subscription alone; from
-        // there on, or from its beginning if that is later, the tailer routes to it.
-        let mut lane = Lane::starting(number, begins, begins.max(*routing));
-        let mut changes = Changes::default();
-        changes.put_number(NEXT_NUMBER, number + 1);
-        document::put(&mut changes, &definition, &self.outlets.keys)?;
-        lane.save(&mut changes);
-        self.persist(Changes::default(), changes).await?;
-        let registered = Registered::new(definition, lane);
-        self.insert(name, Arc::clone(&registered));
-        self.start_lane(Arc::clone(&registered));
-        drop(routing);
-        Ok(registered)
-    }
-
-    /// Changes a subscription. Where it stands stays as it is: what was routed to it before is
-    /// still delivered, and the new filters hold from the next event on.
-    pub async fn update(
-        &self,
-        subscription: Subscription,
-    ) -> Result<Arc<Registered>, RegistryError> {
-        subscription.check()?;
-        let mut routing = self.routing.lock().await;
-        let registered = self.expect(&subscription.name)?;
-        // What has been accepted is routed as it was promised; and it stays so after a restart.
-        if !tail::catch_up(self, &mut routing).await {
-            return Err(RegistryError::Unreadable);
-        }
-        let mut kept = Changes::default();
-        {
-            let mut lane = registered.lane();
-            lane.routed_to(*routing);
-            lane.save(&mut kept);
-        }
-        let updated_at = self.outlets.clock.now();
-        let subscription = Arc::new(subscription);
-        let old = registered.definition();
-        let definition = Definition { subscription, updated_at, ..(*old).clone() };
-        self.redefine(&registered, definition, kept).await?;
-        self.reindex();
-        registered.wake.notify_one();
-        Ok(registered)
-    }
-
     /// Removes a subscription with everything that it has outstanding, its dead letters too.
     pub async fn delete(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
         let _routing = self.routing.lock().await;
         let registered = self.expect(name)?;
         self.registered.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.validator().release(&registered.definition().subscription);
         self.reindex();
         registered.removed.cancel();
         let mut changes = Changes::default();
@@ -186,39 +149,62 @@ impl Dispatch {
     /// Makes no more attempts for a subscription; its events wait.
     pub async fn pause(&self, name: &str, reason: &str) -> Result<Arc<Registered>, RegistryError> {
         let registered = self.expect(name)?;
-        registered.lane().pause(reason.to_owned());
-        self.note_pause(&registered).await?;
+        self.turn(&registered, |lane| lane.pause(reason.to_owned()));
+        self.note(&registered).await?;
         Ok(registered)
     }
 
     /// Goes on with a subscription that was paused.
     pub async fn resume(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
         let registered = self.expect(name)?;
-        registered.lane().resume();
-        self.note_pause(&registered).await?;
+        self.turn(&registered, Lane::resume);
+        self.note(&registered).await?;
         registered.wake.notify_one();
         Ok(registered)
     }
 
     /// Pauses the lane at once, and writes that down soon.
     pub(super) fn pause_lane(self: &Arc<Self>, registered: &Arc<Registered>, reason: String) {
-        registered.lane().pause(reason);
+        self.turn(registered, |lane| lane.pause(reason));
+        self.note_soon(registered);
+    }
+
+    /// Does something to a lane that may turn a condition.
+    fn turn(&self, registered: &Registered, change: impl FnOnce(&mut Lane)) {
+        let mut lane = registered.lane();
+        change(&mut lane);
+        registered.observe(&lane, self.outlets.clock.now());
+    }
+
+    /// Writes down soon what has become of a subscription's state, once for all that happens until
+    /// then.
+    pub(super) fn note_soon(self: &Arc<Self>, registered: &Arc<Registered>) {
+        if registered.noting.swap(true, atomic::Ordering::AcqRel) {
+            return;
+        }
         let (dispatch, registered) = (Arc::clone(self), Arc::clone(registered));
         self.tasks.spawn(async move {
-            if let Err(error) = dispatch.note_pause(&registered).await {
-                tracing::error!(%error, "a pause could not be written down");
+            tokio::select! {
+                () = tokio::time::sleep(NOTE_INTERVAL) => {}
+                () = dispatch.stop.cancelled() => {}
+            }
+            registered.noting.store(false, atomic::Ordering::Release);
+            if let Err(error) = dispatch.note(&registered).await {
+                tracing::error!(%error, "the state of a subscription could not be written down");
             }
         });
     }
 
-    /// Writes down whether the lane is paused, as it is once nobody else changes the subscription.
-    async fn note_pause(&self, registered: &Registered) -> Result<(), RegistryError> {
+    /// Writes down whether the lane is paused, and its conditions, as they are once nobody else
+    /// changes the subscription.
+    async fn note(&self, registered: &Registered) -> Result<(), RegistryError> {
         let _routing = self.routing.lock().await;
         if registered.removed.is_cancelled() {
             return Ok(());
         }
         let paused = registered.lane().paused().map(str::to_owned);
-        let definition = Definition { paused, ..(*registered.definition()).clone() };
+        let conditions = Some(registered.standing().conditions);
+        let definition = Definition { paused, conditions, ..(*registered.definition()).clone() };
         self.redefine(registered, definition, Changes::default()).await
     }
 
@@ -295,7 +281,7 @@ impl Dispatch {
     }
 
     /// The sequence that a position stands for now.
-    async fn resolve(&self, position: Position) -> Result<Sequence, StoreError> {
+    pub(super) async fn resolve(&self, position: Position) -> Result<Sequence, StoreError> {
         let journal = self.outlets.journal.clone();
         let read = move || {
             let usage = journal.usage()?;
@@ -309,15 +295,8 @@ impl Dispatch {
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::Closed))
     }
 
-    fn expect(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
-        self.get(name).ok_or_else(|| RegistryError::NotFound(name.to_owned()))
-    }
-
-    fn insert(&self, name: String, registered: Arc<Registered>) {
-        let mut all = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, registered);
-        drop(all);
-        self.reindex();
+    pub(super) fn expect(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
+        self.get(name).ok_or_else(|| RegistryError::NotFound("subscription", name.to_owned()))
     }
 
     async fn redefine(

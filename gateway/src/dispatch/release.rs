@@ -37,7 +37,8 @@ impl Dispatch {
             let lost = registered.lane().forget_before(before);
             registered.wake.notify_one();
             if lost > 0 {
-                let name = &registered.definition().subscription.name;
+                let definition = registered.definition();
+                let name = &*definition.subscription.key();
                 tracing::warn!(
                     subscription = name,
                     lost,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::refusal::InvalidInput;
 use crate::submission::StoredEvent;
 use crate::subscription::Subscription;
 
@@ -47,4 +48,10 @@ pub enum Outcome {
 pub trait Sink: Send + Sync {
     /// Makes one attempt, bounded by the subscription's timeout.
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Outcome>;
+
+    /// Says what is wrong with where a subscription sends to, as far as that can be told now
+    /// without asking anyone.
+    fn check_target(&self, _subscription: &Subscription) -> Result<(), InvalidInput> {
+        Ok(())
+    }
 }

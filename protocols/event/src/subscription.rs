@@ -1,5 +1,6 @@
 //! Who wants which events, where they go, and what happens when they do not arrive.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::refusal::InvalidInput;
 
 /// The longest name of a subscription, in bytes.
 pub const NAME_BYTES_MAX: usize = 253;
+/// The longest name of a namespace, in bytes (RFC 1123, section 2.1).
+pub const NAMESPACE_BYTES_MAX: usize = 63;
 /// The longest endpoint, in bytes.
 pub const ENDPOINT_BYTES_MAX: usize = 2048;
 /// The most attempts under way at once that a subscription may ask for.
@@ -23,8 +26,11 @@ pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
-    /// Its name, unique in the gateway.
+    /// Its name, unique in its namespace.
     pub name: String,
+    /// Where event activations govern it; without one, none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// The URL that events are sent to.
     pub endpoint: String,
     /// Only events of this source.
@@ -148,6 +154,7 @@ impl Subscription {
     pub fn new(name: impl Into<String>, endpoint: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            namespace: None,
             endpoint: endpoint.into(),
             source: None,
             event_type: None,
@@ -169,6 +176,15 @@ impl Subscription {
     /// Checks every field against its rule; names the first that breaks one.
     pub fn check(&self) -> Result<(), InvalidInput> {
         check_name(&self.name)?;
+        if let Some(namespace) = &self.namespace {
+            check_namespace(namespace)?;
+            if self.source.is_none() {
+                return Err(InvalidInput::new(
+                    "source",
+                    "expected the source that event activations of the namespace are for",
+                ));
+            }
+        }
         check_endpoint(&self.endpoint)?;
         if let Some(auth) = &self.auth {
             auth.check(&self.endpoint)?;
@@ -197,6 +213,23 @@ impl Subscription {
         self.retry.check()
     }
 
+    /// What all operations know it by: its name, after its namespace and a slash if it has one.
+    ///
+    /// ```
+    /// # use eg_event::Subscription;
+    /// let mut subscription = Subscription::new("orders", "https://shop.example/");
+    /// assert_eq!(subscription.key(), "orders");
+    /// subscription.namespace = Some("prod".to_owned());
+    /// assert_eq!(subscription.key(), "prod/orders");
+    /// ```
+    #[must_use]
+    pub fn key(&self) -> Cow<'_, str> {
+        match &self.namespace {
+            Some(namespace) => Cow::Owned(format!("{namespace}/{}", self.name)),
+            None => Cow::Borrowed(&self.name),
+        }
+    }
+
     /// How long one attempt may take.
     #[must_use]
     pub fn request_timeout(&self) -> Duration {
@@ -222,7 +255,24 @@ fn in_range(field: &str, value: u64, low: u64, high: u64) -> Result<(), InvalidI
     Err(InvalidInput::new(field, format!("expected a number from {low} to {high}, found {value}")))
 }
 
-fn check_name(name: &str) -> Result<(), InvalidInput> {
+/// Checks the name of a namespace: a label (RFC 1123, section 2.1), as Kubernetes has it.
+pub fn check_namespace(namespace: &str) -> Result<(), InvalidInput> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends_well = !namespace.starts_with('-') && !namespace.ends_with('-');
+    if (1..=NAMESPACE_BYTES_MAX).contains(&namespace.len())
+        && ends_well
+        && namespace.bytes().all(allowed)
+    {
+        return Ok(());
+    }
+    Err(InvalidInput::new(
+        "namespace",
+        "expected 1 to 63 lower-case letters, digits or '-', neither beginning nor ending with '-'",
+    ))
+}
+
+/// Checks a name: of a subscription, or of an event activation.
+pub fn check_name(name: &str) -> Result<(), InvalidInput> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if starts_well && name.len() <= NAME_BYTES_MAX && name.bytes().all(allowed) {
@@ -265,7 +315,7 @@ mod tests {
     #[test]
     fn a_subscription_that_breaks_a_rule_is_refused_by_field() {
         type Change = fn(&mut Subscription);
-        let rows: [(&str, Change); 14] = [
+        let rows: [(&str, Change); 16] = [
             ("name", |s| s.name = String::new()),
             ("name", |s| s.name = "a b".to_owned()),
             ("name", |s| s.name = "x".repeat(254)),
@@ -282,6 +332,8 @@ mod tests {
             ("orderingKey", |s| {
                 s.ordering_key = Some("Data.X".to_owned());
             }),
+            ("namespace", |s| s.namespace = Some("Prod".to_owned())),
+            ("source", |s| s.namespace = Some("prod".to_owned())),
             ("retry.maxDelayMs", |s| s.retry.max_delay_ms = 1),
             ("retry.maxAttempts", |s| s.retry.max_attempts = 0),
         ];

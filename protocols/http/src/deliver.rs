@@ -135,6 +135,10 @@ impl Sink for HttpSink {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Outcome> {
         Box::pin(self.attempt(delivery))
     }
+
+    fn check_target(&self, subscription: &Subscription) -> Result<(), InvalidInput> {
+        check_target(&self.guard, subscription, self.clock.now())
+    }
 }
 
 fn timed_out(timeout: Duration) -> String {

@@ -25,6 +25,8 @@ struct Run {
     /// The events of each key in the order in which they were delivered.
     by_key: BTreeMap<Box<str>, Vec<Sequence>>,
     rng: StdRng,
+    /// It is paused, or not activated, or both.
+    held: bool,
     /// Some keys fail more often than they succeed.
     failing: bool,
 }
@@ -36,12 +38,25 @@ fn key(sequence: Sequence) -> Box<str> {
 
 impl Run {
     fn step(&mut self, ledger: &Ledger) {
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0..2 => self.push(),
             2..6 => self.begin(ledger),
             6..9 => self.end(),
+            9 => self.operate(),
             _ => self.now = self.now.after(Duration::from_millis(self.rng.random_range(0..50))),
         }
+    }
+
+    /// An operator pauses or resumes, an event activation comes or goes; each on its own.
+    fn operate(&mut self) {
+        match self.rng.random_range(0..4) {
+            0 => self.lane.pause("for a test".to_owned()),
+            1 => self.lane.resume(),
+            2 => self.lane.activate(false),
+            _ => self.lane.activate(true),
+        }
+        let view = self.lane.view();
+        self.held = view.paused.is_some() || !view.is_activated;
     }
 
     fn push(&mut self) {
@@ -68,7 +83,7 @@ impl Run {
                 }
                 Next::New(sequence) => {
                     let key = self.key(sequence);
-                    (sequence, Some(self.lane.take(sequence, key, self.now)))
+                    (sequence, self.lane.take(sequence, key, self.now))
                 }
                 Next::Retry(sequence) => {
                     let key = self.key(sequence);
@@ -76,6 +91,7 @@ impl Run {
                 }
             };
             if let Some(Taken::Attempt(_)) = taken {
+                assert!(!self.held, "{sequence} is attempted although no attempts are made");
                 let key = key(sequence);
                 let busy =
                     self.ordering == Ordering::Key && self.in_flight.values().any(|k| *k == key);
@@ -128,12 +144,16 @@ impl Run {
         let in_order = self.ordering == Ordering::Key;
         self.lane = Lane::recovered(1, found, BTreeSet::new(), in_order);
         self.in_flight.clear();
+        self.held = false;
         let again: Vec<_> = (routed.0..=self.pushed).map(Sequence).collect();
         self.lane.push(&again);
     }
 
     fn finish(&mut self, ledger: &Ledger) {
         self.failing = false;
+        self.held = false;
+        self.lane.resume();
+        self.lane.activate(true);
         for _ in 0..100_000 {
             self.begin(ledger);
             if self.in_flight.is_empty() && self.delivered.len() as u64 == self.pushed {
@@ -164,6 +184,7 @@ fn check(seed: u64, ordering: Ordering) {
         delivered: BTreeSet::new(),
         by_key: BTreeMap::new(),
         rng: StdRng::seed_from_u64(seed),
+        held: false,
         failing: true,
     };
     run.save(ledger);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use eg_event::{Sequence, Timestamp};
 use eg_storage::{DeadLetter, Exception};
 
-use super::{Lane, Phase, Rescan, Unsettled};
+use super::{FAILURES_UNTIL_DOWN, Lane, Phase, Rescan, Unsettled};
 
 impl Lane {
     /// Makes no more attempts until [`Lane::resume`].
@@ -18,6 +18,21 @@ impl Lane {
         self.paused = None;
         self.hold_until = Timestamp::default();
         self.failures = 0;
+    }
+
+    /// Makes attempts, or none, as event activations say. A pause is independent of it.
+    pub fn activate(&mut self, is_activated: bool) {
+        self.inactive = !is_activated;
+    }
+
+    /// Takes the receiver for down, as it was before a restart: it is tried with a single event.
+    pub fn presume_down(&mut self) {
+        self.failures = FAILURES_UNTIL_DOWN;
+    }
+
+    /// Whether no attempts are begun, until somebody says otherwise.
+    pub(super) fn is_held(&self) -> bool {
+        self.paused.is_some() || self.inactive
     }
 
     /// Why no attempts are made, if so.

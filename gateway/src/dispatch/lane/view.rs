@@ -3,6 +3,7 @@
 use eg_event::{Sequence, Timestamp};
 
 use super::{FAILURES_UNTIL_DOWN, Lane, Phase};
+use crate::dispatch::condition::Obstacles;
 
 /// Where a subscription stands, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct View {
     pub lost: u64,
     /// Why no attempts are made; `None` when they are.
     pub paused: Option<String>,
+    /// Whether event activations let its events through.
+    pub is_activated: bool,
     /// Whether the receiver counts as down.
     pub is_failing: bool,
     /// Whether the journal is being read again for this subscription.
@@ -78,11 +81,23 @@ impl Lane {
             delivered: self.delivered,
             lost: self.lost,
             paused: self.paused.clone(),
+            is_activated: !self.inactive,
             is_failing: self.failures >= FAILURES_UNTIL_DOWN,
             is_catching_up: self.rescan.is_some(),
             last_error: self.last_error.clone(),
             last_delivered_at: self.last_delivered_at,
             oldest_needed: self.oldest_needed(),
+        }
+    }
+
+    /// What stands in the way of deliveries, as far as the lane knows.
+    #[must_use]
+    pub fn obstacles(&self) -> Obstacles {
+        Obstacles {
+            not_activated: self.inactive,
+            paused: self.paused.is_some(),
+            refused_target: false,
+            receiver_down: self.failures >= FAILURES_UNTIL_DOWN,
         }
     }
 
