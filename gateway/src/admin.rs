@@ -11,6 +11,7 @@ pub(crate) mod facts;
 mod feed;
 pub mod guard;
 pub mod health;
+pub mod manifest;
 pub mod mutation;
 pub mod operations;
 pub mod outbound;

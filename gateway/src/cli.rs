@@ -1,6 +1,8 @@
 //! The commands of the program `event-gateway`.
 
+mod activation;
 mod application;
+mod apply;
 mod cert;
 mod client;
 mod dead_letter;
@@ -66,6 +68,11 @@ enum Command {
     /// Check AsyncAPI documents, register them, and see what is registered.
     #[command(subcommand)]
     Spec(spec::Command),
+    /// See and change which sources are let into which namespaces.
+    #[command(subcommand)]
+    Activation(activation::Command),
+    /// Make everything as the manifests in files say, or change nothing.
+    Apply(apply::ApplyArgs),
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
@@ -187,6 +194,12 @@ impl Cli {
             Command::Spec(spec::Command::Validate { file }) => spec::validate(&file, &mut output),
             Command::Spec(command) => {
                 ask(&self.client, async |client| spec::execute(command, client, &mut output).await)
+            }
+            Command::Activation(command) => ask(&self.client, async |client| {
+                activation::execute(command, client, &mut output).await
+            }),
+            Command::Apply(args) => {
+                ask(&self.client, async |client| apply::execute(args, client, &mut output).await)
             }
             Command::SecretKey(command) => secret_key::execute(command, &mut output),
             Command::Policy(command) => policy(&self.client, command, &mut output),

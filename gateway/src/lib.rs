@@ -16,6 +16,7 @@ mod front;
 pub mod ingest;
 pub mod journey;
 pub mod listeners;
+pub mod manifest;
 pub mod matching;
 pub mod metrics;
 pub mod policy;

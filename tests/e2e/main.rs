@@ -3,6 +3,8 @@
 
 mod access;
 mod acme;
+mod activation;
+mod apply;
 mod bad_subscribers;
 mod bad_tokens;
 mod bearer;

@@ -46,6 +46,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("createEventActivation", Manage, Area::Subscriptions),
     ("updateEventActivation", Manage, Area::Subscriptions),
     ("deleteEventActivation", Manage, Area::Subscriptions),
+    ("applyManifests", Manage, Area::Subscriptions),
     ("createCredential", Manage, Area::Credentials),
     ("revokeCredential", Manage, Area::Credentials),
     ("issueCertificate", Manage, Area::Certificates),

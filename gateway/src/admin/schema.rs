@@ -11,6 +11,7 @@ use eg_storage::{Journal, Ledger};
 use super::activation::{ActivationMutation, ActivationQuery};
 use super::error::{Code, coded, invalid};
 use super::guard::Guard;
+use super::manifest::ManifestMutation;
 use super::mutation::CoreMutation;
 use super::query::CoreQuery;
 use super::specs::{Feed, SpecsMutation, SpecsQuery};
@@ -62,20 +63,18 @@ pub struct Query(CoreQuery, SpecsQuery, ActivationQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
-pub struct Mutation(CoreMutation, SpecsMutation, ActivationMutation);
+pub struct Mutation(CoreMutation, SpecsMutation, ActivationMutation, ManifestMutation);
 
 /// Makes the schema, behind `guard`.
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
-    let query = Query(
-        CoreQuery(parts.clone()),
-        SpecsQuery(parts.clone()),
-        ActivationQuery(parts.clone()),
-    );
+    let query =
+        Query(CoreQuery(parts.clone()), SpecsQuery(parts.clone()), ActivationQuery(parts.clone()));
     let mutation = Mutation(
         CoreMutation(parts.clone()),
         SpecsMutation(parts.clone()),
         ActivationMutation(parts.clone()),
+        ManifestMutation(parts.clone()),
     );
     let builder: SchemaBuilder<_, _, _> =
         Schema::build(query, mutation, Feed(parts)).data(guard.clone());

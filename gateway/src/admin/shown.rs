@@ -7,11 +7,12 @@ use async_graphql::{Value as ConstValue, Variables};
 use serde_json::{Map, Value, json};
 
 /// The arguments and members whose values are shown; of all others, only that they were given.
-const SHOWN: [&str; 23] = [
+const SHOWN: [&str; 24] = [
     "appID",
     "application",
     "applicationID",
     "contentMode",
+    "dryRun",
     "eventID",
     "eventType",
     "eventTypeVersion",

@@ -10,12 +10,13 @@ use super::client::Client;
 use super::output::Output;
 
 /// The fields that an update starts from, by the names of the input.
-const INPUT_FIELDS: &str = "name endpoint source eventType eventTypeVersion filters contentMode \
+const INPUT_FIELDS: &str = "name namespace endpoint source eventType eventTypeVersion filters contentMode \
     maxInFlight pushRequestTimeoutMs includeSubscriptionNameHeader ordering orderingKey \
     retry { initialDelayMs maxDelayMs maxAttempts maxAgeSeconds } holdRetention";
 /// Where a subscription stands.
-const STATE_FIELDS: &str = "signingSecretCount createdAt updatedAt state reason cursor waiting \
+const STATE_FIELDS: &str = "key signingSecretCount createdAt updatedAt state reason cursor waiting \
     inFlight retrying parked deadLetters delivered lost catchingUp lastDeliveredAt oldestNeeded \
+    conditions { type status reason message lastTransitionTime } \
     auth { credential { ...credential } additionalHeaders additionalQueryParams \
         requestAuth { csrf { tokenEndpointURL credential { ...credential } additionalHeaders \
             additionalQueryParams } } certificate { subject issuer serial notAfter } }";
@@ -31,7 +32,7 @@ pub(crate) enum Command {
     List,
     /// One of them.
     Get {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
     },
     /// Make one.
@@ -40,22 +41,22 @@ pub(crate) enum Command {
     Update(Box<DefinitionArgs>),
     /// Remove one, with everything that it has outstanding.
     Delete {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
     },
     /// Make no more attempts; events wait.
     Pause {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
     },
     /// Go on.
     Resume {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
     },
     /// Deliver every matching event (again) from a place in the journal on.
     Rewind {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
         /// From this sequence on.
         #[arg(long, conflicts_with = "to_time", required_unless_present = "to_time")]
@@ -66,7 +67,7 @@ pub(crate) enum Command {
     },
     /// Send a test event to its receiver.
     Test {
-        /// Its name.
+        /// Its name, or its namespace, a slash and its name.
         name: String,
     },
 }
@@ -74,7 +75,7 @@ pub(crate) enum Command {
 /// What a subscription is to be.
 #[derive(Debug, Args)]
 pub(crate) struct DefinitionArgs {
-    /// Its name.
+    /// Its name, after its namespace and a slash if it has one.
     name: String,
     /// The http or https URL that events are sent to.
     #[arg(long, value_name = "URL")]
@@ -199,7 +200,7 @@ async fn list(client: &Client, output: &mut Output) -> Result<(), CliError> {
         after = page["pageInfo"]["endCursor"].take();
     }
     let columns = [
-        ("NAME", "name"),
+        ("NAME", "key"),
         ("STATE", "state"),
         ("WAITING", "waiting"),
         ("RETRYING", "retrying"),
@@ -272,9 +273,14 @@ fn overlay(base: Map<String, Value>, args: &DefinitionArgs) -> Result<Value, Cli
     let filters = args.filters.as_deref().map(serde_json::from_str::<Value>).transpose();
     let filters = filters
         .map_err(|error| CliError::Unsuccessful(format!("--filters: expected JSON: {error}")))?;
+    let (namespace, name) = match args.name.split_once('/') {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, &*args.name),
+    };
     let upper = |text: &Option<String>| text.as_ref().map(|text| text.to_uppercase());
     let given = [
-        ("name", Some(json!(args.name))),
+        ("name", Some(json!(name))),
+        ("namespace", namespace.map(|v| json!(v))),
         ("endpoint", args.endpoint.as_ref().map(|v| json!(v))),
         ("source", args.source.as_ref().map(|v| json!(v))),
         ("eventType", args.event_type.as_ref().map(|v| json!(v))),

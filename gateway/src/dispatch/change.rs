@@ -374,7 +374,10 @@ impl Switch {
     /// What its conditions are once it is switched to.
     fn conditions(&self, now: Timestamp) -> Conditions {
         let (before, obstacles) = match &self.old {
-            Some(old) => (old.standing().conditions, old.lane().obstacles()),
+            Some(old) => {
+                let obstacles = old.lane().obstacles();
+                (old.standing().conditions, obstacles)
+            }
             None => (Conditions::clear(now), Obstacles::default()),
         };
         let (not_activated, refused_target) = (!self.is_activated, self.refused_target.is_some());

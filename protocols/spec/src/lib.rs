@@ -34,4 +34,4 @@ pub use model::*;
 pub use payload::{CompileError, PayloadSchema, Violation};
 pub use pointer::Pointer;
 pub use schema::{Schema, SchemaFormat};
-pub use text::{Format, Position};
+pub use text::{Format, Position, Text};

@@ -48,9 +48,9 @@ pub(crate) enum Parts {
     Members(HashMap<String, Place>),
 }
 
-/// A text that was read.
+/// A text that was read: its value, and where each part of it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Text {
+pub struct Text {
     pub(crate) value: Value,
     place: Place,
 }
@@ -70,27 +70,11 @@ impl Malformed {
 impl Text {
     /// Reads a text within the limits.
     pub(crate) fn read(text: &[u8], format: Format, limits: &Limits) -> Result<Self, Invalid> {
-        Self::values(text, format, limits).map_err(|malformed| {
-            Invalid::one(SpecError {
-                document: None,
-                pointer: Pointer::default(),
-                position: malformed.position,
-                expected: malformed.expected,
-            })
-        })
+        Self::values(text, format, limits).map_err(invalid)
     }
 
     fn values(text: &[u8], format: Format, limits: &Limits) -> Result<Self, Malformed> {
-        let max = limits.document_bytes_max;
-        if text.len() > max {
-            let expected = format!("a document of at most {max} bytes, not {}", text.len());
-            return Err(Malformed { position: None, expected });
-        }
-        let text = std::str::from_utf8(text).map_err(|error| {
-            let valid = String::from_utf8_lossy(&text[..error.valid_up_to()]);
-            Malformed::at(position_at_end(&valid), "UTF-8")
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = decoded(text, limits)?;
         let (value, place) = match format {
             Format::Json => json::read(text, limits)?,
             Format::Yaml => yaml::read(text, limits)?,
@@ -98,8 +82,39 @@ impl Text {
         Ok(Self { value, place })
     }
 
+    /// Reads every document of a text: of YAML there may be several, up to `documents_max`.
+    ///
+    /// # Errors
+    /// What is wrong with the text as such, and where.
+    ///
+    /// ```
+    /// use eg_spec::{Limits, Pointer, Text};
+    /// let all = Text::read_all(b"a: 1\n---\nb: {c: 2}\n", &Limits::default(), 10).unwrap();
+    /// let c = Pointer::parse("/b/c").unwrap();
+    /// assert_eq!((all[1].value()["b"]["c"].as_i64(), all[1].position(&c).line), (Some(2), 3));
+    /// ```
+    pub fn read_all(
+        text: &[u8],
+        limits: &Limits,
+        documents_max: usize,
+    ) -> Result<Vec<Self>, Invalid> {
+        let read = |text: &str| match Format::guess(text.as_bytes()) {
+            Format::Json => json::read(text, limits).map(|read| vec![read]),
+            Format::Yaml => yaml::read_all(text, limits, documents_max),
+        };
+        let all = decoded(text, limits).and_then(read).map_err(invalid)?;
+        Ok(all.into_iter().map(|(value, place)| Self { value, place }).collect())
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
     /// Where a value stands; for one that is missing, where it is missed.
-    pub(crate) fn position(&self, pointer: &Pointer) -> Position {
+    #[must_use]
+    pub fn position(&self, pointer: &Pointer) -> Position {
         let mut place = &self.place;
         for step in pointer.steps() {
             let part = match &place.parts {
@@ -112,6 +127,24 @@ impl Text {
         }
         place.position
     }
+}
+
+fn decoded<'a>(text: &'a [u8], limits: &Limits) -> Result<&'a str, Malformed> {
+    let max = limits.document_bytes_max;
+    if text.len() > max {
+        let expected = format!("a document of at most {max} bytes, not {}", text.len());
+        return Err(Malformed { position: None, expected });
+    }
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let valid = String::from_utf8_lossy(&text[..error.valid_up_to()]);
+        Malformed::at(position_at_end(&valid), "UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+fn invalid(malformed: Malformed) -> Invalid {
+    let Malformed { position, expected } = malformed;
+    Invalid::one(SpecError { document: None, pointer: Pointer::default(), position, expected })
 }
 
 /// The place right behind a text.

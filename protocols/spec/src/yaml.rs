@@ -13,21 +13,35 @@ use crate::text::{Malformed, Parts, Place, Position};
 
 /// The value of a text, and where its parts stand. The place of a member is that of its name.
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<(Value, Place), Malformed> {
+    let missing = || Malformed::at(Position { line: 1, column: 1 }, "a document");
+    read_all(text, limits, 1)?.pop().ok_or_else(missing)
+}
+
+/// The same of every document of a text, of which there may be `documents_max`.
+pub(crate) fn read_all(
+    text: &str,
+    limits: &Limits,
+    documents_max: usize,
+) -> Result<Vec<(Value, Place)>, Malformed> {
     let mut reader =
         Reader { limits, expanded_bytes: 0, open: Vec::new(), anchors: HashMap::new() };
-    let mut root = None;
+    let mut roots = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| not_yaml(&error))?;
         let position = place_of(span);
-        if matches!(event, Event::DocumentStart(_)) && root.is_some() {
-            return Err(Malformed::at(position, "one YAML document"));
+        if matches!(event, Event::DocumentStart(_)) {
+            if roots.len() == documents_max {
+                let many = format!("at most {documents_max} YAML documents");
+                let expected = if documents_max == 1 { "one YAML document" } else { &many };
+                return Err(Malformed::at(position, expected));
+            }
+            reader.anchors.clear();
         }
         if let Some(node) = reader.step(event, position)? {
-            root = Some(node);
+            roots.push((node.value, node.place));
         }
     }
-    let node = root.ok_or_else(|| Malformed::at(Position { line: 1, column: 1 }, "a document"))?;
-    Ok((node.value, node.place))
+    Ok(roots)
 }
 
 fn not_yaml(error: &ScanError) -> Malformed {
