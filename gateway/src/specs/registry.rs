@@ -239,11 +239,11 @@ impl Registry {
             snapshot.pushes().map(|push| (push.name.as_str(), push)).collect();
         for registered in dispatch.all() {
             let subscription = Arc::clone(&registered.definition().subscription);
-            let name = &subscription.name;
+            let name = &*subscription.key();
             if external::owner(name).is_none() {
                 continue;
             }
-            match missing.remove(name.as_str()) {
+            match missing.remove(name) {
                 None => drop(dispatch.delete(name).await?),
                 Some(push) if *push != *subscription => {
                     drop(dispatch.update(Subscription::clone(push)).await?);
