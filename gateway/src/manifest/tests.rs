@@ -51,7 +51,7 @@ fn manifests_of_kyma_are_read_as_they_are() {
     let made = asked.onto(None).unwrap();
     assert_eq!((made.max_in_flight, made.request_timeout_ms), (400, 2000));
     assert_eq!(made.content_mode, eg_event::subscription::ContentMode::Kyma);
-    assert_eq!(read[1].place.line(), 22);
+    assert_eq!(read[1].place.line(), 23);
 }
 
 #[test]
