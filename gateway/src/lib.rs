@@ -10,6 +10,7 @@ pub mod certificates;
 mod cli;
 pub mod config;
 pub mod credentials;
+pub mod declared;
 pub mod dispatch;
 mod front;
 pub mod ingest;
@@ -18,6 +19,7 @@ pub mod listeners;
 pub mod matching;
 pub mod metrics;
 pub mod policy;
+pub mod quarantine;
 pub mod recognition;
 pub mod reload;
 pub mod run;
@@ -25,6 +27,7 @@ pub mod secrets;
 pub mod specs;
 pub mod subscribed;
 pub mod tls;
+pub mod validate;
 
 use clap::Parser as _;
 
