@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
-use eg_event::{Binding, CloudEvent, Data, Origin, Principal, Protocol, Submission, TraceContext};
+use eg_event::{Binding, CloudEvent, Data, Origin, Principal, Protocol, Submission};
 
 /// The size of a payload, in bytes.
 pub const PAYLOAD_BYTES: usize = 256;
@@ -54,18 +54,13 @@ pub fn submission(principal: &Arc<Principal>, id: u64) -> Submission {
         builder.attribute(name, text).unwrap_or_else(|error| unreachable!("{error}"));
     }
     builder.data(Data::Binary(vec![b'x'; PAYLOAD_BYTES].into()));
-    Submission {
-        event: builder.build().unwrap_or_else(|error| unreachable!("{error}")),
-        principal: Arc::clone(principal),
-        origin: Origin {
-            protocol: Protocol::Mqtt5,
-            binding: Binding::Mapped,
-            remote: None,
-            address: "plant/press-1/celsius".into(),
-            client_id: Some("press-1".into()),
-        },
-        trace: TraceContext::default(),
-        handshake: None,
-        id_assigned: false,
-    }
+    let origin = Origin {
+        protocol: Protocol::Mqtt5,
+        binding: Binding::Mapped,
+        remote: None,
+        address: "plant/press-1/celsius".into(),
+        client_id: Some("press-1".into()),
+    };
+    let event = builder.build().unwrap_or_else(|error| unreachable!("{error}"));
+    Submission::new(event, Arc::clone(principal), origin)
 }

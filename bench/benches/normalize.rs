@@ -43,6 +43,7 @@ fn bench(criterion: &mut Criterion) {
         now_text: "2026-05-04T09:12:31.195Z",
         mappings: &mappings,
         identifiers: &identifiers,
+        declared: None,
     };
     criterion.bench_function("normalize/a payload by its topic", |bencher| {
         bencher.iter(|| normalize(black_box(&message), context));

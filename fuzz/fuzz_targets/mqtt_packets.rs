@@ -68,6 +68,7 @@ fn take(packet: &Incoming) {
             now_text: "1970-01-01T00:00:00Z",
             mappings: &mappings,
             identifiers: &Identifiers::default(),
+            declared: None,
         };
         drop(normalize(message, context));
     }

@@ -17,6 +17,7 @@ pub mod operations;
 pub mod outbound;
 pub mod page;
 pub mod policy;
+pub mod quarantine;
 pub mod query;
 pub mod schema;
 mod shown;

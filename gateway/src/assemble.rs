@@ -10,7 +10,7 @@ use std::time::Duration;
 use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink};
-use eg_http::{Guard, HttpSink, PushError, Server as HttpServer};
+use eg_http::{Guard, HttpConfig, HttpSink, PushError, Server as HttpServer};
 use eg_mqtt::{Server as MqttServer, websocket};
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
@@ -24,6 +24,7 @@ use crate::authorize::Authorizer;
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
+use crate::declared::DeclaredStore;
 use crate::dispatch::registry::RegistryError;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
@@ -36,6 +37,7 @@ use crate::secrets::{Keys, SecretError};
 use crate::specs::error::SpecsError;
 use crate::specs::registry::{self, Registry};
 use crate::subscribed::SubscribedTypes;
+use crate::validate::Validator;
 
 /// A part could not be started, or not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +117,7 @@ impl Gateway {
     /// Makes every part and binds every port; nothing is served yet.
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
-        let policies = Policies::read(&config)?;
-        let given = config.clone();
+        let (policies, given) = (Policies::read(&config)?, config.clone());
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let live = Live::default();
         let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -125,16 +126,17 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let WayOut { dispatch, specs, check_target } =
+        let WayOut { dispatch, specs, declared, check_target } =
             WayOut::open(&config, &store, &clock, (&sending, &stop_sending))?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
-        let pipeline = Arc::new(way_in(&store, &policies, &dispatch, &metrics));
+        let pipeline = Arc::new(way_in(&store, (&policies, &declared), &dispatch, &metrics));
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
+            channels: Arc::new(declared.clone()),
             authenticator: recognize("mqtt"),
             live: live.clone(),
             clock: clock.clone(),
@@ -145,10 +147,9 @@ impl Gateway {
             authenticator: recognize("http"),
             live: live.clone(),
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
+            channels: Arc::new(declared.clone()),
         };
-        let over_websocket = websocket::router(mqtt.clone());
-        let connector = eg_http::connector::router(&config.http, Arc::clone(&front.desk) as Arc<_>);
-        let routes = eg_http::Routes::new(&config.http, ports, [over_websocket, connector]);
+        let routes = routes(&config.http, ports, &mqtt, &front);
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
         let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
@@ -162,6 +163,7 @@ impl Gateway {
             desk: Arc::clone(&front.desk),
             credentials,
             check_target,
+            declared,
             policy: policies.store().clone(),
             specs: Arc::clone(&specs),
             events_url: front.events_url(&given).into(),
@@ -247,12 +249,26 @@ impl Gateway {
 
 fn way_in(
     store: &Store,
-    policies: &Policies,
+    (policies, declared): (&Policies, &DeclaredStore),
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
 ) -> Pipeline {
     let authorizer = Authorizer::new(policies.store().clone(), Arc::clone(metrics));
-    Pipeline::new(authorizer, store.journal().clone(), Arc::clone(dispatch), Arc::clone(metrics))
+    let quarantine = Arc::clone(dispatch.quarantine());
+    let validator = Validator::new(declared.clone(), quarantine, Arc::clone(metrics));
+    let sieves = (authorizer, validator);
+    Pipeline::new(sieves, store.journal().clone(), Arc::clone(dispatch), Arc::clone(metrics))
+}
+
+/// The HTTP port: events, MQTT over WebSocket, and certificates in Kyma's way.
+fn routes(
+    config: &HttpConfig,
+    ports: eg_http::Ports,
+    mqtt: &MqttServer,
+    front: &Front,
+) -> eg_http::Routes {
+    let connector = eg_http::connector::router(config, Arc::clone(&front.desk) as Arc<_>);
+    eg_http::Routes::new(config, ports, [websocket::router(mqtt.clone()), connector])
 }
 
 /// Serves a listener; its end is everyone's.
@@ -266,6 +282,8 @@ async fn tell_end(ended: CancellationToken, listener: BoxFuture<'static, ()>) {
 struct WayOut {
     dispatch: Arc<Dispatch>,
     specs: Arc<Registry>,
+    /// What that asks of events.
+    declared: DeclaredStore,
     /// Says beforehand whether events may be sent somewhere.
     check_target: TargetCheck,
 }
@@ -289,8 +307,10 @@ impl WayOut {
             ledger: store.ledger().clone(),
             sink: Arc::clone(&sink) as Arc<dyn Sink>,
             keys: Arc::clone(&keys),
+            quarantine: config.quarantine,
             clock: clock.clone(),
         })?;
+        let declared = DeclaredStore::default();
         let specs = Registry::open(registry::Outlets {
             ledger: store.ledger().clone(),
             keys,
@@ -298,9 +318,9 @@ impl WayOut {
             http: sink,
             check_target: Arc::clone(&check_target),
             dispatch: Arc::clone(&dispatch),
-            follower: Arc::new(registry::Nobody),
+            follower: Arc::new(declared.clone()),
         })?;
-        Ok(Self { dispatch, specs: Arc::new(specs), check_target })
+        Ok(Self { dispatch, specs: Arc::new(specs), declared, check_target })
     }
 }
 

@@ -9,7 +9,7 @@ use eg_auth::the_gateway;
 use eg_event::event::Attributes;
 use eg_event::{
     Binding, Clock, CloudEvent, Data, Origin, Principal, Protocol, Receipt, Refusal, Submission,
-    Timestamp, TraceContext, attribute,
+    Timestamp, attribute,
 };
 use eg_storage::Journal;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -150,20 +150,16 @@ impl Audit {
     ) -> BoxFuture<'static, Result<Receipt, Refusal>> {
         let event = event(entry, left_out, self.clock.now());
         let subscriptions = self.dispatch.count_matching(&event);
-        let submission = Submission {
-            event,
-            principal: entry.principal.map_or_else(the_gateway, Arc::clone),
-            origin: Origin {
-                protocol: Protocol::Internal,
-                binding: Binding::Structured,
-                remote: Some(entry.remote),
-                address: entry.operation.into(),
-                client_id: None,
-            },
-            trace: TraceContext::default(),
-            handshake: None,
-            id_assigned: true,
+        let origin = Origin {
+            protocol: Protocol::Internal,
+            binding: Binding::Structured,
+            remote: Some(entry.remote),
+            address: entry.operation.into(),
+            client_id: None,
         };
+        let principal = entry.principal.map_or_else(the_gateway, Arc::clone);
+        let submission =
+            Submission { id_assigned: true, ..Submission::new(event, principal, origin) };
         let appended = self.journal.append(vec![(submission, subscriptions)]);
         async move {
             let unanswered = Refusal::Unavailable {

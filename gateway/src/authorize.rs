@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use eg_auth::policy::{Action, Policy, PolicyStore, RESERVED, Request, Resource, is_reserved};
-use eg_event::{Binding, Protocol, Refusal, Submission, authcontext};
+use eg_event::{Protocol, Refusal, Submission, authcontext};
 
 use crate::metrics::{ForbiddenBy, Metrics};
+use crate::validate::path_application;
 
 /// Lets pass what may be published.
 #[derive(Debug)]
@@ -80,9 +81,7 @@ fn check(policy: &Policy, submission: &Submission) -> Result<(), (ForbiddenBy, R
 /// What a submission asks of a policy.
 fn request(submission: &Submission) -> Request<'_> {
     let Submission { event, principal, origin, .. } = submission;
-    let named_by_path = matches!(origin.binding, Binding::KymaV1 | Binding::KymaV2);
-    let application =
-        if named_by_path { origin.address.split('/').nth(1) } else { principal.application() };
+    let application = path_application(submission).or_else(|| principal.application());
     let is_mqtt = matches!(origin.protocol, Protocol::Mqtt311 | Protocol::Mqtt5);
     let resource = Resource {
         area: None,

@@ -68,6 +68,9 @@ pub struct MqttArgs {
     /// The version of the protocol.
     #[arg(long, value_enum, default_value_t = MqttVersion::V5)]
     version: MqttVersion,
+    /// A file with the payload, instead of one of the given size.
+    #[arg(long, value_name = "FILE")]
+    payload_file: Option<PathBuf>,
     /// The topic; `{client}` stands for the number of the connection.
     #[arg(long, default_value = "bench/{client}")]
     topic: String,

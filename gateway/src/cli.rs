@@ -10,6 +10,7 @@ mod demo;
 mod event;
 mod output;
 mod policy;
+mod quarantine;
 mod runtime;
 mod secret_key;
 mod spec;
@@ -76,6 +77,9 @@ enum Command {
     /// See and requeue what could not be delivered.
     #[command(subcommand)]
     DeadLetter(dead_letter::Command),
+    /// See, mend and release events that do not follow their declaration.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
     /// Ask who may do what.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -205,6 +209,9 @@ impl Cli {
             Command::Policy(command) => policy(&self.client, command, &mut output),
             Command::DeadLetter(command) => ask(&self.client, async |client| {
                 dead_letter::execute(command, client, &mut output).await
+            }),
+            Command::Quarantine(command) => ask(&self.client, async |client| {
+                quarantine::execute(command, client, &mut output).await
             }),
             Command::Token(command) => {
                 ask(&self.client, async |client| token::execute(command, client, &mut output).await)

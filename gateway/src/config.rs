@@ -14,6 +14,7 @@ use eg_mqtt::MqttConfig;
 use eg_storage::StorageConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::quarantine::QuarantineConfig;
 use crate::secrets::SecretsConfig;
 
 pub use load::{ConfigError, environment, load, rules};
@@ -46,6 +47,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// The keys that secrets are sealed under.
     pub secrets: SecretsConfig,
+    /// Events that do not follow their declaration.
+    pub quarantine: QuarantineConfig,
     /// The store.
     pub storage: StorageConfig,
     /// What is logged.
@@ -122,6 +125,7 @@ impl Default for Config {
             push: PushConfig::default(),
             policy: PolicyConfig::default(),
             secrets: SecretsConfig::default(),
+            quarantine: QuarantineConfig::default(),
             storage: StorageConfig::default(),
             log: LogConfig::default(),
         }
@@ -152,6 +156,7 @@ impl Config {
         self.http.check()?;
         self.mqtt.check()?;
         self.push.check()?;
+        self.quarantine.check()?;
         self.storage.check()
     }
 

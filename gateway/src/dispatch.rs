@@ -25,8 +25,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
-use eg_event::{Clock, CloudEvent, Sequence, Sink, Subscription, Timestamp};
+use eg_event::{
+    Clock, CloudEvent, Ingested, Receipt, Refusal, Sequence, Sink, Subscription, Timestamp,
+};
 use eg_storage::{Changes, Journal, Ledger, StoreError};
+use futures_util::future::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +41,7 @@ use self::lane::Lane;
 use self::registry::RegistryError;
 use crate::activation::{Activated, Validator};
 use crate::matching::MatchIndex;
+use crate::quarantine::{Quarantine, QuarantineConfig};
 use crate::secrets::Keys;
 
 /// How many subscriptions may read old parts of the journal at once.
@@ -54,13 +58,16 @@ pub struct Outlets {
     pub sink: Arc<dyn Sink>,
     /// What secrets are sealed under.
     pub keys: Arc<Keys>,
+    /// How much may be in quarantine.
+    pub quarantine: QuarantineConfig,
     /// What time it is.
     pub clock: Clock,
 }
 
 /// The way out. Shared by the tasks that deliver and the management API.
 pub struct Dispatch {
-    outlets: Outlets,
+    pub(crate) outlets: Outlets,
+    quarantine: Arc<Quarantine>,
     /// The subscriptions by key.
     registered: RwLock<BTreeMap<String, Arc<Registered>>>,
     /// The event activations; changed while `routing` is held.
@@ -179,8 +186,11 @@ impl Dispatch {
     pub fn recover(outlets: Outlets) -> Result<Arc<Self>, RegistryError> {
         let (registered, validator) = registry::load(&outlets)?;
         let routed = outlets.ledger.routed()?;
+        let (ledger, end) = (&outlets.ledger, outlets.journal.end());
+        let quarantine = Arc::new(Quarantine::recover(outlets.quarantine, ledger, end)?);
         let dispatch = Self {
             outlets,
+            quarantine,
             registered: RwLock::new(registered),
             validator: Mutex::new(validator),
             index: ArcSwap::default(),
@@ -230,6 +240,30 @@ impl Dispatch {
     #[must_use]
     pub fn count_matching(&self, event: &CloudEvent) -> u32 {
         u32::try_from(self.index.load().matching(event).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The events that are in quarantine.
+    #[must_use]
+    pub fn quarantine(&self) -> &Arc<Quarantine> {
+        &self.quarantine
+    }
+
+    /// Routes what is in the journal now: whoever was told that an event is in quarantine finds it
+    /// there.
+    pub(crate) async fn catch_up(&self) {
+        let mut position = self.routing.lock().await;
+        if !tail::catch_up(self, &mut position).await {
+            tracing::warn!("the journal cannot be read to its end at present");
+        }
+    }
+
+    /// Does something to its end, whether or not anybody waits for it.
+    pub fn see_to(
+        &self,
+        work: impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static,
+    ) -> Ingested {
+        let work = self.tasks.spawn(work);
+        async move { work.await.unwrap_or_default() }.boxed()
     }
 
     /// Everything before this has been routed.

@@ -1,5 +1,5 @@
-//! The whole way in: who may publish is settled, who is concerned is counted, and what is taken
-//! is durable before anyone is told.
+//! The whole way in: who may publish is settled, what is declared is asked for, who is concerned
+//! is counted, and what is taken is durable before anyone is told.
 
 #[cfg(test)]
 mod facts;
@@ -16,25 +16,27 @@ use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use crate::authorize::Authorizer;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
+use crate::validate::Validator;
 
 /// The way in, behind the ports that the protocols see.
 pub struct Pipeline {
     authorizer: Authorizer,
+    validator: Validator,
     journal: Journal,
     dispatch: Arc<Dispatch>,
     metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
-    /// What `authorizer` lets pass goes to `journal`, and `dispatch` knows who is concerned.
+    /// What `authorizer` and `validator` let pass goes to `journal`, and `dispatch` knows who is concerned.
     #[must_use]
     pub fn new(
-        authorizer: Authorizer,
+        (authorizer, validator): (Authorizer, Validator),
         journal: Journal,
         dispatch: Arc<Dispatch>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { authorizer, journal, dispatch, metrics }
+        Self { authorizer, validator, journal, dispatch, metrics }
     }
 }
 
@@ -44,20 +46,29 @@ impl Ingest for Pipeline {
             return std::future::ready(Vec::new()).boxed();
         };
         let refused = self.authorizer.sift(&mut submissions);
+        let mut sifted = self.validator.sift(&mut submissions);
         let counted = submissions.into_iter().map(|submission| {
-            let subscriptions = self.dispatch.count_matching(&submission.event);
+            let routed = submission.held.is_none();
+            let subscriptions =
+                if routed { self.dispatch.count_matching(&submission.event) } else { 0 };
             (submission, subscriptions)
         });
         let counted: Vec<_> = counted.collect();
         let appended = (!counted.is_empty()).then(|| self.journal.append(counted));
         let metrics = Arc::clone(&self.metrics);
-        async move {
-            let answers = OptionFuture::from(appended).await.unwrap_or_default();
-            let answers = merge(answers, refused);
+        let holds = sifted.holds();
+        let answered = async move {
+            let mut answers = OptionFuture::from(appended).await.unwrap_or_default();
+            sifted.settle(&mut answers);
+            let answers = merge(merge(answers, sifted.refused), refused);
             metrics.received(protocol, &answers);
             answers
+        };
+        if holds {
+            // Whoever leaves meanwhile: room in the quarantine is counted to the end.
+            return self.dispatch.see_to(answered);
         }
-        .boxed()
+        answered.boxed()
     }
 
     fn room(&self) -> BoxFuture<'static, ()> {

@@ -110,7 +110,10 @@ pub async fn follow(
         let definition = registered.definition();
         let of_this = |attempt: &&Attempt| attempt.subscription == definition.number;
         Considered {
-            mismatch: matching::explain(&definition.subscription, &event.event),
+            mismatch: match &event.held {
+                Some(_) => Some("it is in quarantine".to_owned()),
+                None => matching::explain(&definition.subscription, &event.event),
+            },
             place: registered.lane().place(event.sequence, definition.begins),
             attempts: attempts.iter().filter(of_this).cloned().collect(),
             definition,

@@ -11,6 +11,7 @@ pub mod certificates;
 mod cli;
 pub mod config;
 pub mod credentials;
+pub mod declared;
 pub mod dispatch;
 mod front;
 pub mod ingest;
@@ -20,6 +21,7 @@ pub mod manifest;
 pub mod matching;
 pub mod metrics;
 pub mod policy;
+pub mod quarantine;
 pub mod recognition;
 pub mod reload;
 pub mod run;
@@ -27,6 +29,7 @@ pub mod secrets;
 pub mod specs;
 pub mod subscribed;
 pub mod tls;
+pub mod validate;
 
 use clap::Parser as _;
 

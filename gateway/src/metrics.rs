@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eg_auth::Unauthenticated;
-use eg_event::{Protocol, Receipt, Refusal};
+use eg_event::{Protocol, Receipt, Refusal, Status};
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder as _, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
@@ -15,9 +15,10 @@ const METADATA: Metadata<'static> =
     Metadata::new("event_gateway", Level::INFO, Some(module_path!()));
 
 /// What can become of an event on the way in.
-const RESULTS: [&str; 9] = [
+const RESULTS: [&str; 10] = [
     "published",
     "ignored",
+    "quarantined",
     "duplicate",
     "unauthenticated",
     "forbidden",
@@ -34,6 +35,13 @@ const PROTOCOLS: [Protocol; 4] =
 const ASKED_OVER: [&str; 3] = ["http", "mqtt", "admin"];
 /// Attempts to be recognized that failed.
 const UNAUTHENTICATED: &str = "event_gateway_authentication_failures_total";
+
+/// Events that do not follow their declaration.
+const VIOLATIONS: &str = "event_gateway_spec_violations_total";
+
+/// How much is in quarantine.
+const QUARANTINE_EVENTS: &str = "event_gateway_quarantine_events";
+const QUARANTINE_BYTES: &str = "event_gateway_quarantine_bytes";
 
 /// Why an event was forbidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +89,7 @@ impl ForbiddenBy {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     /// By protocol and result.
-    received: Vec<[Counter; 9]>,
+    received: Vec<[Counter; 10]>,
     /// By reason.
     forbidden: [Counter; 8],
 }
@@ -138,6 +146,13 @@ impl Metrics {
         known.filter(|((known, _), _)| *known == by).for_each(|(_, counter)| counter.increment(1));
     }
 
+    /// Counts an event that does not follow its declaration.
+    pub fn violation(&self, application: &str, definition: &str, outcome: &str) {
+        let labels =
+            [("application", application), ("definition", definition), ("outcome", outcome)];
+        counter(&self.recorder, VIOLATIONS, &labels).increment(1);
+    }
+
     /// Counts an attempt to be recognized that failed.
     pub fn unauthenticated(&self, protocol: &'static str, why: &Unauthenticated) {
         let labels = [("protocol", protocol), ("reason", why.word())];
@@ -163,6 +178,9 @@ impl Metrics {
     /// Takes the numbers of all subscriptions.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub fn subscriptions(&self, dispatch: &Arc<Dispatch>) {
+        let (events, bytes) = dispatch.quarantine().used();
+        self.set_gauge(QUARANTINE_EVENTS, &[], events.into());
+        self.set_gauge(QUARANTINE_BYTES, &[], bytes as f64);
         let all = dispatch.all();
         self.set_gauge("event_gateway_subscriptions", &[], all.len() as f64);
         for registered in all {
@@ -195,15 +213,18 @@ impl Metrics {
 
 fn result_index(answer: &Result<Receipt, Refusal>) -> usize {
     match answer {
-        Ok(receipt) if receipt.duplicate => 2,
-        Ok(receipt) if receipt.subscriptions > 0 => 0,
-        Ok(_) => 1,
-        Err(Refusal::Unauthenticated(_)) => 3,
-        Err(Refusal::Forbidden(_)) => 4,
-        Err(Refusal::Invalid(_)) => 5,
-        Err(Refusal::TooLarge { .. }) => 6,
-        Err(Refusal::Busy { .. }) => 7,
-        Err(Refusal::Unavailable { .. }) => 8,
+        Ok(receipt) if receipt.duplicate => 3,
+        Ok(receipt) => match receipt.status() {
+            Status::Published => 0,
+            Status::Ignored => 1,
+            Status::Quarantined => 2,
+        },
+        Err(Refusal::Unauthenticated(_)) => 4,
+        Err(Refusal::Forbidden(_)) => 5,
+        Err(Refusal::Invalid(_)) => 6,
+        Err(Refusal::TooLarge { .. }) => 7,
+        Err(Refusal::Busy { .. }) => 8,
+        Err(Refusal::Unavailable { .. }) => 9,
     }
 }
 
@@ -230,9 +251,18 @@ fn gauge(
 
 /// Every metric with its meaning.
 fn describe(recorder: &PrometheusRecorder) {
+    describe_counters(recorder);
+    describe_gauges(recorder);
+}
+
+fn describe_counters(recorder: &PrometheusRecorder) {
     let counters = [
         ("event_gateway_events_received_total", "Events that came in, by protocol and result."),
         ("event_gateway_events_forbidden_total", "Events that were forbidden, by reason."),
+        (
+            VIOLATIONS,
+            "Events that do not follow their declaration, by application, definition and outcome.",
+        ),
         (UNAUTHENTICATED, "Attempts to be recognized that failed, by protocol and reason."),
         ("event_gateway_subscription_delivered_total", "Events delivered to the subscription."),
         (
@@ -262,6 +292,9 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, text) in counters {
         recorder.describe_counter(KeyName::from_const_str(name), None, text.into());
     }
+}
+
+fn describe_gauges(recorder: &PrometheusRecorder) {
     let gauges = [
         (
             "event_gateway_tls_certificate_expiry_timestamp_seconds",
@@ -277,6 +310,8 @@ fn describe(recorder: &PrometheusRecorder) {
         ("event_gateway_intake_events", None, "Events that wait for the disk."),
         ("event_gateway_routed_sequence", None, "Everything before this has been routed."),
         ("event_gateway_writable", None, "1 when events are taken, 0 when the store refuses them."),
+        (QUARANTINE_EVENTS, None, "Events in quarantine."),
+        (QUARANTINE_BYTES, Some(Unit::Bytes), "What they take, roughly."),
         ("event_gateway_subscriptions", None, "How many subscriptions there are."),
         (
             "event_gateway_subscription_waiting_events",

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use eg_event::submission::Sender;
 use eg_event::{
-    CloudEvent, Handshake, KeptSession, Origin, Receipt, Refusal, Timestamp, TraceContext,
+    CloudEvent, Handshake, Hold, KeptSession, Origin, Receipt, Refusal, Timestamp, TraceContext,
 };
 use tokio::sync::{Notify, oneshot};
+
+use crate::record::Parts;
 
 /// How long a sender is asked to wait when the intake is full.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,8 +34,24 @@ pub(crate) struct Entry {
     pub(crate) fingerprint: u64,
     /// Nobody else can have the same id, so that the dedupe window need not know it.
     pub(crate) id_assigned: bool,
+    /// Why it is in quarantine, if it is.
+    pub(crate) held: Option<Box<Hold>>,
     /// Where its record is among the batch's.
     pub(crate) record: Range<usize>,
+}
+
+impl Entry {
+    /// What its record holds.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            received_at: self.received_at,
+            event: &self.event,
+            sender: &self.sender,
+            origin: &self.origin,
+            trace: &self.trace,
+            held: self.held.as_deref(),
+        }
+    }
 }
 
 /// Events that were handed over together.

@@ -21,7 +21,7 @@ use crate::fresh::Fresh;
 use crate::handshakes::OpenHandshakes;
 use crate::intake::{Batch, Entry, Intake, RETRY_AFTER, Size, Work};
 use crate::read::Reader;
-use crate::record::{self, Parts};
+use crate::record;
 use crate::retention::{FileSpan, files_to_drop};
 use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
@@ -177,9 +177,68 @@ impl Journal {
         &self,
         submissions: Vec<(Submission, u32)>,
     ) -> impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static {
-        let count = submissions.len();
+        let received_at = self.clock.now();
+        let entry = |(submission, subscriptions): (Submission, u32)| {
+            let Submission { event, origin, trace, handshake, id_assigned, held, .. } = submission;
+            let identity = (event.source(), event.id());
+            Entry {
+                fingerprint: window::fingerprint(self.fingerprint_key, identity, held.is_some()),
+                sender: Sender::from(&*submission.principal),
+                event,
+                origin,
+                trace,
+                received_at,
+                handshake,
+                subscriptions,
+                id_assigned,
+                held,
+                record: 0..0,
+            }
+        };
+        self.hand_over(submissions.into_iter().map(entry).collect())
+    }
+
+    /// Hands over an event that was in quarantine, mended, as from who sent it first; `subscriptions`
+    /// match it. While the dedupe window knows it, it is taken once.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_released(
+        &self,
+        released: StoredEvent,
+        subscriptions: u32,
+    ) -> impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static {
+        let StoredEvent { event, sender, origin, trace, .. } = released;
+        let identity = (event.source(), event.id());
+        let entry = Entry {
+            fingerprint: window::fingerprint(self.fingerprint_key, identity, false),
+            event,
+            sender,
+            origin,
+            trace,
+            received_at: self.clock.now(),
+            handshake: None,
+            subscriptions,
+            id_assigned: false,
+            held: None,
+            record: 0..0,
+        };
+        self.hand_over(vec![entry])
+    }
+
+    fn hand_over(
+        &self,
+        mut entries: Vec<Entry>,
+    ) -> impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static {
+        let count = entries.len();
+        let mut records = Vec::with_capacity(count * 512);
+        for entry in &mut entries {
+            let begin = records.len();
+            record::encode(&entry.parts(), &mut records);
+            entry.record = begin..records.len();
+        }
         let (answer, answers) = oneshot::channel();
-        let batch = self.encode(submissions, answer);
+        let batch = Batch { entries, records, answer };
         let refused = self.shared.intake.offer(Work::Append(batch)).err().map(|(_, why)| why);
         async move {
             let why = match refused {
@@ -191,44 +250,6 @@ impl Journal {
             };
             vec![Err(why); count]
         }
-    }
-
-    fn encode(
-        &self,
-        submissions: Vec<(Submission, u32)>,
-        answer: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
-    ) -> Batch {
-        let received_at = self.clock.now();
-        let mut records = Vec::with_capacity(submissions.len() * 512);
-        let encode_one = |(submission, subscriptions): (Submission, u32)| {
-            let Submission { event, principal, origin, trace, handshake, id_assigned } = submission;
-            let sender = Sender::from(&*principal);
-            let begin = records.len();
-            let parts = Parts {
-                received_at,
-                event: &event,
-                sender: &sender,
-                origin: &origin,
-                trace: &trace,
-            };
-            record::encode(&parts, &mut records);
-            let fingerprint = window::fingerprint(self.fingerprint_key, event.source(), event.id());
-            let record = begin..records.len();
-            Entry {
-                event,
-                sender,
-                origin,
-                trace,
-                received_at,
-                handshake,
-                subscriptions,
-                fingerprint,
-                id_assigned,
-                record,
-            }
-        };
-        let entries = submissions.into_iter().map(encode_one).collect();
-        Batch { entries, records, answer }
     }
 
     /// Closes a handshake; durable once the future completes.
@@ -245,7 +266,8 @@ impl Journal {
     #[must_use]
     pub fn owner(&self, principal: &Principal) -> Owner {
         let application = principal.application().unwrap_or_default();
-        let tag = window::fingerprint(self.fingerprint_key, principal.name(), application);
+        let names = (principal.name(), application);
+        let tag = window::fingerprint(self.fingerprint_key, names, false);
         Owner(u32::try_from(tag >> 32).unwrap_or(0).max(1))
     }
 

@@ -120,9 +120,7 @@ impl DeadLetter {
         put(&mut out, self.attempts.into());
         put(&mut out, self.last_status.unwrap_or(0).into());
         put_text(&mut out, &self.reason);
-        let StoredEvent { received_at, event, sender, origin, trace, .. } = &self.event;
-        let parts = Parts { received_at: *received_at, event, sender, origin, trace };
-        record::encode(&parts, &mut out);
+        record::encode(&Parts::of(&self.event), &mut out);
         out
     }
 

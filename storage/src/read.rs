@@ -8,13 +8,10 @@ use eg_event::{Sequence, StoredEvent, Timestamp};
 
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
-use crate::record;
+use crate::record::{self, Identity};
 use crate::segment::Segment;
 use crate::segments::Segments;
 use crate::window;
-
-/// The `id` and `source` of an event.
-type Identity = (Box<str>, Box<str>);
 
 /// Reads for as long as it borrows the journal's parts.
 #[derive(Clone, Copy)]
@@ -126,10 +123,11 @@ impl<'a> Reader<'a> {
         Ok(Vec::new())
     }
 
-    /// The `id` and `source` of the event at `sequence`.
+    /// Which event is at `sequence`.
     pub(crate) fn identity(&self, sequence: Sequence) -> Result<Option<Identity>, OpenError> {
         if let Some(event) = self.fresh.get(sequence) {
-            return Ok(Some((event.event.id().into(), event.event.source().into())));
+            let (id, source) = (event.event.id().into(), event.event.source().into());
+            return Ok(Some(Identity { id, source, held: event.held.is_some() }));
         }
         self.record(sequence, record::decode_identity)
     }
@@ -190,15 +188,18 @@ impl<'a> Reader<'a> {
             let Some(segment) = self.segments.by_name(&name)? else {
                 continue;
             };
-            let wanted = window::fingerprint(segment.fingerprint_key(), source, id).to_le_bytes();
+            let wanted = [false, true].map(|held| {
+                window::fingerprint(segment.fingerprint_key(), (source, id), held).to_le_bytes()
+            });
             let mut candidates = Vec::new();
             segment.fingerprints(|first, row| {
                 let places = row.chunks_exact(8).zip(first.0..);
-                candidates.extend(places.filter(|(print, _)| *print == wanted).map(|(_, at)| at));
+                let is_wanted = |print: &[u8]| wanted.iter().any(|known| known == print);
+                candidates.extend(places.filter(|(print, _)| is_wanted(print)).map(|(_, at)| at));
             })?;
             for sequence in candidates.into_iter().rev().map(Sequence) {
                 let identity = self.identity(sequence)?;
-                if identity.is_some_and(|(i, s)| *i == *id && *s == *source) {
+                if identity.is_some_and(|known| *known.id == *id && *known.source == *source) {
                     return Ok(Some(sequence));
                 }
             }

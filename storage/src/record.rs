@@ -11,7 +11,7 @@ use eg_event::event::Attributes;
 use eg_event::principal::Method;
 use eg_event::submission::Sender;
 use eg_event::{
-    AttributeName, AttributeValue, Binding, CloudEvent, Data, Origin, Protocol, Sequence,
+    AttributeName, AttributeValue, Binding, CloudEvent, Data, Hold, Origin, Protocol, Sequence,
     StoredEvent, Timestamp, TraceContext,
 };
 
@@ -28,6 +28,7 @@ const TRACE: u16 = 1 << 7;
 const EXTENSIONS: u16 = 1 << 8;
 const DATA_SHIFT: u16 = 9;
 const DATA_MASK: u16 = 0b11;
+const HELD: u16 = 1 << 11;
 
 /// The parts of an event that a record holds; its place in the journal is the block's to know.
 pub(crate) struct Parts<'a> {
@@ -36,6 +37,24 @@ pub(crate) struct Parts<'a> {
     pub(crate) sender: &'a Sender,
     pub(crate) origin: &'a Origin,
     pub(crate) trace: &'a TraceContext,
+    pub(crate) held: Option<&'a Hold>,
+}
+
+/// Which event a record is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: Box<str>,
+    pub(crate) source: Box<str>,
+    /// It is in quarantine: the event that is delivered is another one, mended.
+    pub(crate) held: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// The parts of an event that was stored before.
+    pub(crate) fn of(stored: &'a StoredEvent) -> Self {
+        let StoredEvent { received_at, event, sender, origin, trace, held, .. } = stored;
+        Self { received_at: *received_at, event, sender, origin, trace, held: held.as_deref() }
+    }
 }
 
 /// Writes a record at the end of `out`.
@@ -74,6 +93,11 @@ pub(crate) fn encode(parts: &Parts<'_>, out: &mut Vec<u8>) {
         }
     }
     encode_extensions(event.extensions(), out);
+    if let Some(Hold { application, definition, reason }) = parts.held {
+        for text in [application, definition, reason] {
+            put_text(out, text);
+        }
+    }
     if let Some(data) = event.data() {
         out.extend_from_slice(data.bytes());
     }
@@ -112,6 +136,7 @@ fn flags(parts: &Parts<'_>) -> u16 {
         (REMOTE_V6, parts.origin.remote.is_some_and(|remote| remote.is_ipv6())),
         (TRACE, !parts.trace.is_empty()),
         (EXTENSIONS, !own.extensions.is_empty()),
+        (HELD, parts.held.is_some()),
     ];
     let data = match parts.event.data() {
         None => 0,
@@ -124,7 +149,7 @@ fn flags(parts: &Parts<'_>) -> u16 {
 
 /// The bytes of all texts of an event and of its payload: about the size of its record.
 pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
-    let StoredEvent { event, sender, origin, trace, .. } = stored;
+    let StoredEvent { event, sender, origin, trace, held, .. } = stored;
     let own = event.attributes();
     let optional = [&own.subject, &own.time, &own.datacontenttype, &own.dataschema];
     let extension = |(name, value): &(AttributeName, AttributeValue)| {
@@ -144,6 +169,9 @@ pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
         + origin.address.len()
         + origin.client_id.as_ref().map_or(0, |client_id| client_id.len())
         + trace.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + held
+            .as_ref()
+            .map_or(0, |hold| hold.application.len() + hold.definition.len() + hold.reason.len())
         + event.data().map_or(0, Data::len)
 }
 
@@ -168,6 +196,7 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
     let remote = decode_remote(&mut reader, has(REMOTE_V4), has(REMOTE_V6))?;
     let trace = if has(TRACE) { decode_trace(&mut reader)? } else { TraceContext::default() };
     let extensions = if has(EXTENSIONS) { decode_extensions(&mut reader)? } else { Vec::new() };
+    let held = has(HELD).then(|| decode_hold(&mut reader)).transpose()?;
     let data = match flags >> DATA_SHIFT & DATA_MASK {
         1 => Some(Data::Json(reader.rest())),
         2 => Some(Data::Text(reader.rest())),
@@ -183,19 +212,27 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
         sender,
         origin: Origin { protocol, binding, remote, address, client_id },
         trace,
+        held,
     })
 }
 
-/// Reads no more of a record than its `id` and `source`.
-pub(crate) fn decode_identity(record: Bytes) -> Result<(Box<str>, Box<str>), Damaged> {
+/// Reads no more of a record than which event it is of.
+pub(crate) fn decode_identity(record: Bytes) -> Result<Identity, Damaged> {
     let mut reader = Reader::new(record);
-    reader.bytes(8 + 2 + 3)?;
-    Ok((reader.text()?, reader.text()?))
+    reader.bytes(8)?;
+    let held = reader.u16()? & HELD != 0;
+    reader.bytes(3)?;
+    Ok(Identity { id: reader.text()?, source: reader.text()?, held })
 }
 
 /// Reads no more of a record than when it was received.
 pub(crate) fn decode_received_at(record: Bytes) -> Result<Timestamp, Damaged> {
     Reader::new(record).u64().map(Timestamp::from_micros)
+}
+
+fn decode_hold(reader: &mut Reader) -> Result<Box<Hold>, Damaged> {
+    let (application, definition) = (reader.text()?, reader.text()?);
+    Ok(Box::new(Hold { application, definition, reason: reader.text()? }))
 }
 
 fn decode_remote(reader: &mut Reader, v4: bool, v6: bool) -> Result<Option<SocketAddr>, Damaged> {
@@ -258,6 +295,7 @@ codes!(protocol_code, protocol_of, Protocol, "an unknown protocol", {
 });
 codes!(binding_code, binding_of, Binding, "an unknown binding", {
     Binary = 0, Structured = 1, Batch = 2, KymaV1 = 3, KymaV2 = 4, Mapped = 5,
+    Channel = 6,
 });
 codes!(method_code, method_of, Method, "an unknown method of authentication", {
     Anonymous = 0, Bearer = 1, Certificate = 2, Basic = 3, ApiKey = 4, System = 5,
@@ -302,13 +340,17 @@ pub(crate) mod tests {
                 client_id: Some("till-3".into()),
             },
             trace,
+            held: Some(Box::new(Hold {
+                application: "shop".into(),
+                definition: "orders".into(),
+                reason: "n: expected an integer".into(),
+            })),
         }
     }
 
     fn encoded(stored: &StoredEvent) -> Vec<u8> {
         let mut out = Vec::new();
-        let StoredEvent { received_at, event, sender, origin, trace, .. } = stored;
-        encode(&Parts { received_at: *received_at, event, sender, origin, trace }, &mut out);
+        encode(&Parts::of(stored), &mut out);
         out
     }
 
@@ -318,7 +360,8 @@ pub(crate) mod tests {
         let record = Bytes::from(encoded(&stored));
         assert_eq!(decode(Sequence(9), record.clone()), Ok(stored));
         assert!((record.len() - 80..record.len()).contains(&content_bytes(&full(9))));
-        assert_eq!(decode_identity(record.clone()), Ok(("id-1".into(), "/shop".into())));
+        let identity = Identity { id: "id-1".into(), source: "/shop".into(), held: true };
+        assert_eq!(decode_identity(record.clone()), Ok(identity));
         assert_eq!(decode_received_at(record).unwrap().as_secs(), 1_700_000_000);
     }
 
@@ -335,6 +378,7 @@ pub(crate) mod tests {
         stored.origin.remote = Some("127.0.0.1:9".parse().unwrap());
         stored.origin.client_id = None;
         stored.trace = TraceContext::default();
+        stored.held = None;
         assert_eq!(decode(Sequence(1), encoded(&stored).into()), Ok(stored));
     }
 

@@ -4,7 +4,7 @@ use eg_event::Sequence;
 
 use crate::block::BlockBuilder;
 use crate::commit_log::{Addition, HandshakeChange};
-use crate::record;
+use crate::record::{self, Identity};
 use crate::segment::Tables;
 use crate::varint::Damaged;
 use crate::window;
@@ -53,8 +53,8 @@ impl Staged {
         }
         for record in addition.records {
             if sequence >= next {
-                let (id, source) = record::decode_identity(record.clone())?;
-                let fingerprint = window::fingerprint(fingerprint_key, &source, &id);
+                let Identity { id, source, held } = record::decode_identity(record.clone())?;
+                let fingerprint = window::fingerprint(fingerprint_key, (&source, &id), held);
                 self.event(sequence, &record, fingerprint);
             }
             sequence = sequence.next();

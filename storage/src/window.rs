@@ -19,12 +19,16 @@ pub(crate) struct Window {
     next: u64,
 }
 
-/// The fingerprint of an event's identity, under a key that outsiders do not know; never 0.
-pub(crate) fn fingerprint(key: u64, source: &str, id: &str) -> u64 {
+/// The fingerprint of an event's identity, under a key that outsiders do not know; never 0. One
+/// that is in quarantine has another than the mended one with the same source and id.
+pub(crate) fn fingerprint(key: u64, (source, id): (&str, &str), held: bool) -> u64 {
     let mut hasher = xxhash_rust::xxh3::Xxh3::with_seed(key);
     hasher.update(source.as_bytes());
     hasher.update(&[0]);
     hasher.update(id.as_bytes());
+    if held {
+        hasher.update(&[0, 1]);
+    }
     hasher.digest().max(1)
 }
 
@@ -137,8 +141,10 @@ mod tests {
 
     #[test]
     fn sources_and_ids_do_not_run_into_each_other() {
-        assert_ne!(fingerprint(1, "/a", "b"), fingerprint(1, "/ab", ""));
-        assert_ne!(fingerprint(1, "/a", "b"), fingerprint(2, "/a", "b"));
+        let of = |key, source, id| fingerprint(key, (source, id), false);
+        assert_ne!(of(1, "/a", "b"), of(1, "/ab", ""));
+        assert_ne!(of(1, "/a", "b"), of(2, "/a", "b"));
+        assert_ne!(of(1, "/a", "b"), fingerprint(1, ("/a", "b"), true));
     }
 
     #[derive(Clone, Debug)]

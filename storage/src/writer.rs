@@ -293,6 +293,7 @@ impl Writer {
             sender: entry.sender,
             origin: entry.origin,
             trace: entry.trace,
+            held: entry.held,
         }));
     }
 
@@ -308,16 +309,18 @@ impl Writer {
         if by_handshake.is_some() || entry.id_assigned {
             return Ok(by_handshake);
         }
-        let is_same =
-            |source: &str, id: &str| source == entry.event.source() && id == entry.event.id();
+        let is_same = |source: &str, id: &str, held: bool| {
+            source == entry.event.source() && id == entry.event.id() && held == entry.held.is_some()
+        };
         for sequence in self.window.candidates(entry.fingerprint) {
             let index = pending.first().and_then(|first| sequence.0.checked_sub(first.sequence.0));
             let in_hand = index.and_then(|index| pending.get(usize::try_from(index).ok()?));
             let found = if let Some(known) = in_hand {
-                is_same(known.event.source(), known.event.id())
+                is_same(known.event.source(), known.event.id(), known.held.is_some())
             } else {
                 let reader = Reader::new(&self.shared.segments, &self.shared.fresh);
-                reader.identity(sequence)?.is_some_and(|(id, source)| is_same(&source, &id))
+                let known = reader.identity(sequence)?;
+                known.is_some_and(|known| is_same(&known.source, &known.id, known.held))
             };
             if found {
                 return Ok(Some(sequence));
@@ -391,8 +394,9 @@ impl Writer {
             found.extend(events);
         }
         for event in &found {
-            let (source, id) = (event.event.source(), event.event.id());
-            self.window.push(Some(crate::window::fingerprint(self.fingerprint_key, source, id)));
+            let (identity, held) = ((event.event.source(), event.event.id()), event.held.is_some());
+            let fingerprint = crate::window::fingerprint(self.fingerprint_key, identity, held);
+            self.window.push(Some(fingerprint));
         }
         self.next = next;
         self.shared.fresh.push(found);
@@ -469,6 +473,8 @@ fn receipt(entry: &Entry, sequence: Sequence, duplicate: bool) -> Receipt {
         sequence,
         subscriptions: entry.subscriptions,
         duplicate,
+        held: entry.held.is_some(),
+        deprecation: None,
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use eg_event::{Clock, Handshake, Principal, Sequence, Timestamp};
+use eg_event::{Clock, Handshake, Principal, Sequence, Submission, Timestamp};
 use eg_storage::Store;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash_volume::{CrashVolume, Failing};
-use crate::events::{anyone, once, payload, small, submission};
+use crate::events::{anyone, held, once, payload, small, submission};
 
 /// What senders have been told.
 #[derive(Default)]
@@ -110,12 +110,22 @@ async fn live(world: &World, told: &mut Told, rng: &mut StdRng, life: u64) {
 /// Sends what was refused once more, as senders do.
 async fn send_again(store: &Store, principal: &Arc<Principal>, told: &mut Told) {
     for (id, size) in std::mem::take(&mut told.refused) {
-        let submitted = vec![(submission(principal, &id, size), 0)];
+        let submitted = vec![(sent(principal, &id, size), 0)];
         match &store.journal().append(submitted).await[0] {
             Ok(receipt) => drop(told.acked.insert(id, (receipt.sequence, size))),
             Err(_) => told.refused.push((id, size)),
         }
     }
+}
+
+/// Whether the event `id` is sent to be kept in quarantine.
+fn is_held(id: &str) -> bool {
+    id.ends_with('3')
+}
+
+fn sent(principal: &Arc<Principal>, id: &str, size: usize) -> Submission {
+    let submission = submission(principal, id, size);
+    if is_held(id) { held(submission) } else { submission }
 }
 
 /// Several batches at once, so that commits hold more than one.
@@ -131,7 +141,7 @@ async fn append(
         let size = rng.random_range(0..3000);
         let ids: Vec<_> =
             (0..rng.random_range(1..30)).map(|n| format!("{name}-{batch}-{n}")).collect();
-        let submissions = ids.iter().map(|id| (submission(principal, id, size), 0)).collect();
+        let submissions = ids.iter().map(|id| (sent(principal, id, size), 0)).collect();
         waiting.push((ids, size, store.journal().append(submissions)));
     }
     for (ids, size, answers) in waiting {
@@ -196,6 +206,9 @@ fn verify(volume: &CrashVolume, told: &Told, seed: u64, life: u64) {
             "seed {seed}.{life}: {id} is where the receipt says"
         );
         assert_eq!(stored.event.data().unwrap().bytes(), &payload(id, *size)[..]);
+        let held = is_held(id) && !id.starts_with("once");
+        let why = stored.held.as_ref().map(|hold| hold.reason.to_string());
+        assert_eq!(why, held.then(|| format!("{id} is wrong")), "seed {seed}.{life}");
     }
     let open = journal.open_in_session("client");
     for packet_id in told.open.keys() {

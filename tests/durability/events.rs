@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
 use eg_event::{
-    Binding, CloudEvent, Data, Handshake, Origin, Principal, Protocol, Submission, TraceContext,
+    Binding, CloudEvent, Data, Handshake, Hold, Origin, Principal, Protocol, Submission,
 };
 use eg_storage::StorageConfig;
 
@@ -22,20 +22,22 @@ pub(crate) fn submission(principal: &Arc<Principal>, id: &str, size: usize) -> S
         builder.attribute(name, text).unwrap();
     }
     builder.data(Data::Binary(payload(id, size).into()));
-    Submission {
-        event: builder.build().unwrap(),
-        principal: Arc::clone(principal),
-        origin: Origin {
-            protocol: Protocol::Internal,
-            binding: Binding::Binary,
-            remote: None,
-            address: "".into(),
-            client_id: None,
-        },
-        trace: TraceContext::default(),
-        handshake: None,
-        id_assigned: false,
-    }
+    let origin = Origin {
+        protocol: Protocol::Internal,
+        binding: Binding::Binary,
+        remote: None,
+        address: "".into(),
+        client_id: None,
+    };
+    Submission::new(builder.build().unwrap(), Arc::clone(principal), origin)
+}
+
+/// The same, to be kept in quarantine.
+pub(crate) fn held(mut submission: Submission) -> Submission {
+    let reason = format!("{} is wrong", submission.event.id()).into();
+    let hold = Hold { application: "shop".into(), definition: "orders".into(), reason };
+    submission.held = Some(Box::new(hold));
+    submission
 }
 
 /// The same under a handshake.

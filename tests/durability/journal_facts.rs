@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eg_event::{Clock, Handshake, Sequence, Timestamp};
+use eg_event::{Clock, Handshake, Sequence, Status, Timestamp};
 use eg_storage::{OpenError, StorageConfig, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::crash_volume::CrashVolume;
-use crate::events::{anyone, once, small, submission, with_subject};
+use crate::events::{anyone, held, once, small, submission, with_subject};
 
 #[tokio::test]
 async fn events_are_numbered_from_one_in_the_order_of_acceptance_and_stay_after_a_restart() {
@@ -52,6 +52,33 @@ async fn a_second_event_with_the_same_source_and_id_gets_the_first_ones_receipt(
         assert_eq!(duplicates, [life > 0, true]);
         assert!(receipts.iter().all(|r| r.as_ref().unwrap().sequence == Sequence::FIRST));
         assert_eq!(store.journal().end(), Sequence(2));
+        store.close().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_in_quarantine_and_the_mended_one_are_no_duplicates_of_each_other() {
+    let volume = CrashVolume::default();
+    let principal = anyone().await;
+    let both = || {
+        let mended = submission(&principal, "one", 10);
+        vec![(held(mended.clone()), 0), (mended, 1)]
+    };
+    for life in 0..3 {
+        let image = Arc::new(if life == 2 { volume.after_kill() } else { volume.clone() });
+        let store = Store::open_on(image, &small(), &Clock::system()).unwrap();
+        for _ in 0..2 {
+            let receipts = store.journal().append(both()).await;
+            let places: Vec<_> = receipts.iter().map(|r| r.as_ref().unwrap().sequence.0).collect();
+            assert_eq!(places, [1, 2], "in life {life}");
+            assert_eq!(receipts[0].as_ref().unwrap().status(), Status::Quarantined);
+            assert_eq!(receipts[1].as_ref().unwrap().status(), Status::Published);
+        }
+        let journal = store.journal();
+        assert_eq!(journal.find("/test", "one").unwrap(), Some(Sequence(2)), "the latest");
+        let released = (*journal.get(Sequence(1)).unwrap().unwrap()).clone();
+        let again = journal.append_released(released, 0).await.pop().unwrap().unwrap();
+        assert_eq!((again.duplicate, again.sequence), (true, Sequence(2)));
         store.close().unwrap();
     }
 }

@@ -11,6 +11,7 @@ mod bearer;
 mod certificates;
 mod commands;
 mod credentials;
+mod declared;
 mod feed;
 mod first_events;
 mod lifecycle;

@@ -1,10 +1,11 @@
 //! Events and their journeys as management clients see them.
 
 use async_graphql::{Enum, SimpleObject};
-use eg_event::{Data, StoredEvent, json};
+use eg_event::{Data, Status, StoredEvent, json};
 use eg_storage::{Attempt, Verdict};
 
 use super::page::PageInfo;
+use super::quarantine::Quarantine;
 use crate::dispatch::lane::Place;
 use crate::journey::{Considered, Journey};
 
@@ -213,8 +214,11 @@ pub struct EventJourney {
     id: String,
     source: String,
     sequence: u64,
-    /// published when at least one subscription matches now, else ignored.
+    /// quarantined when it does not follow its declaration; else published when at least one
+    /// subscription matches now, and ignored when none does.
     status: String,
+    /// Why it is in quarantine, if it is or was until it was purged.
+    quarantine: Option<Quarantine>,
     event: Event,
     /// What every subscription made of it.
     subscriptions: Vec<SubscriptionJourney>,
@@ -229,7 +233,14 @@ impl From<&Journey> for EventJourney {
             id: event.id.clone(),
             source: event.source.clone(),
             sequence: event.sequence,
-            status: if matched { "published" } else { "ignored" }.to_owned(),
+            status: match &journey.event.held {
+                Some(_) => Status::Quarantined,
+                None if matched => Status::Published,
+                None => Status::Ignored,
+            }
+            .as_str()
+            .to_owned(),
+            quarantine: journey.event.held.as_deref().map(Quarantine::from),
             subscriptions: considered
                 .map(|considered| SubscriptionJourney::new(considered, &journey.event))
                 .collect(),

@@ -53,6 +53,7 @@ impl Bench {
             ledger: store.ledger().clone(),
             sink: Arc::new(Nowhere),
             keys: Arc::new(Keys::open(&SecretsConfig::default(), directory.path()).unwrap()),
+            quarantine: crate::quarantine::QuarantineConfig::default(),
             clock: clock.clone(),
         };
         let keys = Arc::clone(&outlets.keys);
@@ -82,6 +83,7 @@ impl Bench {
             certificates,
             credentials: Arc::new(credentials),
             dispatch,
+            declared: crate::declared::DeclaredStore::default(),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             check_target: Arc::new(|_| Ok(())),

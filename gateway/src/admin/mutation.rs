@@ -111,11 +111,18 @@ impl CoreMutation {
     /// Delivers one stored event to a subscription (again), whether it matches or not.
     async fn replay_event(&self, subscription: String, source: String, id: String) -> Result<u64> {
         let journal = self.0.journal.clone();
-        let find = move || journal.find(&source, &id);
+        let find = move || match journal.find(&source, &id)? {
+            Some(sequence) => journal.get(sequence),
+            None => Ok(None),
+        };
         let found = tokio::task::spawn_blocking(find).await.unwrap_or(Err(StoreError::Closed));
         let found = found.map_err(|error| store(&error))?;
-        let sequence =
-            found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
+        let event = found.ok_or_else(|| coded(Code::NotFound, "the journal has no such event"))?;
+        if event.held.is_some() {
+            let why = "the event is in quarantine: it is delivered once it is released";
+            return Err(coded(Code::InvalidOperation, why));
+        }
+        let sequence = event.sequence;
         self.0.dispatch.replay(&subscription, sequence).await.map_err(registry)?;
         Ok(sequence.0)
     }
@@ -189,7 +196,7 @@ fn instant(field: &str, text: &str) -> Result<Timestamp> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| invalid(&InvalidInput::new(field, expected)))
 }
 
-fn sequences(ids: &[ID]) -> Result<Vec<Sequence>> {
+pub(super) fn sequences(ids: &[ID]) -> Result<Vec<Sequence>> {
     if ids.len() > IDS_MAX {
         let expected = format!("expected at most {IDS_MAX} identifiers");
         return Err(invalid(&InvalidInput::new("ids", expected)));

@@ -13,10 +13,12 @@ use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::manifest::ManifestMutation;
 use super::mutation::CoreMutation;
+use super::quarantine::{QuarantineMutation, QuarantineQuery};
 use super::query::CoreQuery;
 use super::specs::{Feed, SpecsMutation, SpecsQuery};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
+use crate::declared::DeclaredStore;
 use crate::dispatch::Dispatch;
 use crate::specs::registry::Registry;
 
@@ -45,6 +47,8 @@ pub struct Parts {
     pub credentials: Arc<Credentials>,
     /// Whether a subscription can be sent to, before anything is.
     pub check_target: TargetCheck,
+    /// What is asked of events.
+    pub declared: DeclaredStore,
     /// Who may do what.
     pub policy: PolicyStore,
     /// What is registered.
@@ -59,25 +63,37 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery, SpecsQuery, ActivationQuery);
+pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
-pub struct Mutation(CoreMutation, SpecsMutation, ActivationMutation, ManifestMutation);
+pub struct Mutation(
+    CoreMutation,
+    SpecsMutation,
+    ActivationMutation,
+    ManifestMutation,
+    QuarantineMutation,
+);
 
 /// Makes the schema, behind `guard`.
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
-    let query =
-        Query(CoreQuery(parts.clone()), SpecsQuery(parts.clone()), ActivationQuery(parts.clone()));
+    let query = Query(
+        CoreQuery(parts.clone()),
+        SpecsQuery(parts.clone()),
+        ActivationQuery(parts.clone()),
+        QuarantineQuery(parts.clone()),
+    );
     let mutation = Mutation(
         CoreMutation(parts.clone()),
         SpecsMutation(parts.clone()),
         ActivationMutation(parts.clone()),
         ManifestMutation(parts.clone()),
+        QuarantineMutation(parts.clone()),
     );
+    let declared = parts.declared.clone();
     let builder: SchemaBuilder<_, _, _> =
-        Schema::build(query, mutation, Feed(parts)).data(guard.clone());
+        Schema::build(query, mutation, Feed(parts)).data(guard.clone()).data(declared);
     let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);
     limited.extension(guard).finish()
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
@@ -19,16 +20,15 @@ pub(super) fn run(args: &MqttArgs) -> Result<Report, BenchError> {
     if args.window == 0 || args.connections == 0 {
         return Err(BenchError::Argument { name: "window", expected: "at least 1" });
     }
-    let password = args.password_file.as_ref().map(|path| {
-        std::fs::read(path).map_err(|cause| BenchError::File { path: path.clone(), cause })
-    });
-    let password = password.transpose()?;
+    let password = read(args.password_file.as_ref())?;
     let password = password.as_deref().map(<[u8]>::trim_ascii);
+    let payload = read(args.payload_file.as_ref())?;
+    let payload = &payload.unwrap_or_else(|| vec![b'x'; args.load.payload]);
     on_threads(&args.load, async |thread, schedule| {
         let count = share(args.connections, args.load.threads, thread);
         let connections = (0..count).map(|index| async move {
             let name = format!("bench-{}-{thread}-{index}", std::process::id());
-            let mut load = Load::open(args, &name, password).await?;
+            let mut load = Load::open(args, &name, (password, payload)).await?;
             let failed = |cause| failed(args.target, cause);
             match args.qos {
                 0 => load.flood(schedule).await.map_err(failed)?,
@@ -40,6 +40,13 @@ pub(super) fn run(args: &MqttArgs) -> Result<Report, BenchError> {
         try_join_all(connections).await?.into_iter().for_each(|report| total.add(report));
         Ok(total)
     })
+}
+
+fn read(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>, BenchError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|cause| BenchError::File { path: path.clone(), cause })
+    };
+    path.map(read).transpose()
 }
 
 /// Publishes one message with QoS 1; gives back the code of the PUBACK.
@@ -126,16 +133,15 @@ impl Load {
     async fn open(
         args: &MqttArgs,
         name: &str,
-        password: Option<&[u8]>,
+        (password, payload): (Option<&[u8]>, &[u8]),
     ) -> Result<Self, BenchError> {
         let connect = connect(args.version, name, args.username.as_deref(), password);
         let topic = args.topic.replace("{client}", name);
-        let payload = vec![b'x'; args.load.payload];
         Ok(Self {
             link: Link::open(args.target, connect).await?,
-            template: PublishTemplate::new(args.version, &topic, args.qos, &payload),
+            template: PublishTemplate::new(args.version, &topic, args.qos, payload),
             window: args.window,
-            payload_bytes: args.load.payload as u64,
+            payload_bytes: payload.len() as u64,
             report: Report::new(args.load.duration),
             sent_at: vec![Instant::now(); usize::from(args.window) + 1],
         })

@@ -84,6 +84,7 @@ impl Dispatch {
         for registered in self.all() {
             registered.lane().save(&mut unsaved);
         }
+        self.quarantine.save(&mut unsaved);
         unsaved.log_attempts(self.log.take());
         if unsaved.is_empty() && idle {
             return Ok(());

@@ -322,9 +322,10 @@ impl Driver {
             let read = blocking(move || {
                 let events = journal.scan(from, usize::MAX, RESCAN_BYTES)?;
                 let next = events.last().map_or(rescan.until, |last| last.sequence.next());
-                let passing =
-                    events.iter().filter(|event| matching::lets_pass(&subscription, &event.event));
-                let found = passing.map(|event| event.sequence).collect();
+                let passes = |event: &&Arc<StoredEvent>| {
+                    event.held.is_none() && matching::lets_pass(&subscription, &event.event)
+                };
+                let found = events.iter().filter(passes).map(|event| event.sequence).collect();
                 Ok(Read::Rescanned { from, next, found })
             });
             let read = read.await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use eg_auth::{Authenticate as _, Authenticator, Credential, Peer};
 use eg_event::{
     Binding, Clock, CloudEvent, Delivery, Filter, Origin, Outcome, Protocol, Sequence, Sink,
-    Submission, Subscription, Timestamp, TraceContext,
+    Submission, Subscription, Timestamp,
 };
 use eg_storage::{StorageConfig, Store};
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -18,6 +18,7 @@ use super::lane::View;
 use super::registry::{Position, RegistryError};
 use super::{Dispatch, Outlets};
 use crate::journey;
+use crate::quarantine::QuarantineConfig;
 use crate::secrets::{Keys, SecretError, SecretsConfig};
 
 type Script = Box<dyn Fn(&Delivery) -> Outcome + Send + Sync>;
@@ -90,6 +91,7 @@ impl Bench {
             ledger: store.ledger().clone(),
             sink: Arc::clone(&self.receiver) as Arc<dyn Sink>,
             keys: Arc::new(self.keys().unwrap()),
+            quarantine: QuarantineConfig::default(),
             clock,
         };
         let dispatch = Dispatch::recover(outlets).unwrap();
@@ -136,20 +138,15 @@ impl Bench {
             ] {
                 builder.attribute(name, text).unwrap();
             }
-            let submission = Submission {
-                event: builder.build().unwrap(),
-                principal: Arc::clone(&principal),
-                origin: Origin {
-                    protocol: Protocol::Http,
-                    binding: Binding::Binary,
-                    remote: None,
-                    address: "/events".into(),
-                    client_id: None,
-                },
-                trace: TraceContext::default(),
-                handshake: None,
-                id_assigned: false,
+            let origin = Origin {
+                protocol: Protocol::Http,
+                binding: Binding::Binary,
+                remote: None,
+                address: "/events".into(),
+                client_id: None,
             };
+            let event = builder.build().unwrap();
+            let submission = Submission::new(event, Arc::clone(&principal), origin);
             let matching = self.dispatch().count_matching(&submission.event);
             (submission, matching)
         });
@@ -441,14 +438,8 @@ async fn an_expired_event_is_not_sent() {
             address: "/events".into(),
             client_id: None,
         };
-        let submission = Submission {
-            event: builder.build().unwrap(),
-            principal: Arc::clone(&principal),
-            origin,
-            trace: TraceContext::default(),
-            handshake: None,
-            id_assigned: false,
-        };
+        let event = builder.build().unwrap();
+        let submission = Submission::new(event, Arc::clone(&principal), origin);
         bench.store().journal().append(vec![(submission, 1)]).await[0].as_ref().unwrap();
     }
     bench.until_sent("s", 1).await;

@@ -45,6 +45,7 @@ impl Dispatch {
                 client_id: None,
             },
             trace: TraceContext::default(),
+            held: None,
         };
         let subscription = Arc::clone(&registered.definition().subscription);
         let delivery = Delivery { event: Arc::new(event), subscription, attempt: 1 };

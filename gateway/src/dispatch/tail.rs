@@ -79,6 +79,10 @@ fn route(dispatch: &Dispatch, position: &mut Sequence, events: &[Arc<StoredEvent
         HashMap::new();
     let unrouted = events.iter().filter(|event| event.sequence >= *position);
     for event in unrouted {
+        if event.held.is_some() {
+            dispatch.quarantine.route(event, dispatch.outlets.clock.now());
+            continue;
+        }
         for registered in index.matching(&event.event) {
             let entry = concerned.entry(Arc::as_ptr(registered));
             entry.or_insert_with(|| (registered, Vec::new())).1.push(event.sequence);

@@ -6,16 +6,19 @@ use eg_auth::policy::{Policy, PolicyConfig, PolicyStore};
 use eg_event::principal::Method;
 use eg_event::{
     Binding, Clock, CloudEvent, Delivery, Ingest as _, Origin, Outcome, Principal, Protocol,
-    Refusal, Sequence, Sink, Submission, TraceContext,
+    Refusal, Sequence, Sink, Submission,
 };
 use eg_storage::{StorageConfig, Store};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use super::Pipeline;
 use crate::authorize::Authorizer;
+use crate::declared::DeclaredStore;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::metrics::Metrics;
+use crate::quarantine::QuarantineConfig;
 use crate::secrets::{Keys, SecretsConfig};
+use crate::validate::Validator;
 
 struct Nowhere;
 
@@ -44,6 +47,7 @@ impl Bench {
             ledger: store.ledger().clone(),
             sink: Arc::new(Nowhere),
             keys: Arc::new(Keys::open(&SecretsConfig::default(), directory.path()).unwrap()),
+            quarantine: QuarantineConfig::default(),
             clock,
         };
         let dispatch = Dispatch::recover(outlets).unwrap();
@@ -51,7 +55,10 @@ impl Bench {
         let policy = PolicyStore::new(policy(rules));
         let authorizer = Authorizer::new(policy.clone(), Arc::clone(&metrics));
         let journal = store.journal().clone();
-        let pipeline = Pipeline::new(authorizer, journal, dispatch, Arc::clone(&metrics));
+        let quarantine = Arc::clone(dispatch.quarantine());
+        let validator = Validator::new(DeclaredStore::default(), quarantine, Arc::clone(&metrics));
+        let sieves = (authorizer, validator);
+        let pipeline = Pipeline::new(sieves, journal, Arc::clone(&dispatch), Arc::clone(&metrics));
         Self { pipeline, store, metrics, policy, _directory: directory }
     }
 
@@ -83,20 +90,14 @@ fn submission(principal: &Arc<Principal>, source: &str, id: &str) -> Submission 
     for (name, text) in [("specversion", "1.0"), ("id", id), ("source", source), ("type", "t")] {
         builder.attribute(name, text).unwrap();
     }
-    Submission {
-        event: builder.build().unwrap(),
-        principal: Arc::clone(principal),
-        origin: Origin {
-            protocol: Protocol::Http,
-            binding: Binding::Batch,
-            remote: None,
-            address: "/events".into(),
-            client_id: None,
-        },
-        trace: TraceContext::default(),
-        handshake: None,
-        id_assigned: false,
-    }
+    let origin = Origin {
+        protocol: Protocol::Http,
+        binding: Binding::Batch,
+        remote: None,
+        address: "/events".into(),
+        client_id: None,
+    };
+    Submission::new(builder.build().unwrap(), Arc::clone(principal), origin)
 }
 
 fn with_extension(mut submission: Submission, name: &str) -> Submission {

@@ -60,6 +60,7 @@ impl Bench {
         let http = Arc::new(http);
         let keys = Arc::new(Keys::open(secrets, directory).unwrap());
         let dispatch = Dispatch::recover(dispatch::Outlets {
+            quarantine: crate::quarantine::QuarantineConfig::default(),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             sink: Arc::clone(&http) as _,

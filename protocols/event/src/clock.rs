@@ -74,6 +74,14 @@ impl Timestamp {
         // An instant before 1970 is a valid timestamp of an event, and no instant of ours.
         Some(Self(u64::try_from(instant.as_microsecond()).unwrap_or(0)))
     }
+
+    /// The date that HTTP headers have (RFC 9110 section 5.6.7).
+    #[must_use]
+    pub fn to_http_date(self) -> String {
+        let seconds = i64::try_from(self.as_secs()).unwrap_or(i64::MAX);
+        let instant = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+        instant.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
 }
 
 /// The grammar of RFC 3339 section 5.6: what a lenient parser would let pass is settled here.

@@ -1,8 +1,11 @@
 //! What a sender is told once an event is durable.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::deprecation::Deprecation;
 
 /// The place of an event in the journal: gapless from 1, never used twice.
 #[derive(
@@ -36,6 +39,8 @@ pub enum Status {
     Published,
     /// None does; the event is kept for its retention all the same.
     Ignored,
+    /// It does not follow its document: it is kept, and delivered to nobody until it is released.
+    Quarantined,
 }
 
 impl Status {
@@ -45,6 +50,7 @@ impl Status {
         match self {
             Self::Published => "published",
             Self::Ignored => "ignored",
+            Self::Quarantined => "quarantined",
         }
     }
 
@@ -55,6 +61,9 @@ impl Status {
             Self::Published => "Message successfully published to the channel",
             Self::Ignored => {
                 "Event was ignored as there are no subscriptions or consumers configured for this event"
+            }
+            Self::Quarantined => {
+                "Event was put into quarantine as it does not follow its declaration"
             }
         }
     }
@@ -74,12 +83,19 @@ pub struct Receipt {
     pub subscriptions: u32,
     /// The same source and id was already in the journal, and nothing was written.
     pub duplicate: bool,
+    /// It is in quarantine.
+    pub held: bool,
+    /// What its sender used should no longer be used.
+    pub deprecation: Option<Arc<Deprecation>>,
 }
 
 impl Receipt {
-    /// `published` when a subscription matched, else `ignored`.
+    /// `published` when a subscription matched, else `ignored`; unless it is in quarantine.
     #[must_use]
     pub fn status(&self) -> Status {
+        if self.held {
+            return Status::Quarantined;
+        }
         if self.subscriptions > 0 { Status::Published } else { Status::Ignored }
     }
 }

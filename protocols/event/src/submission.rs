@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::channel::Declaration;
 use crate::clock::Timestamp;
 use crate::event::CloudEvent;
 use crate::principal::{Method, Principal};
@@ -52,6 +53,8 @@ pub enum Binding {
     KymaV2,
     /// A payload without attributes, turned into an event by the topic mapping.
     Mapped,
+    /// A payload without attributes, sent to a channel that a registered document declares.
+    Channel,
 }
 
 impl Binding {
@@ -65,6 +68,7 @@ impl Binding {
             Self::KymaV1 => "kyma-v1",
             Self::KymaV2 => "kyma-v2",
             Self::Mapped => "mapped",
+            Self::Channel => "channel",
         }
     }
 }
@@ -109,6 +113,38 @@ pub struct Submission {
     pub handshake: Option<Handshake>,
     /// The identifier was made by the gateway for this very event, so that no other can have it.
     pub id_assigned: bool,
+    /// What a registered document says of it, where the protocol had to ask.
+    pub declaration: Option<Declaration>,
+    /// Set when the event is to be kept and delivered to nobody.
+    pub held: Option<Box<Hold>>,
+}
+
+impl Submission {
+    /// An event that `principal` hands over; of everything else there is nothing.
+    #[must_use]
+    pub fn new(event: CloudEvent, principal: Arc<Principal>, origin: Origin) -> Self {
+        Self {
+            event,
+            principal,
+            origin,
+            trace: TraceContext::default(),
+            handshake: None,
+            id_assigned: false,
+            declaration: None,
+            held: None,
+        }
+    }
+}
+
+/// Why an event is in quarantine: kept, and delivered to nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The application whose document the event does not follow.
+    pub application: Box<str>,
+    /// The document, by the name of its definition.
+    pub definition: Box<str>,
+    /// What is wrong with the event.
+    pub reason: Box<str>,
 }
 
 /// An event in the journal, with where it came from.
@@ -126,6 +162,8 @@ pub struct StoredEvent {
     pub origin: Origin,
     /// The trace it belongs to.
     pub trace: TraceContext,
+    /// Why it is kept and delivered to nobody, if so.
+    pub held: Option<Box<Hold>>,
 }
 
 /// The sender of a stored event, for journeys and the `authcontext` extension.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use eg_auth::Unauthenticated;
-use eg_event::{InvalidInput, Receipt, Refusal};
+use eg_event::{Deprecation, InvalidInput, Receipt, Refusal};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -17,6 +17,11 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Asks for a bearer token (RFC 6750 section 3).
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"event-gateway\"");
+
+/// Since when something should no longer be used.
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+/// When it will be gone.
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// The header by which a request is followed through the systems it passes.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -190,7 +195,8 @@ pub(crate) fn one(outcome: Result<Receipt, Refusal>) -> Response {
         Ok(receipt) => {
             let mut text = Vec::with_capacity(192 + receipt.id.len() + receipt.source.len());
             write_receipt(&mut text, &receipt);
-            respond(StatusCode::ACCEPTED, text)
+            let response = respond(StatusCode::ACCEPTED, text);
+            with_deprecation(response, receipt.deprecation.as_deref())
         }
         Err(refusal) => Problem::from(refusal).into_response(),
     }
@@ -204,6 +210,7 @@ pub(crate) fn batch(outcomes: Vec<Result<Receipt, Problem>>) -> Response {
     let mut stored = outcomes.is_empty();
     text.push(b'[');
     let mut last_problem = None;
+    let mut deprecation = None;
     for outcome in outcomes {
         if text.len() > 1 {
             text.push(b',');
@@ -212,6 +219,7 @@ pub(crate) fn batch(outcomes: Vec<Result<Receipt, Problem>>) -> Response {
             Ok(receipt) => {
                 write_receipt(&mut text, &receipt);
                 stored = true;
+                deprecation = deprecation.or(receipt.deprecation);
             }
             Err(problem) => {
                 problem.write(&mut text);
@@ -223,7 +231,7 @@ pub(crate) fn batch(outcomes: Vec<Result<Receipt, Problem>>) -> Response {
     text.push(b']');
     match last_problem {
         Some(problem) if !stored => problem.into_response(),
-        _ => respond(StatusCode::ACCEPTED, text),
+        _ => with_deprecation(respond(StatusCode::ACCEPTED, text), deprecation.as_deref()),
     }
 }
 
@@ -232,6 +240,21 @@ pub(crate) fn respond(status: StatusCode, text: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// Says that something should no longer be used (RFC 9745, RFC 8594).
+pub(crate) fn with_deprecation(
+    mut response: Response,
+    deprecation: Option<&Deprecation>,
+) -> Response {
+    let Some(deprecation) = deprecation else { return response };
+    let sunset = deprecation.sunset_text();
+    for (name, text) in [(DEPRECATION, Some(deprecation.since_text())), (SUNSET, sunset)] {
+        if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     response
 }
 
@@ -290,7 +313,9 @@ mod tests {
 
     fn receipt(subscriptions: u32, duplicate: bool) -> Receipt {
         let (id, source) = ("a\"1".into(), "/s".into());
-        Receipt { id, source, sequence: Sequence(7), subscriptions, duplicate }
+        let (held, deprecation) = (false, None);
+        let sequence = Sequence(7);
+        Receipt { id, source, sequence, subscriptions, duplicate, held, deprecation }
     }
 
     fn busy(millis: u64) -> Refusal {

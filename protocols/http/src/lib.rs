@@ -4,6 +4,7 @@ mod accept;
 mod acknowledge;
 mod authenticate;
 mod body;
+mod channels;
 pub mod config;
 mod deliver;
 pub mod guard;

@@ -48,14 +48,8 @@ impl Context {
             address: self.address.clone(),
             client_id: None,
         };
-        Submission {
-            event,
-            principal: Arc::clone(&self.principal),
-            origin,
-            trace: self.trace.clone(),
-            handshake: None,
-            id_assigned: false,
-        }
+        let submission = Submission::new(event, Arc::clone(&self.principal), origin);
+        Submission { trace: self.trace.clone(), ..submission }
     }
 }
 

@@ -11,13 +11,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::future::RouteFuture;
 use axum::routing::{MethodFilter, get, on, post};
 use eg_auth::{Authenticate, Live};
-use eg_event::Ingest;
+use eg_event::{Channels, Ingest};
 use futures_util::future::{BoxFuture, Either};
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use tower_service::Service;
 
 use crate::acknowledge::Problem;
+use crate::channels;
 use crate::config::HttpConfig;
 use crate::kyma::{self, Kyma, Subscribed};
 use crate::publish::{Publish, Publisher};
@@ -37,6 +38,8 @@ pub struct Ports {
     pub live: Live,
     /// Knows what is subscribed to.
     pub subscribed: Arc<dyn Subscribed>,
+    /// Knows what payloads sent to channels are.
+    pub channels: Arc<dyn Channels>,
 }
 
 /// Answers every request: the path that nearly all take without detour, the rest by a router.
@@ -53,7 +56,7 @@ impl Routes {
         ports: Ports,
         others: impl IntoIterator<Item = Router>,
     ) -> Self {
-        let Ports { ingest, authenticator, live, subscribed } = ports;
+        let Ports { ingest, authenticator, live, subscribed, channels } = ports;
         let publisher = Arc::new(Publisher::new(config, ingest, (authenticator, live)));
         let publish = Publish(Arc::clone(&publisher));
         let events = on(MethodFilter::OPTIONS, options)
@@ -62,7 +65,8 @@ impl Routes {
         let not_a_path = async || Problem::new(StatusCode::NOT_FOUND, "nothing is at this path");
         let router = Router::new()
             .route(EVENTS, events)
-            .merge(kyma_routes(publisher, subscribed))
+            .merge(kyma_routes(Arc::clone(&publisher), subscribed))
+            .merge(channels::routes(publisher, channels))
             .fallback(not_a_path);
         Self { publish, router: others.into_iter().fold(router, Router::merge) }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use eg_event::{Receipt, Refusal};
+use eg_event::{Receipt, Refusal, Status};
 
 use crate::codec::Acknowledgement;
 
@@ -21,13 +21,22 @@ const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 pub fn acknowledgement(answer: &Result<Receipt, Refusal>) -> Acknowledgement {
     match answer {
         Ok(receipt) => {
-            let code = if receipt.subscriptions == 0 { NO_MATCHING_SUBSCRIBERS } else { SUCCESS };
+            let ignored = receipt.status() == Status::Ignored;
+            let code = if ignored { NO_MATCHING_SUBSCRIBERS } else { SUCCESS };
             let mut properties = vec![
                 ("id", receipt.id.as_ref().to_owned()),
                 ("sequence", receipt.sequence.to_string()),
             ];
             if receipt.duplicate {
                 properties.push(("duplicate", "true".to_owned()));
+            }
+            if receipt.held {
+                properties.push(("status", receipt.status().as_str().to_owned()));
+            }
+            if let Some(deprecation) = &receipt.deprecation {
+                properties.push(("deprecation", deprecation.since_text()));
+                properties.push(("deprecated", deprecation.what.clone()));
+                properties.extend(deprecation.sunset_text().map(|at| ("sunset", at)));
             }
             Acknowledgement { code, reason: None, properties }
         }
@@ -85,6 +94,8 @@ mod tests {
             sequence: Sequence(7),
             subscriptions,
             duplicate,
+            held: false,
+            deprecation: None,
         };
         let second = Duration::from_secs(1);
         let rows = [

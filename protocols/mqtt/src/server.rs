@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{Authenticate, Live, Peer};
-use eg_event::{Clock, Handshakes, Ingest, InvalidInput, KeptSession};
+use eg_event::{Channels, Clock, Handshakes, Ingest, InvalidInput, KeptSession};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,8 @@ pub struct Ports {
     pub ingest: Arc<dyn Ingest>,
     /// Keeps the exchanges under which events count once.
     pub handshakes: Arc<dyn Handshakes>,
+    /// Knows what payloads sent to channels are.
+    pub channels: Arc<dyn Channels>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.

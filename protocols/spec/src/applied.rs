@@ -12,7 +12,7 @@ const APPLIED_MAX: usize = 10_000;
 /// How often one value may be looked at, through all the levels above it.
 const EVALUATIONS_MAX: usize = 1_000_000;
 /// How deep a payload may be in any case.
-const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// Keywords whose schemas apply to the same value.
 const IN_PLACE: [&str; 7] = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"];

@@ -18,6 +18,7 @@ mod pointer;
 mod read;
 mod rules;
 mod schema;
+mod streamed;
 mod structure;
 mod text;
 mod traits;

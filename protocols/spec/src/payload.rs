@@ -6,6 +6,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use crate::expected::{self, Cause, causes};
+use crate::streamed::Streamed;
 use crate::{Location, Pointer, Schema, SchemaFormat, applied};
 
 /// How often a pattern may go back before it counts as not matched.
@@ -17,6 +18,8 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 pub struct PayloadSchema {
     schema: Schema,
     validator: Validator,
+    /// The same, where payloads can be checked without building values.
+    streamed: Option<Streamed>,
     depth_max: usize,
     violations_max: usize,
 }
@@ -92,7 +95,14 @@ impl PayloadSchema {
                 invalid(error.instance_path().as_str(), expected::of(error.kind()))
             })?;
         let violations_max = violations_max.max(1);
-        Ok(Self { schema: schema.clone(), validator, depth_max, violations_max })
+        let streamed = Streamed::of(schema).filter(|_| depth_max == applied::DEPTH_MAX);
+        Ok(Self { schema: schema.clone(), validator, streamed, depth_max, violations_max })
+    }
+
+    /// Whether a payload is seen to be all right at once; if not, it may be so all the same.
+    #[must_use]
+    pub fn passes(&self, payload: &[u8]) -> bool {
+        self.streamed.as_ref().is_some_and(|streamed| streamed.passes(payload))
     }
 
     /// Checks a payload. Time is bounded: patterns give up, references that apply again to the same
@@ -102,6 +112,9 @@ impl PayloadSchema {
     /// # Errors
     /// What is wrong with it.
     pub fn validate(&self, payload: &[u8]) -> Result<(), Vec<Violation>> {
+        if self.passes(payload) {
+            return Ok(());
+        }
         let value: Value = serde_json::from_slice(payload).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             vec![Violation {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ID, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use super::application::{ApplicationEventingConfiguration, Seen, eventing};
 use super::page::Page;
 use super::scalar::{Attributes, Clob, Instant};
 use crate::admin::outbound::Auth;
 use crate::admin::page::PageInfo;
+use crate::declared::DeclaredStore;
 use crate::specs::definition as words;
 use crate::specs::external::{self, Effect};
 
@@ -226,6 +227,12 @@ impl EventApiDefinition {
     /// What becomes of events whose payload is not what the document says.
     async fn payload_check(&self) -> PayloadCheck {
         self.definition.payload_check.into()
+    }
+
+    /// What the document says that events are not held to, in words.
+    async fn warnings(&self, ctx: &Context<'_>) -> Vec<String> {
+        let declared = ctx.data_opt::<DeclaredStore>().map(DeclaredStore::load);
+        declared.map_or_else(Vec::new, |one| one.warnings(&self.definition.id).to_vec())
     }
 
     /// When it was registered.

@@ -213,6 +213,7 @@ mod tests {
                 client_id: None,
             },
             trace,
+            held: None,
         };
         Delivery { event: Arc::new(stored), subscription: Arc::new(subscription), attempt: 1 }
     }

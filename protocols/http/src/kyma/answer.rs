@@ -7,7 +7,7 @@ use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::acknowledge::{Problem, respond, write_string};
+use crate::acknowledge::{Problem, respond, with_deprecation, write_string};
 
 const MISSING: &str = "Missing field";
 const INVALID: &str = "Invalid field";
@@ -179,7 +179,7 @@ pub(super) fn published(receipt: &Receipt) -> Response {
         write_string(&mut text, value);
     }
     text.push(b'}');
-    respond(StatusCode::OK, text)
+    with_deprecation(respond(StatusCode::OK, text), receipt.deprecation.as_deref())
 }
 
 /// What is subscribed to.

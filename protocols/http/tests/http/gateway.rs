@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use eg_auth::{Authenticator, Live};
-use eg_event::{Ingest, Ingested, Receipt, Refusal, Sequence, Submission};
+use eg_event::{Channels, Ingest, Ingested, NoChannels, Receipt, Refusal, Sequence, Submission};
 use eg_http::{HttpConfig, Ports, Routes, Server, Subscribed};
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -72,7 +72,8 @@ impl Intake {
         if !duplicate {
             taken.push(submission);
         }
-        Ok(Receipt { id, source, sequence, subscriptions, duplicate })
+        let (held, deprecation) = (false, None);
+        Ok(Receipt { id, source, sequence, subscriptions, duplicate, held, deprecation })
     }
 }
 
@@ -122,6 +123,15 @@ impl Gateway {
         authenticator: Authenticator,
         others: impl IntoIterator<Item = axum::Router>,
     ) -> Self {
+        Self::declaring(config, authenticator, others, Arc::new(NoChannels)).await
+    }
+
+    pub(crate) async fn declaring(
+        config: HttpConfig,
+        authenticator: Authenticator,
+        others: impl IntoIterator<Item = axum::Router>,
+        channels: Arc<dyn Channels>,
+    ) -> Self {
         assert_eq!(config.check(), Ok(()));
         let intake = Arc::new(Intake::new());
         let ports = Ports {
@@ -129,6 +139,7 @@ impl Gateway {
             authenticator: Arc::new(authenticator),
             live: Live::default(),
             subscribed: Arc::new(OneType),
+            channels,
         };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let routes = Routes::new(&config, ports, others);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
 mod authorize;
+mod channels;
 mod client;
 mod connections;
 mod gateway;

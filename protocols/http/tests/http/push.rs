@@ -69,6 +69,7 @@ pub(crate) fn delivery(endpoint: &str, change: impl FnOnce(&mut Subscription)) -
             client_id: None,
         },
         trace: TraceContext::default(),
+        held: None,
     };
     let mut subscription = Subscription::new("orders", endpoint);
     change(&mut subscription);

@@ -319,6 +319,8 @@ fn check_will(server: &Server, connect: &Connect, (id, user): (&str, &str)) -> R
         now_text: &now.to_string(),
         mappings: &server.0.mappings,
         identifiers: &server.0.identifiers,
+        // Channels are looked for when it is published.
+        declared: None,
     };
     let normalized = normalize(&will.message, context);
     normalized.map(drop).map_err(|invalid| {

@@ -65,7 +65,7 @@ impl Exchange<'_> {
             Err(Refusal::Forbidden(THE_SERVERS.into()))
         } else {
             let context = self.client.context(self.server, now);
-            normalize(message, context).map_err(Refusal::Invalid)
+            normalize(message, context)
         };
         match normalized {
             Ok(normalized) => {
@@ -158,33 +158,34 @@ impl Client {
             now_text,
             mappings: &server.0.mappings,
             identifiers: &server.0.identifiers,
+            declared: Some((&*server.0.ports.channels, &self.identity.principal)),
         }
     }
 
     /// A message of this client's, ready to be handed over.
     pub(super) fn submission(&self, message: &Publish, normalized: Normalized) -> Submission {
-        let Normalized { event, binding, trace, id_assigned } = normalized;
+        let Normalized { event, binding, trace, id_assigned, declaration } = normalized;
         let protocol = match self.version {
             Version::V311 => Protocol::Mqtt311,
             Version::V5 => Protocol::Mqtt5,
         };
         let counts_once = message.qos == Qos::ExactlyOnce && message.packet_id != 0;
+        let origin = Origin {
+            protocol,
+            binding,
+            remote: Some(self.peer.address),
+            address: message.topic().into(),
+            client_id: Some(Arc::clone(&self.id)),
+        };
         Submission {
-            event,
-            principal: Arc::clone(&self.identity.principal),
-            origin: Origin {
-                protocol,
-                binding,
-                remote: Some(self.peer.address),
-                address: message.topic().into(),
-                client_id: Some(Arc::clone(&self.id)),
-            },
             trace,
             handshake: counts_once.then(|| Handshake {
                 client_id: Arc::clone(&self.id),
                 packet_id: message.packet_id,
             }),
             id_assigned,
+            declaration,
+            ..Submission::new(event, Arc::clone(&self.identity.principal), origin)
         }
     }
 }

@@ -52,9 +52,9 @@ fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submissio
     let text = now.to_string();
     match normalize(&will.message, client.context(server, (now, &text))) {
         Ok(normalized) => Some(client.submission(&will.message, normalized)),
-        Err(invalid) => {
+        Err(refusal) => {
             server.0.counters.messages_refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(client_id = &*client.id, %invalid, "a will is no event");
+            tracing::warn!(client_id = &*client.id, %refusal, "a will is no event");
             None
         }
     }

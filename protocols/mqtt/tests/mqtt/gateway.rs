@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Handshake, Handshakes, Ingest, Ingested, KeptSession, Owner, Principal, Receipt,
-    Refusal, Sequence, Submission, Timestamp,
+    Clock, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner, Principal,
+    Receipt, Refusal, Sequence, Submission, Timestamp,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -115,6 +115,8 @@ impl Store {
             sequence: Sequence(u64::try_from(taken.len()).unwrap() + 1),
             subscriptions: u32::from(event.ty() != "nobody.cares"),
             duplicate: false,
+            held: false,
+            deprecation: None,
         };
         if let Some(handshake) = &submission.handshake {
             open.insert(handshake.clone(), receipt.clone());
@@ -241,6 +243,7 @@ impl Gateway {
         let ports = Ports {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
+            channels: Arc::new(NoChannels),
             authenticator,
             live: live.clone(),
             clock: clock.clone(),
