@@ -6,7 +6,6 @@ use eg_auth::policy::{Action, Policy, PolicyStore, RESERVED, Request, Resource, 
 use eg_event::{Protocol, Refusal, Submission, authcontext};
 
 use crate::metrics::{ForbiddenBy, Metrics};
-use crate::validate::path_application;
 
 /// Lets pass what may be published.
 #[derive(Debug)]
@@ -81,11 +80,10 @@ fn check(policy: &Policy, submission: &Submission) -> Result<(), (ForbiddenBy, R
 /// What a submission asks of a policy.
 fn request(submission: &Submission) -> Request<'_> {
     let Submission { event, principal, origin, .. } = submission;
-    let application = path_application(submission).or_else(|| principal.application());
     let is_mqtt = matches!(origin.protocol, Protocol::Mqtt311 | Protocol::Mqtt5);
     let resource = Resource {
         area: None,
-        application,
+        application: submission.application(),
         topic: is_mqtt.then_some(&*origin.address),
         ty: Some(event.ty()),
         source: Some(event.source()),

@@ -15,7 +15,7 @@ const METADATA: Metadata<'static> =
     Metadata::new("event_gateway", Level::INFO, Some(module_path!()));
 
 /// What can become of an event on the way in.
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 11] = [
     "published",
     "ignored",
     "quarantined",
@@ -25,6 +25,7 @@ const RESULTS: [&str; 10] = [
     "invalid",
     "too_large",
     "busy",
+    "quota",
     "unavailable",
 ];
 /// Over what events come.
@@ -89,7 +90,7 @@ impl ForbiddenBy {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     /// By protocol and result.
-    received: Vec<[Counter; 10]>,
+    received: Vec<[Counter; 11]>,
     /// By reason.
     forbidden: [Counter; 8],
 }
@@ -224,7 +225,8 @@ fn result_index(answer: &Result<Receipt, Refusal>) -> usize {
         Err(Refusal::Invalid(_)) => 6,
         Err(Refusal::TooLarge { .. }) => 7,
         Err(Refusal::Busy { .. }) => 8,
-        Err(Refusal::Unavailable { .. }) => 9,
+        Err(Refusal::Quota { .. }) => 9,
+        Err(Refusal::Unavailable { .. }) => 10,
     }
 }
 

@@ -178,7 +178,7 @@ impl Sifted {
 /// What an event may be: by the application that sends it, or else by the one whose source it has.
 fn candidates<'a>(declared: &'a Declared, submission: &Submission) -> &'a [Arc<Message>] {
     let Submission { event, principal, origin, .. } = submission;
-    let by_path = path_application(submission);
+    let by_path = submission.path_application();
     let sender = by_path.or_else(|| principal.application());
     let found = sender.map_or(&[][..], |name| declared.messages(name, event.ty()));
     if !found.is_empty() || origin.protocol == Protocol::Internal {
@@ -187,15 +187,4 @@ fn candidates<'a>(declared: &'a Declared, submission: &Submission) -> &'a [Arc<M
     let path = event.source().strip_prefix('/').unwrap_or_else(|| event.source());
     let of_source = path.split(['/', '?', '#']).next().unwrap_or_default();
     declared.messages(of_source, event.ty())
-}
-
-/// The application that the path of a request names.
-#[must_use]
-pub fn path_application(submission: &Submission) -> Option<&str> {
-    let origin = &submission.origin;
-    let named_by_path = match origin.binding {
-        Binding::KymaV1 | Binding::KymaV2 => true,
-        _ => origin.protocol == Protocol::Http && origin.address.contains("/channels/"),
-    };
-    origin.address.split('/').nth(1).filter(|_| named_by_path)
 }

@@ -5,8 +5,8 @@ use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::attempt::{self, Attempt};
 use crate::ledger::{
-    ATTEMPTS, ATTEMPTS_BYTES, CURSORS, DEAD_LETTERS, DOCUMENTS, EXCEPTIONS, META, REFERENCES,
-    ROUTED, rows_of,
+    ATTEMPTS, ATTEMPTS_BYTES, CURSORS, DEAD_LETTERS, DOCUMENTS, EXCEPTIONS, FLOOR, META,
+    REFERENCES, ROUTED, rows_of,
 };
 use crate::outstanding::{Cursor, DeadLetter, Exception};
 use crate::refs;
@@ -66,6 +66,11 @@ impl Changes {
     /// Stores a document under its kind and name.
     pub fn put_document(&mut self, kind: &str, name: &str, value: Vec<u8>) {
         self.documents.push((kind.to_owned(), name.to_owned(), Some(value)));
+    }
+
+    /// From now on `application` keeps nothing before `floor`.
+    pub fn put_floor(&mut self, application: &str, floor: Sequence) {
+        self.put_document(FLOOR, application, floor.0.to_string().into_bytes());
     }
 
     /// Removes a document.

@@ -1,5 +1,7 @@
 //! The journal: every accepted event, once, in the order of acceptance.
 
+mod kept;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -7,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eg_event::submission::Sender;
 use eg_event::{
     Clock, Handshake, KeptSession, Owner, Principal, Receipt, Refusal, Sequence, StoredEvent,
     Submission, Timestamp,
@@ -56,12 +57,12 @@ pub struct Usage {
 
 impl Journal {
     /// Opens the journal on `volume` and starts its writer. No sequence below `not_before` is
-    /// given out again, whatever the files hold.
+    /// given out again, whatever the files hold; what applications keep begins at `floors`.
     pub(crate) fn open(
         volume: Arc<dyn Volume>,
         config: &StorageConfig,
         clock: &Clock,
-        not_before: Sequence,
+        (not_before, floors): (Sequence, Vec<(Arc<str>, Sequence)>),
     ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let cache_bytes = usize::try_from(config.cache_bytes).unwrap_or(usize::MAX);
         let segments = Arc::new(Segments::list(volume, cache_bytes)?);
@@ -71,7 +72,7 @@ impl Journal {
             catch_up(newest, &mut log)?;
         }
         let active = match newest {
-            Some(newest) if newest.next()? >= not_before => newest,
+            Some(newest) if newest.has_holdings() && newest.next()? >= not_before => newest,
             newest => {
                 let next = newest.as_ref().map_or(Ok(Sequence::FIRST), |newest| newest.next())?;
                 let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
@@ -83,6 +84,10 @@ impl Journal {
                 segments.begin(SegmentName { first, created_at: clock.now() }, &beginning)?
             }
         };
+        let holdings = kept::read(&segments)?;
+        for (application, floor) in floors {
+            holdings.raise(&application, floor, active.next()?);
+        }
         let next = active.next()?;
         let handshakes = OpenHandshakes::default();
         handshakes.reset(active.handshakes()?);
@@ -96,6 +101,8 @@ impl Journal {
             segments,
             fresh: Arc::new(Fresh::new(bytes_max, next)),
             handshakes: Arc::new(handshakes),
+            holdings: Arc::new(holdings),
+            limits: Arc::default(),
             health: Arc::new(watch::Sender::new(Health::Writable)),
         };
         let fingerprint_key = active.fingerprint_key();
@@ -179,11 +186,12 @@ impl Journal {
     ) -> impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static {
         let received_at = self.clock.now();
         let entry = |(submission, subscriptions): (Submission, u32)| {
+            let sender = submission.sender();
             let Submission { event, origin, trace, handshake, id_assigned, held, .. } = submission;
             let identity = (event.source(), event.id());
             Entry {
                 fingerprint: window::fingerprint(self.fingerprint_key, identity, held.is_some()),
-                sender: Sender::from(&*submission.principal),
+                sender,
                 event,
                 origin,
                 trace,
@@ -323,11 +331,11 @@ impl Journal {
     /// The event at `sequence`, if it is in memory.
     #[must_use]
     pub fn get_fresh(&self, sequence: Sequence) -> Option<Arc<StoredEvent>> {
-        self.shared.fresh.get(sequence)
+        self.shared.fresh.get(sequence).filter(|event| self.keeps(event))
     }
 
-    /// The events from `from` on that are in memory, at most `events_max`; `None` when `from` is
-    /// not among them.
+    /// The events from `from` on that are in memory, at most `events_max`, whoever keeps them;
+    /// `None` when `from` is not among them.
     #[must_use]
     pub fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
         self.shared.fresh.from(from, events_max)
@@ -335,18 +343,40 @@ impl Journal {
 
     /// The event at `sequence`; `None` when it is not in the journal. May wait for the disk.
     pub fn get(&self, sequence: Sequence) -> Result<Option<Arc<StoredEvent>>, StoreError> {
-        reading(self.reader().get(sequence))
+        let found = reading(self.reader().get(sequence))?;
+        Ok(found.filter(|event| self.keeps(event)))
     }
 
     /// The events at `sequences`, which ascend; those that are gone are left out. May wait for
     /// the disk.
     pub fn get_many(&self, sequences: &[Sequence]) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
-        reading(self.reader().get_many(sequences))
+        let mut found = reading(self.reader().get_many(sequences))?;
+        found.retain(|event| self.keeps(event));
+        Ok(found)
     }
 
     /// The events from `from` on, or from the first that is still there: at most `events_max`,
     /// and not much more than `bytes_max` bytes of records. May wait for the disk.
     pub fn scan(
+        &self,
+        from: Sequence,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+        let mut from = from;
+        loop {
+            let mut events = self.scan_all(from, events_max, bytes_max)?;
+            let Some(last) = events.last() else { return Ok(events) };
+            from = last.sequence.next();
+            events.retain(|event| self.keeps(event));
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// The same with the events that their application keeps no longer and whose file is there.
+    pub fn scan_all(
         &self,
         from: Sequence,
         events_max: usize,
@@ -358,7 +388,8 @@ impl Journal {
     /// The latest event with this source and id. Reads the fingerprints of the whole journal, 8
     /// bytes an event.
     pub fn find(&self, source: &str, id: &str) -> Result<Option<Sequence>, StoreError> {
-        reading(self.reader().find(source, id))
+        let Some(found) = reading(self.reader().find(source, id))? else { return Ok(None) };
+        Ok(self.get(found)?.map(|event| event.sequence))
     }
 
     /// The first event received at `at` or later; the end of the journal when there is none.
@@ -415,6 +446,7 @@ impl Journal {
                 break;
             }
             self.shared.segments.remove(name)?;
+            self.shared.holdings.forget(name.first, next.first);
             tracing::info!(file = name.file(), "retention let a journal file go");
         }
         Ok(())
@@ -437,7 +469,9 @@ impl Journal {
                 Err(cause) => return Err(StoreError::file(&file, cause)),
             };
             let ended_at = names.get(index + 1).map(|next| next.created_at);
-            files.push(FileSpan { first: name.first, ended_at, bytes });
+            let end = names.get(index + 1).map_or_else(|| self.end(), |next| next.first);
+            let is_hollow = self.shared.holdings.is_hollow(name.first, end);
+            files.push(FileSpan { first: name.first, ended_at, bytes, is_hollow });
         }
         Ok(files)
     }

@@ -42,6 +42,9 @@ pub(crate) const ROUTED: &str = "routed";
 /// The name of the size of the attempts, in bytes, in the table `meta`.
 pub(crate) const ATTEMPTS_BYTES: &str = "attempts_bytes";
 
+/// The kind of the documents that say where what an application keeps begins.
+pub(crate) const FLOOR: &str = "retention-floor";
+
 /// A handle on the ledger; clones share it. Every call may wait for the disk.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -128,6 +131,15 @@ impl Ledger {
             }
             Ok(documents)
         })
+    }
+
+    /// The first event that applications keep, as [`Changes::put_floor`] stored it.
+    pub fn floors(&self) -> Result<Vec<(Arc<str>, Sequence)>, StoreError> {
+        let read = |(application, value): (String, Vec<u8>)| {
+            let floor = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+            Some((Arc::from(application), Sequence(floor?)))
+        };
+        Ok(self.documents(FLOOR)?.into_iter().filter_map(read).collect())
     }
 
     /// A named number that [`Changes::put_number`] stored.

@@ -29,6 +29,7 @@ const EXTENSIONS: u16 = 1 << 8;
 const DATA_SHIFT: u16 = 9;
 const DATA_MASK: u16 = 0b11;
 const HELD: u16 = 1 << 11;
+const APPLICATION: u16 = 1 << 12;
 
 /// The parts of an event that a record holds; its place in the journal is the block's to know.
 pub(crate) struct Parts<'a> {
@@ -98,6 +99,9 @@ pub(crate) fn encode(parts: &Parts<'_>, out: &mut Vec<u8>) {
             put_text(out, text);
         }
     }
+    if let Some(application) = &parts.sender.application {
+        put_text(out, application);
+    }
     if let Some(data) = event.data() {
         out.extend_from_slice(data.bytes());
     }
@@ -137,6 +141,7 @@ fn flags(parts: &Parts<'_>) -> u16 {
         (TRACE, !parts.trace.is_empty()),
         (EXTENSIONS, !own.extensions.is_empty()),
         (HELD, parts.held.is_some()),
+        (APPLICATION, parts.sender.application.is_some()),
     ];
     let data = match parts.event.data() {
         None => 0,
@@ -166,6 +171,7 @@ pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
         + optional.into_iter().flatten().map(|text| text.len()).sum::<usize>()
         + event.extensions().iter().map(extension).sum::<usize>()
         + sender.name.len()
+        + sender.application.as_ref().map_or(0, |application| application.len())
         + origin.address.len()
         + origin.client_id.as_ref().map_or(0, |client_id| client_id.len())
         + trace.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
@@ -190,13 +196,14 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
     let time = optional(TIME)?;
     let datacontenttype = optional(CONTENT_TYPE)?;
     let dataschema = optional(DATA_SCHEMA)?;
-    let sender = Sender { name: Arc::from(reader.text()?), method };
+    let name = Arc::from(reader.text()?);
     let address = reader.text()?;
     let client_id = has(CLIENT_ID).then(|| reader.text().map(Arc::from)).transpose()?;
     let remote = decode_remote(&mut reader, has(REMOTE_V4), has(REMOTE_V6))?;
     let trace = if has(TRACE) { decode_trace(&mut reader)? } else { TraceContext::default() };
     let extensions = if has(EXTENSIONS) { decode_extensions(&mut reader)? } else { Vec::new() };
     let held = has(HELD).then(|| decode_hold(&mut reader)).transpose()?;
+    let application = has(APPLICATION).then(|| reader.text().map(Arc::from)).transpose()?;
     let data = match flags >> DATA_SHIFT & DATA_MASK {
         1 => Some(Data::Json(reader.rest())),
         2 => Some(Data::Text(reader.rest())),
@@ -209,7 +216,7 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
         sequence,
         received_at,
         event: CloudEvent::from_checked(attributes, data),
-        sender,
+        sender: Sender { name, method, application },
         origin: Origin { protocol, binding, remote, address, client_id },
         trace,
         held,
@@ -331,7 +338,11 @@ pub(crate) mod tests {
             sequence: Sequence(sequence),
             received_at: Timestamp::from_micros(1_700_000_000_000_000),
             event: builder.build().unwrap(),
-            sender: Sender { name: "shop".into(), method: Method::Bearer },
+            sender: Sender {
+                name: "shop".into(),
+                method: Method::Bearer,
+                application: Some("shop".into()),
+            },
             origin: Origin {
                 protocol: Protocol::Mqtt5,
                 binding: Binding::Mapped,
@@ -379,6 +390,7 @@ pub(crate) mod tests {
         stored.origin.client_id = None;
         stored.trace = TraceContext::default();
         stored.held = None;
+        stored.sender.application = None;
         assert_eq!(decode(Sequence(1), encoded(&stored).into()), Ok(stored));
     }
 

@@ -8,15 +8,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use eg_event::{Handshake, Sequence, Timestamp};
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
+    TableDefinition, WriteTransaction,
 };
 
 use crate::block::Block;
 use crate::error::{OpenError, StoreError};
+use crate::holdings::{NOBODY, Row, Share};
 use crate::volume::{Volume, create_database, open_database};
 
-/// The version of the file layout that this code writes, and the only one it reads.
-pub(crate) const VERSION: u64 = 1;
+/// The version of the file layout that this code writes.
+pub(crate) const VERSION: u64 = 2;
+/// The oldest version that this code reads: it does not say what applications hold.
+const VERSION_MIN: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The latest commit of the commit log that the file holds.
@@ -24,6 +28,7 @@ const LOGGED: &str = "logged";
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 const FINGERPRINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("fingerprints");
 const HANDSHAKES: TableDefinition<'_, &[u8], u64> = TableDefinition::new("handshakes");
+const HOLDINGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("holdings");
 
 /// What a journal file is called: the first sequence that it holds, and when it was begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,7 @@ pub(crate) struct Segment {
     pub(crate) name: SegmentName,
     file: String,
     database: Database,
+    version: u64,
     fingerprint_key: u64,
 }
 
@@ -84,6 +90,7 @@ impl Segment {
                 meta.insert(LOGGED, beginning.logged)?;
                 transaction.open_table(EVENTS)?;
                 transaction.open_table(FINGERPRINTS)?;
+                transaction.open_table(HOLDINGS)?;
                 let mut handshakes = transaction.open_table(HANDSHAKES)?;
                 for (handshake, sequence) in &beginning.open {
                     handshakes.insert(&*handshake_key(handshake), sequence.0)?;
@@ -92,7 +99,8 @@ impl Segment {
             transaction.commit()?;
             Ok(())
         })?;
-        Ok(Self { name, file, database, fingerprint_key: beginning.fingerprint_key })
+        let fingerprint_key = beginning.fingerprint_key;
+        Ok(Self { name, file, database, version: VERSION, fingerprint_key })
     }
 
     /// Opens an existing file; `None` when retention has let it go.
@@ -113,14 +121,14 @@ impl Segment {
             Ok((get("version")?, get("fingerprint_key")?))
         };
         let (version, fingerprint_key) = read().map_err(|cause| StoreError::file(&file, cause))?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Err(OpenError::UnknownVersion {
                 file,
                 found: u32::try_from(version).unwrap_or(u32::MAX),
                 known: u32::try_from(VERSION).unwrap_or(u32::MAX),
             });
         }
-        Ok(Some(Self { name, file, database, fingerprint_key }))
+        Ok(Some(Self { name, file, database, version, fingerprint_key }))
     }
 
     pub(crate) fn fingerprint_key(&self) -> u64 {
@@ -198,6 +206,46 @@ impl Segment {
         read().map_err(|cause| self.failed(cause))
     }
 
+    /// Whether the file says what applications hold; otherwise it is not written on.
+    pub(crate) fn has_holdings(&self) -> bool {
+        self.version >= 2
+    }
+
+    /// What applications hold of the file.
+    pub(crate) fn holdings(&self) -> Result<Vec<Row>, StoreError> {
+        if !self.has_holdings() {
+            return self.held_by_nobody();
+        }
+        let read = || -> Result<Vec<(u64, Bytes)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(HOLDINGS)?;
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                rows.push((key.value(), Bytes::copy_from_slice(value.value())));
+            }
+            Ok(rows)
+        };
+        let rows = read().map_err(|cause| self.failed(cause))?;
+        let decode = |(first, value)| {
+            let first = Sequence(first);
+            Row::decode(first, value).map_err(|cause| StoreError::damaged(&self.file, first, cause))
+        };
+        rows.into_iter().map(decode).collect()
+    }
+
+    /// All of the file as events without an application.
+    fn held_by_nobody(&self) -> Result<Vec<Row>, StoreError> {
+        let read = || -> Result<u64, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            Ok(transaction.open_table(EVENTS)?.stats()?.stored_bytes())
+        };
+        let bytes = read().map_err(|cause| self.failed(cause))?;
+        let mut row = Row::new(self.name.first);
+        let events = self.next()?.0 - self.name.first.0;
+        row.share(NOBODY, Share { events, bytes });
+        Ok(if events > 0 { vec![row] } else { Vec::new() })
+    }
+
     /// The latest commit of the commit log that the file holds.
     pub(crate) fn logged(&self) -> Result<u64, StoreError> {
         let read = || -> Result<u64, redb::Error> {
@@ -263,6 +311,7 @@ impl Commit<'_> {
                 events: self.transaction.open_table(EVENTS)?,
                 fingerprints: self.transaction.open_table(FINGERPRINTS)?,
                 handshakes: self.transaction.open_table(HANDSHAKES)?,
+                holdings: self.transaction.open_table(HOLDINGS)?,
             };
             write(&mut tables)?;
             self.transaction.open_table(META)?.insert(LOGGED, logged)?;
@@ -282,6 +331,7 @@ pub(crate) struct Tables<'txn> {
     events: Table<'txn, u64, &'static [u8]>,
     fingerprints: Table<'txn, u64, &'static [u8]>,
     handshakes: Table<'txn, &'static [u8], u64>,
+    holdings: Table<'txn, u64, &'static [u8]>,
 }
 
 impl Tables<'_> {
@@ -299,6 +349,10 @@ impl Tables<'_> {
         row: &[u8],
     ) -> Result<(), redb::StorageError> {
         self.fingerprints.insert(first.0, row).map(drop)
+    }
+
+    pub(crate) fn put_holdings(&mut self, row: &Row) -> Result<(), redb::StorageError> {
+        self.holdings.insert(row.first.0, &*row.encode()).map(drop)
     }
 
     pub(crate) fn open_handshake(

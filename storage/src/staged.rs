@@ -1,9 +1,12 @@
 //! What the commit log holds and the journal's file does not hold yet.
 
+use std::sync::Arc;
+
 use eg_event::Sequence;
 
 use crate::block::BlockBuilder;
 use crate::commit_log::{Addition, HandshakeChange};
+use crate::holdings::Row;
 use crate::record::{self, Identity};
 use crate::segment::Tables;
 use crate::varint::Damaged;
@@ -19,6 +22,10 @@ pub(crate) struct Staged {
     fingerprints: Vec<u8>,
     first: Option<Sequence>,
     handshakes: Vec<HandshakeChange>,
+    /// Whose the events are: full rows, and the one that grows, which stays when it is written,
+    /// to be written again.
+    holdings: Vec<Row>,
+    growing: Option<Row>,
 }
 
 impl Staged {
@@ -27,7 +34,17 @@ impl Staged {
     }
 
     /// Adds the event `sequence`, which follows the one before.
-    pub(crate) fn event(&mut self, sequence: Sequence, record: &[u8], fingerprint: u64) {
+    pub(crate) fn event(
+        &mut self,
+        sequence: Sequence,
+        (record, fingerprint): (&[u8], u64),
+        application: Option<&Arc<str>>,
+    ) {
+        let growing = self.growing.get_or_insert_with(|| Row::new(sequence));
+        growing.event(application, record.len());
+        if growing.is_full() {
+            self.holdings.extend(self.growing.take());
+        }
         self.first.get_or_insert(sequence);
         self.block.push(record);
         self.fingerprints.extend_from_slice(&fingerprint.to_le_bytes());
@@ -55,7 +72,8 @@ impl Staged {
             if sequence >= next {
                 let Identity { id, source, held } = record::decode_identity(record.clone())?;
                 let fingerprint = window::fingerprint(fingerprint_key, (&source, &id), held);
-                self.event(sequence, &record, fingerprint);
+                let application = record::decode(sequence, record.clone())?.sender.application;
+                self.event(sequence, (&record, fingerprint), application.as_ref());
             }
             sequence = sequence.next();
         }
@@ -78,6 +96,9 @@ impl Staged {
         if let Some(first) = self.first {
             tables.put_fingerprints(first, &self.fingerprints)?;
         }
+        for row in self.holdings.iter().chain(&self.growing) {
+            tables.put_holdings(row)?;
+        }
         for HandshakeChange { handshake, stands_for } in &self.handshakes {
             match stands_for {
                 Some(sequence) => tables.open_handshake(handshake, *sequence)?,
@@ -87,8 +108,15 @@ impl Staged {
         Ok(())
     }
 
-    /// Everything is in the file, or is to be forgotten.
+    /// Nothing is staged, and what comes next goes into another file.
+    pub(crate) fn begin_file(&mut self) {
+        self.clear();
+        self.growing = None;
+    }
+
+    /// Everything is in the file.
     pub(crate) fn clear(&mut self) {
+        self.holdings.clear();
         self.rows.clear();
         self.block.clear();
         self.fingerprints.clear();

@@ -42,7 +42,8 @@ impl Store {
         // The ledger first: its lock is the store's.
         let ledger = Ledger::open(Arc::clone(&volume), config)?;
         let not_before = ledger.routed()?;
-        let (journal, writer) = Journal::open(volume, config, clock, not_before)?;
+        let floors = ledger.floors()?;
+        let (journal, writer) = Journal::open(volume, config, clock, (not_before, floors))?;
         Ok(Self { journal, ledger, writer })
     }
 

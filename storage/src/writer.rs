@@ -2,9 +2,10 @@
 //! ran, to the commit log while that has room, and answers every sender after the commit.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use eg_event::submission::Sender;
 use eg_event::{Clock, Handshake, Receipt, Refusal, Sequence, StoredEvent, Timestamp};
 use tokio::sync::{oneshot, watch};
 
@@ -13,8 +14,11 @@ use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
 use crate::handshakes::{OpenHandshakes, kept};
+use crate::holdings::{Holdings, Row};
 use crate::intake::{Answers, Batch, Entry, Intake, RETRY_AFTER, Work, total};
 use crate::read::Reader;
+use crate::record;
+use crate::retention::Limits;
 use crate::segment::{Beginning, Segment, SegmentName};
 use crate::segments::Segments;
 use crate::staged::Staged;
@@ -24,9 +28,9 @@ use crate::window::Window;
 /// How often the free space of the disk is looked at, and a failed store is tried again.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What an event costs in its file beside its record, in bytes, roughly: its fingerprint, its place
-/// in a block, and its share of two rows.
-const ROW_BYTES: u64 = 64;
+/// How long a sender is asked to wait for an application that holds all that it may: retention lets
+/// go of events a few times a minute.
+const QUOTA_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Whether events are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) segments: Arc<Segments>,
     pub(crate) fresh: Arc<Fresh>,
     pub(crate) handshakes: Arc<OpenHandshakes>,
+    pub(crate) holdings: Arc<Holdings>,
+    /// What applications may hold, by name.
+    pub(crate) limits: Arc<RwLock<Arc<Limits>>>,
     pub(crate) health: Arc<watch::Sender<Health>>,
 }
 
@@ -67,10 +74,11 @@ pub(crate) struct Writer {
 }
 
 /// What a commit has in hand before it is durable.
-#[derive(Default)]
 struct Pending {
     events: Vec<Arc<StoredEvent>>,
-    records_bytes: u64,
+    /// Whose they are.
+    row: Row,
+    limits: Arc<Limits>,
     answers: Vec<Answered>,
 }
 
@@ -179,7 +187,9 @@ impl Writer {
     /// Writes one commit, to the log if it has room. On an error nothing may be believed about the
     /// files: whether the commit is in them is found out by reading them again.
     fn write(&mut self, active: &Segment, work: Vec<Work>) -> Result<Pending, StoreError> {
-        let mut pending = Pending::default();
+        let limits = self.shared.limits.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut pending =
+            Pending { events: Vec::new(), row: Row::new(self.next), limits, answers: Vec::new() };
         self.log.begin(self.next);
         for work in work {
             self.stage(work, &mut pending);
@@ -270,18 +280,39 @@ impl Writer {
                 }
             }
             let record = records.get(entry.record.clone()).unwrap_or_default();
+            if let Err(refusal) = self.check_quota(&entry.sender, pending) {
+                answers.push(Err(refusal));
+                continue;
+            }
             answers.push(Ok(receipt(&entry, self.next, false)));
             self.append_one(entry, record, pending);
         }
         pending.answers.push(Answered::Append(answer, answers));
     }
 
+    /// Whether the application that `sender` publishes for may hold one more event.
+    fn check_quota(&self, sender: &Sender, pending: &Pending) -> Result<(), Refusal> {
+        let Some(application) = &sender.application else { return Ok(()) };
+        let limit = pending.limits.get(application).and_then(|limit| limit.quota_bytes);
+        let Some(quota_bytes) = limit else { return Ok(()) };
+        let held = self.shared.holdings.of(application).bytes + pending.row.of(application).bytes;
+        if held < quota_bytes {
+            return Ok(());
+        }
+        Err(Refusal::Quota {
+            application: (&**application).into(),
+            limit: format!("{quota_bytes} bytes of stored events").into(),
+            retry_after: QUOTA_RETRY_AFTER,
+        })
+    }
+
     fn append_one(&mut self, entry: Entry, record: &[u8], pending: &mut Pending) {
         let sequence = self.next;
         self.next = sequence.next();
-        pending.records_bytes += record.len() as u64;
+        let application = entry.sender.application.as_ref();
+        pending.row.event(application, record.len());
         self.log.record(record);
-        self.staged.event(sequence, record, entry.fingerprint);
+        self.staged.event(sequence, (record, entry.fingerprint), application);
         self.window.push((!entry.id_assigned).then_some(entry.fingerprint));
         if let Some(handshake) = entry.handshake {
             self.open_handshake(handshake, sequence);
@@ -331,7 +362,8 @@ impl Writer {
 
     /// Shows what is durable to those who read, then answers those who sent it.
     fn publish(&mut self, pending: Pending) {
-        self.active_bytes += pending.records_bytes + pending.events.len() as u64 * ROW_BYTES;
+        self.active_bytes += pending.row.bytes();
+        self.shared.holdings.add(pending.row);
         self.shared.fresh.push(pending.events);
         answer_all(pending.answers);
         self.age_window();
@@ -358,7 +390,7 @@ impl Writer {
         tracing::error!(%error, file = active.file(), "the journal stops writing to a file");
         self.active = None;
         self.looked_at = Some(self.clock.now());
-        self.staged.clear();
+        self.staged.begin_file();
         self.shared.segments.close(active);
         self.shared.health.send_replace(Health::Refusing("the store failed to write".to_owned()));
     }
@@ -398,6 +430,11 @@ impl Writer {
             let fingerprint = crate::window::fingerprint(self.fingerprint_key, identity, held);
             self.window.push(Some(fingerprint));
         }
+        let mut row = Row::new(self.shared.fresh.end());
+        for event in &found {
+            row.event(event.sender.application.as_ref(), record::content_bytes(event));
+        }
+        self.shared.holdings.add(row);
         self.next = next;
         self.shared.fresh.push(found);
         self.shared.fresh.filed(next);
@@ -442,6 +479,8 @@ impl Writer {
         };
         self.active = Some(self.shared.segments.begin(name, &beginning)?);
         self.active_bytes = 0;
+        self.staged.begin_file();
+        self.shared.holdings.begin_file();
         Ok(())
     }
 }

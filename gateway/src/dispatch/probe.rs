@@ -36,7 +36,11 @@ impl Dispatch {
             sequence: Sequence(0),
             received_at: now,
             event: CloudEvent::from_checked(attributes, Some(data)),
-            sender: Sender { name: "event-gateway".into(), method: Method::System },
+            sender: Sender {
+                name: "event-gateway".into(),
+                method: Method::System,
+                application: None,
+            },
             origin: Origin {
                 protocol: Protocol::Internal,
                 binding: Binding::Structured,

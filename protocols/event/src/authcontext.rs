@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn who_is_anonymous_has_no_identifier() {
         let of = |method| {
-            let sender = Sender { name: "shop".into(), method };
+            let sender = Sender { name: "shop".into(), method, application: None };
             attributes(&sender).map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>()
         };
         assert_eq!(of(Method::Anonymous), ["authtype=unauthenticated"]);

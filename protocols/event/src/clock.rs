@@ -41,6 +41,13 @@ impl Timestamp {
         Self(self.0.saturating_add(micros))
     }
 
+    /// The instant `duration` earlier, but not before 1970.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+
     /// How long after `earlier` this instant is; zero when it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

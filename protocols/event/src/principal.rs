@@ -157,6 +157,12 @@ impl Principal {
         self.application.as_deref()
     }
 
+    /// The application, to be kept beside an event.
+    #[must_use]
+    pub fn shared_application(&self) -> Option<Arc<str>> {
+        self.application.clone()
+    }
+
     /// The roles, by name.
     #[must_use]
     pub fn roles(&self) -> &BTreeSet<String> {

@@ -30,6 +30,16 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The application that it is published for has used up what it may; later it has not.
+    #[error("the quota of {application} is used up: {limit}")]
+    Quota {
+        /// Whose quota.
+        application: Box<str>,
+        /// Which limit, in words, without what others use.
+        limit: Cow<'static, str>,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The store cannot take events at present (disk full, I/O error, shutting down).
     #[error("unavailable: {reason}")]
     Unavailable {

@@ -134,6 +134,36 @@ impl Submission {
             held: None,
         }
     }
+
+    /// The application that the path of a request names.
+    #[must_use]
+    pub fn path_application(&self) -> Option<&str> {
+        let origin = &self.origin;
+        let is_named = match origin.binding {
+            Binding::KymaV1 | Binding::KymaV2 => true,
+            _ => origin.protocol == Protocol::Http && origin.address.contains("/channels/"),
+        };
+        origin.address.split('/').nth(1).filter(|_| is_named)
+    }
+
+    /// The application that it is published for: the one that its path names, or else its
+    /// principal's.
+    #[must_use]
+    pub fn application(&self) -> Option<&str> {
+        self.path_application().or_else(|| self.principal.application())
+    }
+
+    /// Its sender, to be kept beside the event.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        let own = self.principal.shared_application();
+        let application = self.application().map(|named| match own {
+            Some(own) if *own == *named => own,
+            _ => named.into(),
+        });
+        let principal = &self.principal;
+        Sender { name: principal.shared_name(), method: principal.method(), application }
+    }
 }
 
 /// Why an event is in quarantine: kept, and delivered to nobody.
@@ -173,10 +203,6 @@ pub struct Sender {
     pub name: Arc<str>,
     /// How they were recognized.
     pub method: Method,
-}
-
-impl From<&Principal> for Sender {
-    fn from(principal: &Principal) -> Self {
-        Self { name: principal.shared_name(), method: principal.method() }
-    }
+    /// The application that they published for.
+    pub application: Option<Arc<str>>,
 }

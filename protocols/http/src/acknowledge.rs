@@ -136,6 +136,10 @@ impl From<Refusal> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "too busy, try again later")
             },
+            Refusal::Quota { retry_after, .. } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.to_string())
+            },
             Refusal::Unavailable { reason, retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, reason)

@@ -50,9 +50,9 @@ fn refused(refusal: &Refusal) -> Acknowledgement {
         Refusal::Invalid(_) => (PAYLOAD_FORMAT_INVALID, None),
         Refusal::TooLarge { .. } => (QUOTA_EXCEEDED, None),
         // Too many events wait, or the disk is full or fails: there will be room again.
-        Refusal::Busy { retry_after } | Refusal::Unavailable { retry_after, .. } => {
-            (QUOTA_EXCEEDED, Some(*retry_after))
-        }
+        Refusal::Busy { retry_after }
+        | Refusal::Quota { retry_after, .. }
+        | Refusal::Unavailable { retry_after, .. } => (QUOTA_EXCEEDED, Some(*retry_after)),
     };
     let retry_after = retry_after.map(|wait| ("retry-after", wait.as_secs().max(1).to_string()));
     Acknowledgement {

@@ -204,7 +204,11 @@ mod tests {
             sequence: Sequence(10),
             received_at: Timestamp::from_micros(0xff),
             event,
-            sender: Sender { name: "shop".into(), method: SenderMethod::Anonymous },
+            sender: Sender {
+                name: "shop".into(),
+                method: SenderMethod::Anonymous,
+                application: None,
+            },
             origin: Origin {
                 protocol: Protocol::Http,
                 binding: Binding::Binary,
@@ -283,7 +287,11 @@ mod tests {
                 s.content_mode = mode;
             });
             let stored = Arc::get_mut(&mut delivery.event).unwrap();
-            stored.sender = Sender { name: "sh\u{f6}p".into(), method: SenderMethod::Certificate };
+            stored.sender = Sender {
+                name: "sh\u{f6}p".into(),
+                method: SenderMethod::Certificate,
+                application: None,
+            };
             let (headers, body) = written(&delivery);
             match mode {
                 ContentMode::Binary => {

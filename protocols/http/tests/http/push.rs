@@ -60,7 +60,7 @@ pub(crate) fn delivery(endpoint: &str, change: impl FnOnce(&mut Subscription)) -
         sequence: Sequence(7),
         received_at: Timestamp::from_micros(1),
         event: builder.build().unwrap(),
-        sender: Sender { name: "shop".into(), method: Method::Anonymous },
+        sender: Sender { name: "shop".into(), method: Method::Anonymous, application: None },
         origin: Origin {
             protocol: Protocol::Http,
             binding: Binding::Binary,

@@ -1,0 +1,108 @@
+//! What each application keeps of the journal, by limits of its own within the store's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use eg_event::{Sequence, StoredEvent, Timestamp};
+
+use super::{Journal, reading};
+use crate::error::{OpenError, StoreError};
+use crate::holdings::{Holdings, Share};
+use crate::retention::{Limit, Limits};
+use crate::segments::Segments;
+
+impl Journal {
+    /// From now on applications may hold what `limits` say.
+    pub fn limit(&self, limits: Limits) {
+        let mut slot = self.shared.limits.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(limits);
+    }
+
+    /// How much is held of each application, the latest included; what has none is under an empty
+    /// name.
+    #[must_use]
+    pub fn held(&self) -> HashMap<Arc<str>, Share> {
+        self.shared.holdings.all()
+    }
+
+    /// How much is held of what came at `at` or later, by application, roughly.
+    pub fn held_since(&self, at: Timestamp) -> Result<HashMap<Arc<str>, Share>, StoreError> {
+        Ok(self.shared.holdings.since(self.first_since(at)?, self.end()))
+    }
+
+    /// When the oldest event that is held of `application` came, roughly.
+    pub fn oldest_of(&self, application: &str) -> Result<Option<Timestamp>, StoreError> {
+        let Some(oldest) = self.shared.holdings.oldest(application) else { return Ok(None) };
+        reading(self.reader().received_at(oldest))
+    }
+
+    /// What applications keep no longer, by their own limits: for each the first event that it
+    /// keeps, if that is another one than before. `hold` is the oldest event that a subscription
+    /// holds retention back for, which counts within `retention_hold_bytes_max`.
+    pub fn outgrown(
+        &self,
+        hold: Option<Sequence>,
+    ) -> Result<Vec<(Arc<str>, Sequence)>, StoreError> {
+        let limits = self.shared.limits.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut by_age = HashMap::new();
+        let mut outgrown = Vec::new();
+        for (application, limit) in &*limits {
+            let Some(oldest) = self.shared.holdings.oldest(application) else { continue };
+            let mut floor = self.within_bytes(application, limit);
+            if let Some(age) = limit.retention {
+                let young = match by_age.get(&age) {
+                    Some(known) => *known,
+                    None => self.first_since(self.clock.now().before(age))?,
+                };
+                by_age.insert(age, young);
+                floor = floor.max(young);
+            }
+            floor = self.held_back(application, floor, hold);
+            if floor > oldest {
+                outgrown.push((Arc::clone(application), floor));
+            }
+        }
+        Ok(outgrown)
+    }
+
+    fn within_bytes(&self, application: &str, limit: &Limit) -> Sequence {
+        let first_within = |max| self.shared.holdings.first_within(application, max);
+        limit.retention_bytes.and_then(first_within).unwrap_or_default()
+    }
+
+    /// `floor`, or `hold` if that is before it and does not take too much.
+    fn held_back(&self, application: &str, floor: Sequence, hold: Option<Sequence>) -> Sequence {
+        let Some(hold) = hold.filter(|hold| *hold < floor) else { return floor };
+        let bytes_since = |from| {
+            let since = self.shared.holdings.since(from, self.end());
+            since.get(application).map_or(0, |share| share.bytes)
+        };
+        let beyond = bytes_since(hold).saturating_sub(bytes_since(floor));
+        if beyond <= self.config.retention_hold_bytes_max { hold } else { floor }
+    }
+
+    /// Hides what applications keep no longer; what is gone stays gone. The caller has written it
+    /// down with [`Changes::put_floor`](crate::Changes::put_floor).
+    pub fn let_go(&self, outgrown: &[(Arc<str>, Sequence)]) {
+        for (application, floor) in outgrown {
+            self.shared.holdings.raise(application, *floor, self.end());
+        }
+    }
+
+    pub(super) fn keeps(&self, event: &StoredEvent) -> bool {
+        !self.shared.holdings.is_gone(event.sender.application.as_ref(), event.sequence)
+    }
+}
+
+/// What applications hold, as the files say.
+pub(super) fn read(segments: &Segments) -> Result<Holdings, OpenError> {
+    let holdings = Holdings::default();
+    for name in segments.names() {
+        let Some(segment) = segments.by_name(&name)? else { continue };
+        for row in segment.holdings()? {
+            holdings.add(row);
+        }
+        holdings.begin_file();
+    }
+    Ok(holdings)
+}
