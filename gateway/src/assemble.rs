@@ -31,6 +31,7 @@ use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
 use crate::metrics::Metrics;
 use crate::policy::Policies;
+use crate::quotas::Quotas;
 use crate::recognition::Counted;
 use crate::reload::Reloader;
 use crate::secrets::{Keys, SecretError};
@@ -126,12 +127,13 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let WayOut { dispatch, specs, declared, check_target } =
+        let WayOut { dispatch, specs, declared, quotas, check_target } =
             WayOut::open(&config, &store, &clock, (&sending, &stop_sending))?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
-        let pipeline = Arc::new(way_in(&store, (&policies, &declared), &dispatch, &metrics));
+        let sieves = (&policies, &declared, &quotas);
+        let pipeline = Arc::new(way_in(&store, sieves, &dispatch, &metrics));
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
@@ -249,7 +251,7 @@ impl Gateway {
 
 fn way_in(
     store: &Store,
-    (policies, declared): (&Policies, &DeclaredStore),
+    (policies, declared, quotas): (&Policies, &DeclaredStore, &Quotas),
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
 ) -> Pipeline {
@@ -257,7 +259,8 @@ fn way_in(
     let quarantine = Arc::clone(dispatch.quarantine());
     let validator = Validator::new(declared.clone(), quarantine, Arc::clone(metrics));
     let sieves = (authorizer, validator);
-    Pipeline::new(sieves, store.journal().clone(), Arc::clone(dispatch), Arc::clone(metrics))
+    let (journal, dispatch) = (store.journal().clone(), Arc::clone(dispatch));
+    Pipeline::new(sieves, journal, dispatch, Arc::clone(metrics)).with_quotas(quotas.clone())
 }
 
 /// The HTTP port: events, MQTT over WebSocket, and certificates in Kyma's way.
@@ -284,6 +287,8 @@ struct WayOut {
     specs: Arc<Registry>,
     /// What that asks of events.
     declared: DeclaredStore,
+    /// What that lets applications send and hold.
+    quotas: Quotas,
     /// Says beforehand whether events may be sent somewhere.
     check_target: TargetCheck,
 }
@@ -311,6 +316,7 @@ impl WayOut {
             clock: clock.clone(),
         })?;
         let declared = DeclaredStore::default();
+        let quotas = Quotas::new(store.journal().clone(), clock.clone());
         let specs = Registry::open(registry::Outlets {
             ledger: store.ledger().clone(),
             keys,
@@ -318,9 +324,9 @@ impl WayOut {
             http: sink,
             check_target: Arc::clone(&check_target),
             dispatch: Arc::clone(&dispatch),
-            follower: Arc::new(declared.clone()),
+            follower: Arc::new((declared.clone(), quotas.clone())),
         })?;
-        Ok(Self { dispatch, specs: Arc::new(specs), declared, check_target })
+        Ok(Self { dispatch, specs: Arc::new(specs), declared, quotas, check_target })
     }
 }
 

@@ -16,12 +16,14 @@ use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use crate::authorize::Authorizer;
 use crate::dispatch::Dispatch;
 use crate::metrics::Metrics;
+use crate::quotas::Quotas;
 use crate::validate::Validator;
 
 /// The way in, behind the ports that the protocols see.
 pub struct Pipeline {
     authorizer: Authorizer,
     validator: Validator,
+    quotas: Option<Quotas>,
     journal: Journal,
     dispatch: Arc<Dispatch>,
     metrics: Arc<Metrics>,
@@ -36,7 +38,13 @@ impl Pipeline {
         dispatch: Arc<Dispatch>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { authorizer, validator, journal, dispatch, metrics }
+        Self { authorizer, validator, quotas: None, journal, dispatch, metrics }
+    }
+
+    /// The same, with applications held to `quotas`.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas: Some(quotas), ..self }
     }
 }
 
@@ -46,6 +54,8 @@ impl Ingest for Pipeline {
             return std::future::ready(Vec::new()).boxed();
         };
         let refused = self.authorizer.sift(&mut submissions);
+        let quotas = self.quotas.as_ref();
+        let too_many = quotas.map_or_else(Vec::new, |quotas| quotas.sift(&mut submissions));
         let mut sifted = self.validator.sift(&mut submissions);
         let counted = submissions.into_iter().map(|submission| {
             let routed = submission.held.is_none();
@@ -60,7 +70,7 @@ impl Ingest for Pipeline {
         let answered = async move {
             let mut answers = OptionFuture::from(appended).await.unwrap_or_default();
             sifted.settle(&mut answers);
-            let answers = merge(merge(answers, sifted.refused), refused);
+            let answers = merge(merge(merge(answers, sifted.refused), too_many), refused);
             metrics.received(protocol, &answers);
             answers
         };

@@ -22,6 +22,7 @@ pub mod matching;
 pub mod metrics;
 pub mod policy;
 pub mod quarantine;
+pub mod quotas;
 pub mod recognition;
 pub mod reload;
 pub mod run;

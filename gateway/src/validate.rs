@@ -6,7 +6,7 @@ mod facts;
 use std::sync::Arc;
 
 use eg_event::{
-    Binding, CloudEvent, Declaration, Deprecation, Hold, InvalidInput, Protocol, Receipt, Refusal,
+    CloudEvent, Declaration, Deprecation, Hold, InvalidInput, Protocol, Receipt, Refusal,
     Submission,
 };
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use eg_event::Timestamp;
 
 use super::Declared;
-use crate::specs::definition::{Application, Definition, PayloadCheck, SpecFormat, SpecText};
+use crate::specs::definition::{
+    Application, ApplicationLimits, Definition, PayloadCheck, SpecFormat, SpecText,
+};
 
 /// When everything was registered.
 pub(crate) const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -19,6 +21,7 @@ pub(crate) fn application(name: &str) -> Arc<Application> {
         description: None,
         provider_name: None,
         labels: BTreeMap::new(),
+        limits: ApplicationLimits::default(),
         created_at: AT,
         updated_at: AT,
     })

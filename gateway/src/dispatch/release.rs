@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::Sequence;
-use eg_storage::StoreError;
+use eg_storage::{Changes, StoreError};
 
 use super::Dispatch;
 
@@ -30,6 +30,7 @@ impl Dispatch {
         let all = self.all();
         let holding = all.iter().filter(|one| one.definition().subscription.hold_retention);
         let hold = holding.filter_map(|one| one.lane().oldest_needed()).min();
+        self.let_go_by_application(hold).await?;
         let journal = self.outlets.journal.clone();
         let expired = tokio::task::spawn_blocking(move || journal.expired(hold)).await;
         let Some(before) = expired.unwrap_or(Err(StoreError::Closed))? else { return Ok(None) };
@@ -50,5 +51,25 @@ impl Dispatch {
         let dropped = tokio::task::spawn_blocking(move || journal.drop_before(before)).await;
         dropped.unwrap_or(Err(StoreError::Closed))?;
         Ok(Some(before))
+    }
+
+    /// Lets go of what applications keep no longer by limits of their own. Lanes find out, and count
+    /// it as lost, when they get there.
+    async fn let_go_by_application(&self, hold: Option<Sequence>) -> Result<(), StoreError> {
+        let (journal, ledger) = (self.outlets.journal.clone(), self.outlets.ledger.clone());
+        let let_go = move || {
+            let outgrown = journal.outgrown(hold)?;
+            if outgrown.is_empty() {
+                return Ok(());
+            }
+            let mut changes = Changes::default();
+            for (application, floor) in &outgrown {
+                changes.put_floor(application, *floor);
+            }
+            ledger.apply(&changes)?;
+            journal.let_go(&outgrown);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(let_go).await.unwrap_or(Err(StoreError::Closed))
     }
 }

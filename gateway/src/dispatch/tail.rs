@@ -45,7 +45,7 @@ async fn read(dispatch: &Dispatch, from: Sequence) -> Vec<Arc<StoredEvent>> {
         return events;
     }
     let journal = journal.clone();
-    let scan = move || journal.scan(from, BATCH_EVENTS, BATCH_BYTES);
+    let scan = move || journal.scan_all(from, BATCH_EVENTS, BATCH_BYTES);
     match tokio::task::spawn_blocking(scan).await {
         Ok(Ok(events)) => events,
         Ok(Err(error)) => {

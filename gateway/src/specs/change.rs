@@ -7,7 +7,8 @@ use eg_event::outbound::Auth;
 use serde_json::Value;
 
 use super::definition::{
-    Application, Definition, FetchMode, PayloadCheck, Runtime, SpecFormat, Version,
+    Application, ApplicationLimits, Definition, FetchMode, PayloadCheck, Runtime, SpecFormat,
+    Version,
 };
 
 /// One change.
@@ -21,6 +22,13 @@ pub enum Change {
         id: String,
         /// What it is to be.
         to: ApplicationInput,
+    },
+    /// Sets what an application may send and hold.
+    LimitApplication {
+        /// The application's id.
+        id: String,
+        /// What it may from now on.
+        to: ApplicationLimits,
     },
     /// Removes an application with its definitions.
     DeleteApplication {

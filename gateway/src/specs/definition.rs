@@ -21,10 +21,30 @@ pub struct Application {
     pub provider_name: Option<String>,
     /// Words to find it by, and what is said of it.
     pub labels: BTreeMap<String, serde_json::Value>,
+    /// What it may send and hold.
+    #[serde(default)]
+    pub limits: ApplicationLimits,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
+}
+
+/// What an application may send and hold; where nothing is set, what the gateway can take and its
+/// `[storage]` keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ApplicationLimits {
+    /// Its events are let go at this age, in hours.
+    pub retention_hours: Option<u32>,
+    /// When it holds more than this, in bytes, its oldest events are let go.
+    pub retention_bytes: Option<u64>,
+    /// When it holds this much, in bytes, its events are refused.
+    pub quota_bytes: Option<u64>,
+    /// What it sends faster than this, in events per second, is refused.
+    pub events_per_second: Option<u32>,
+    /// How many events it may send at once after a pause; by default those of a second.
+    pub burst_events: Option<u32>,
 }
 
 /// What consumes the events of applications: an agent in it reads which there are.

@@ -11,7 +11,9 @@ use super::change::{
     ApplicationInput, AuthChange, Change, ChangeKind, Changed, DefinitionInput, Entry,
     ExternalInput, Owner, RuntimeInput,
 };
-use super::definition::{Application, Definition, ExternalSubscription, Runtime};
+use super::definition::{
+    Application, ApplicationLimits, Definition, ExternalSubscription, Runtime,
+};
 use super::error::SpecsError;
 use super::fetch::Brought;
 use super::snapshot::Snapshot;
@@ -46,6 +48,7 @@ impl Draft {
         let changed = match (step.change, step.brought) {
             (Change::CreateApplication(to), _) => self.put_application(None, to),
             (Change::UpdateApplication { id, to }, _) => self.put_application(Some(id), to),
+            (Change::LimitApplication { id, to }, _) => self.limit_application(&id, to),
             (Change::DeleteApplication { id }, _) => self.delete_application(&id),
             (Change::CreateRuntime(to), _) => self.put_runtime(None, to),
             (Change::UpdateRuntime { id, to }, _) => self.put_runtime(Some(id), to),
@@ -119,6 +122,7 @@ impl Draft {
             description: to.description,
             provider_name: to.provider_name,
             labels: to.labels,
+            limits: old.as_ref().map_or_else(ApplicationLimits::default, |old| old.limits),
             created_at: old.as_ref().map_or(self.now, |old| old.created_at),
             updated_at: old.as_ref().map_or(self.now, |old| old.updated_at),
         };
@@ -134,6 +138,23 @@ impl Draft {
             }
         }
         Ok(put(old.is_some(), Entry::Application(new)))
+    }
+
+    fn limit_application(
+        &mut self,
+        id: &str,
+        to: ApplicationLimits,
+    ) -> Result<Changed, SpecsError> {
+        rules::limits(&to)?;
+        let old = self.snapshot.application(id).cloned();
+        let old = old.ok_or_else(|| SpecsError::NotFound("application", id.to_owned()))?;
+        if old.limits == to {
+            return Ok(unchanged(Entry::Application(old)));
+        }
+        let new = Application { limits: to, updated_at: self.now, ..Application::clone(&old) };
+        let new = Arc::new(new);
+        self.snapshot.applications.insert(new.id.clone(), Arc::clone(&new));
+        Ok(put(true, Entry::Application(new)))
     }
 
     fn delete_application(&mut self, id: &str) -> Result<Changed, SpecsError> {

@@ -52,6 +52,17 @@ pub trait Follow: Send + Sync {
     fn prepare(&self, next: &Snapshot) -> Result<Box<dyn FnOnce() + Send>, Vec<String>>;
 }
 
+/// Both act by it.
+impl<A: Follow, B: Follow> Follow for (A, B) {
+    fn prepare(&self, next: &Snapshot) -> Result<Box<dyn FnOnce() + Send>, Vec<String>> {
+        let (one, other) = (self.0.prepare(next)?, self.1.prepare(next)?);
+        Ok(Box::new(|| {
+            one();
+            other();
+        }))
+    }
+}
+
 /// Nobody acts by it.
 #[derive(Clone, Copy, Debug)]
 pub struct Nobody;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::change::{
     ApplicationInput, AuthChange, DefinitionInput, ExternalInput, RuntimeInput, SpecInput,
 };
-use super::definition::Version;
+use super::definition::{ApplicationLimits, Version};
 
 const NAME_CHARACTERS_MAX: usize = 100;
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
@@ -26,6 +26,8 @@ const LABELS_BYTES_MAX: usize = 16_384;
 const FETCH_URL_CHARACTERS_MAX: usize = 256;
 const BUS_URL_CHARACTERS_MAX: usize = 2048;
 const TOPIC_BYTES_MAX: usize = 1024;
+/// Retention by bytes goes in steps of about this size.
+const RETENTION_BYTES_MIN: u64 = 1 << 20;
 const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTES_BYTES_MAX: usize = 8192;
 /// The most buses that one definition names.
@@ -56,6 +58,25 @@ pub(super) fn application(input: &ApplicationInput) -> Checked {
     description(input.description.as_deref())?;
     prose("providerName", input.provider_name.as_deref(), PROVIDER_CHARACTERS_MAX)?;
     labels(&input.labels)
+}
+
+pub(super) fn limits(limits: &ApplicationLimits) -> Checked {
+    let at_least = |field: &str, value: Option<u64>, least: u64| {
+        if value.is_none_or(|value| value >= least) {
+            return Ok(());
+        }
+        let detail = format!("expected at least {least}, or null for none of its own");
+        Err(InvalidInput::new(field, detail))
+    };
+    at_least("retentionHours", limits.retention_hours.map(u64::from), 1)?;
+    at_least("retentionBytes", limits.retention_bytes, RETENTION_BYTES_MIN)?;
+    at_least("quotaBytes", limits.quota_bytes, 1)?;
+    at_least("eventsPerSecond", limits.events_per_second.map(u64::from), 1)?;
+    at_least("burstEvents", limits.burst_events.map(u64::from), 1)?;
+    if limits.burst_events.is_some() && limits.events_per_second.is_none() {
+        return Err(InvalidInput::new("burstEvents", "expected none without eventsPerSecond"));
+    }
+    Ok(())
 }
 
 pub(super) fn runtime(input: &RuntimeInput) -> Checked {

@@ -1,0 +1,133 @@
+//! What applications may send and hold: rates are kept here, what is stored is kept by the store.
+
+#[cfg(test)]
+mod facts;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use eg_event::{Clock, Refusal, Submission, Timestamp};
+use eg_storage::{Journal, Limit, Limits};
+
+use crate::specs::definition::ApplicationLimits;
+use crate::specs::registry::Follow;
+use crate::specs::snapshot::Snapshot;
+
+/// Holds applications to their limits; clones share them.
+#[derive(Clone)]
+pub struct Quotas {
+    journal: Journal,
+    clock: Clock,
+    rates: Arc<ArcSwap<Rates>>,
+}
+
+/// By the names of applications.
+type Rates = HashMap<Box<str>, Arc<Rate>>;
+
+/// A bucket that fills with time, and from which each event takes one token.
+#[derive(Debug)]
+struct Rate {
+    events_per_second: u32,
+    burst_events: u32,
+    /// How many tokens there were, and when.
+    bucket: Mutex<(f64, Timestamp)>,
+}
+
+impl Quotas {
+    /// Nobody is limited yet. What is stored is limited in `journal`.
+    #[must_use]
+    pub fn new(journal: Journal, clock: Clock) -> Self {
+        Self { journal, clock, rates: Arc::default() }
+    }
+
+    /// Takes out what is sent faster than its application may: each with its place in the list, in
+    /// order.
+    pub fn sift(&self, submissions: &mut Vec<Submission>) -> Vec<(usize, Refusal)> {
+        let rates = self.rates.load();
+        let mut refused = Vec::new();
+        if rates.is_empty() {
+            return refused;
+        }
+        let (now, mut place) = (self.clock.now(), 0);
+        submissions.retain(|submission| {
+            let rate = submission
+                .application()
+                .and_then(|named| rates.get(named).map(|rate| (named, rate.take(now))));
+            place += 1;
+            let Some((application, Err((limit, retry_after)))) = rate else { return true };
+            let application = application.into();
+            refused.push((
+                place - 1,
+                Refusal::Quota { application, limit: limit.into(), retry_after },
+            ));
+            false
+        });
+        refused
+    }
+}
+
+impl Follow for Quotas {
+    /// A rate that stays goes on where it was.
+    fn prepare(&self, next: &Snapshot) -> Result<Box<dyn FnOnce() + Send>, Vec<String>> {
+        let (old, now) = (self.rates.load(), self.clock.now());
+        let applications = next.applications();
+        let rates = applications.iter().filter_map(|application| {
+            let name = application.name.as_str();
+            Some((name.into(), Rate::of(&application.limits, old.get(name), now)?))
+        });
+        let rates = Arc::new(rates.collect());
+        let (limits, quotas) = (storage_limits(next), self.clone());
+        Ok(Box::new(move || {
+            quotas.rates.store(rates);
+            quotas.journal.limit(limits);
+        }))
+    }
+}
+
+impl Rate {
+    fn of(
+        limits: &ApplicationLimits,
+        known: Option<&Arc<Self>>,
+        now: Timestamp,
+    ) -> Option<Arc<Self>> {
+        let events_per_second = limits.events_per_second?;
+        let burst_events = limits.burst_events.unwrap_or(events_per_second);
+        let is_same = |rate: &&Arc<Self>| {
+            rate.events_per_second == events_per_second && rate.burst_events == burst_events
+        };
+        let bucket = Mutex::new((burst_events.into(), now));
+        let new = || Arc::new(Self { events_per_second, burst_events, bucket });
+        Some(known.filter(is_same).map_or_else(new, Arc::clone))
+    }
+
+    /// Takes one token, or says which limit stands against it, and when there will be one.
+    fn take(&self, now: Timestamp) -> Result<(), (String, Duration)> {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tokens, at) = *bucket;
+        let rate = f64::from(self.events_per_second);
+        let tokens = (tokens + now.since(at).as_secs_f64() * rate).min(self.burst_events.into());
+        if tokens < 1.0 {
+            *bucket = (tokens, now.max(at));
+            let wait = Duration::from_secs_f64((1.0 - tokens) / rate);
+            return Err((format!("{} events per second", self.events_per_second), wait));
+        }
+        *bucket = (tokens - 1.0, now.max(at));
+        Ok(())
+    }
+}
+
+/// What the store keeps applications to.
+fn storage_limits(snapshot: &Snapshot) -> Limits {
+    let limit = |limits: &ApplicationLimits| Limit {
+        retention: limits.retention_hours.map(|hours| Duration::from_hours(hours.into())),
+        retention_bytes: limits.retention_bytes,
+        quota_bytes: limits.quota_bytes,
+    };
+    let limited = snapshot.applications().into_iter().filter_map(|application| {
+        let limit = limit(&application.limits);
+        (limit != Limit::default()).then(|| (application.name.as_str().into(), limit))
+    });
+    limited.collect()
+}
