@@ -23,6 +23,7 @@ pub mod schema;
 mod shown;
 pub mod specs;
 pub mod subscription;
+pub mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

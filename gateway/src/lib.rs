@@ -20,6 +20,7 @@ pub mod listeners;
 pub mod manifest;
 pub mod matching;
 pub mod metrics;
+pub mod plan;
 pub mod policy;
 pub mod quarantine;
 pub mod quotas;

@@ -16,6 +16,7 @@ use super::mutation::CoreMutation;
 use super::quarantine::{QuarantineMutation, QuarantineQuery};
 use super::query::CoreQuery;
 use super::specs::{Feed, SpecsMutation, SpecsQuery};
+use super::usage::{UsageMutation, UsageQuery};
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::declared::DeclaredStore;
@@ -63,7 +64,7 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery);
+pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery, UsageQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
@@ -73,23 +74,27 @@ pub struct Mutation(
     ActivationMutation,
     ManifestMutation,
     QuarantineMutation,
+    UsageMutation,
 );
 
 /// Makes the schema, behind `guard`.
 #[must_use]
 pub fn schema(parts: Parts, guard: Guard) -> Schema {
+    let part = || parts.clone();
     let query = Query(
-        CoreQuery(parts.clone()),
-        SpecsQuery(parts.clone()),
-        ActivationQuery(parts.clone()),
-        QuarantineQuery(parts.clone()),
+        CoreQuery(part()),
+        SpecsQuery(part()),
+        ActivationQuery(part()),
+        QuarantineQuery(part()),
+        UsageQuery(part()),
     );
     let mutation = Mutation(
-        CoreMutation(parts.clone()),
-        SpecsMutation(parts.clone()),
-        ActivationMutation(parts.clone()),
-        ManifestMutation(parts.clone()),
-        QuarantineMutation(parts.clone()),
+        CoreMutation(part()),
+        SpecsMutation(part()),
+        ActivationMutation(part()),
+        ManifestMutation(part()),
+        QuarantineMutation(part()),
+        UsageMutation(part()),
     );
     let declared = parts.declared.clone();
     let builder: SchemaBuilder<_, _, _> =

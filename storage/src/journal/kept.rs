@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use eg_event::{Sequence, StoredEvent, Timestamp};
+use eg_event::{Sequence, StoredEvent};
 
 use super::{Journal, reading};
 use crate::error::{OpenError, StoreError};
@@ -25,15 +26,31 @@ impl Journal {
         self.shared.holdings.all()
     }
 
-    /// How much is held of what came at `at` or later, by application, roughly.
-    pub fn held_since(&self, at: Timestamp) -> Result<HashMap<Arc<str>, Share>, StoreError> {
-        Ok(self.shared.holdings.since(self.first_since(at)?, self.end()))
+    /// How much is held of what came within the last `period`, by application, roughly.
+    pub fn held_within(&self, period: Duration) -> Result<HashMap<Arc<str>, Share>, StoreError> {
+        let since = self.first_since(self.clock.now().before(period))?;
+        Ok(self.shared.holdings.since(since, self.end()))
     }
 
-    /// When the oldest event that is held of `application` came, roughly.
-    pub fn oldest_of(&self, application: &str) -> Result<Option<Timestamp>, StoreError> {
+    /// How long ago the oldest event came that is held of `application`, roughly.
+    pub fn age_of(&self, application: &str) -> Result<Option<Duration>, StoreError> {
         let Some(oldest) = self.shared.holdings.oldest(application) else { return Ok(None) };
-        reading(self.reader().received_at(oldest))
+        let received_at = reading(self.reader().received_at(oldest))?;
+        Ok(received_at.map(|at| self.clock.now().since(at)))
+    }
+
+    /// How long, and how many bytes, events are kept whoever's they are.
+    #[must_use]
+    pub fn retention(&self) -> (Duration, u64) {
+        let hours = self.config.retention_hours.into();
+        (Duration::from_hours(hours), self.config.retention_bytes)
+    }
+
+    /// How much the disk takes before events are refused, in bytes.
+    pub fn room_bytes(&self) -> Result<u64, StoreError> {
+        let free = self.shared.segments.volume().free_bytes();
+        let free = free.map_err(|cause| StoreError::file("journal", redb::Error::Io(cause)))?;
+        Ok(free.saturating_sub(self.config.disk_free_bytes_min))
     }
 
     /// What applications keep no longer, by their own limits: for each the first event that it

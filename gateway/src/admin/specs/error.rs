@@ -8,7 +8,7 @@ use crate::admin::error::{Code, coded, invalid, registry, store};
 use crate::specs::error::{Rejected, SpecsError};
 
 /// The error of a refused list of changes; `place` says how the input names the change at a place.
-pub(super) fn rejected(rejected: Rejected, place: impl Fn(usize) -> String) -> Error {
+pub(in crate::admin) fn rejected(rejected: Rejected, place: impl Fn(usize) -> String) -> Error {
     let prefix = rejected.place.map(place).unwrap_or_default();
     let text = format!("{prefix}{}", rejected.error);
     match rejected.error {
