@@ -73,6 +73,11 @@ impl Changes {
         self.put_document(FLOOR, application, floor.0.to_string().into_bytes());
     }
 
+    /// `application` keeps everything that is there.
+    pub fn remove_floor(&mut self, application: &str) {
+        self.remove_document(FLOOR, application);
+    }
+
     /// Removes a document.
     pub fn remove_document(&mut self, kind: &str, name: &str) {
         self.documents.push((kind.to_owned(), name.to_owned(), None));

@@ -151,6 +151,8 @@ struct Inner {
     totals: HashMap<Arc<str>, Share>,
     /// The first event that each application keeps; none: everything.
     floors: HashMap<Arc<str>, Sequence>,
+    /// What was kept of files when they were written anew, in bytes, by their first sequence.
+    rewritten: HashMap<Sequence, u64>,
 }
 
 impl Holdings {
@@ -211,14 +213,28 @@ impl Holdings {
         self.lock().between(first, end).all(Row::is_empty)
     }
 
-    /// The size of what is kept of the events in `first..end`, in bytes.
-    pub(crate) fn kept_bytes(&self, first: Sequence, end: Sequence) -> u64 {
-        self.lock().between(first, end).map(Row::bytes).sum()
+    /// Whether so little is kept of the events in `first..end`, whose file has `file_bytes`, that
+    /// the file is to be written anew: half of it, or of what was kept when that was done before.
+    pub(crate) fn is_sparse(&self, first: Sequence, end: Sequence, file_bytes: u64) -> bool {
+        let inner = self.lock();
+        let kept: u64 = inner.between(first, end).map(Row::bytes).sum();
+        let was = inner.rewritten.get(&first).copied().unwrap_or(file_bytes);
+        kept <= was.min(file_bytes) / 2
     }
 
-    /// The rows of the events in `first..end` of which something is kept.
-    pub(crate) fn rows(&self, first: Sequence, end: Sequence) -> Vec<Row> {
-        self.lock().between(first, end).filter(|row| !row.is_empty()).cloned().collect()
+    /// The file of `first..end` has been written anew, and holds what `rows` say.
+    pub(crate) fn rewritten(&self, (first, end): (Sequence, Sequence), rows: Vec<Row>) {
+        self.forget(first, end);
+        let mut inner = self.lock();
+        let bytes = rows.iter().map(Row::bytes).sum();
+        inner.rewritten.insert(first, bytes);
+        let place = inner.rows.partition_point(|row| row.first < first);
+        for row in rows.into_iter().rev() {
+            for (application, share) in &row.shares {
+                inner.total(application).add(*share);
+            }
+            inner.rows.insert(place, row);
+        }
     }
 
     /// The first event that `application` keeps if it keeps no more than `bytes_max`, in steps of a
@@ -253,6 +269,7 @@ impl Holdings {
         let inside = |row: &Row| (first..end).contains(&row.first);
         let gone: Vec<_> = inner.rows.iter().filter(|row| inside(row)).cloned().collect();
         inner.rows.retain(|row| !inside(row));
+        inner.rewritten.remove(&first);
         for row in gone {
             for (application, share) in &row.shares {
                 inner.total(application).take(*share);
@@ -282,15 +299,10 @@ impl Holdings {
         inner.totals.retain(|_, share| share.events > 0);
     }
 
-    /// The first event that each application keeps, where that is not everything.
-    pub(crate) fn floors(&self) -> Vec<(Arc<str>, Sequence)> {
-        let inner = self.lock();
-        inner.floors.iter().map(|(application, floor)| (Arc::clone(application), *floor)).collect()
-    }
-
-    /// Forgets floors that lie before everything that is held.
-    pub(crate) fn forget_floors_before(&self, first: Sequence) {
-        self.lock().floors.retain(|_, floor| *floor > first);
+    /// Forgets, and gives back, which applications' floors lie before everything that is held.
+    pub(crate) fn forget_floors_before(&self, first: Sequence) -> Vec<Arc<str>> {
+        let mut inner = self.lock();
+        inner.floors.extract_if(|_, floor| *floor <= first).map(|(name, _)| name).collect()
     }
 
     /// Whether the event at `sequence`, of `application`, is gone.
@@ -359,10 +371,7 @@ mod tests {
             added.event(Some(&shop), 64 * KIB);
             holdings.add(added);
         }
-        let firsts = |from, to| {
-            holdings.rows(Sequence(from), Sequence(to)).iter().map(|r| r.first.0).collect()
-        };
-        let all: Vec<u64> = firsts(1, 100);
+        let all: Vec<u64> = holdings.lock().rows.iter().map(|row| row.first.0).collect();
         assert_eq!(all, [1, 17, 33]);
         assert_eq!(holdings.of("shop").events, 40);
         assert!(holdings.is_hollow(Sequence(34), Sequence(100)));

@@ -469,9 +469,7 @@ impl Journal {
                 Err(cause) => return Err(StoreError::file(&file, cause)),
             };
             let ended_at = names.get(index + 1).map(|next| next.created_at);
-            let end = names.get(index + 1).map_or_else(|| self.end(), |next| next.first);
-            let is_hollow = self.shared.holdings.is_hollow(name.first, end);
-            files.push(FileSpan { first: name.first, ended_at, bytes, is_hollow });
+            files.push(FileSpan { first: name.first, ended_at, bytes });
         }
         Ok(files)
     }

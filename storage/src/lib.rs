@@ -6,6 +6,7 @@ mod attempt;
 mod block;
 mod changes;
 mod commit_log;
+mod compaction;
 mod config;
 mod error;
 mod fresh;

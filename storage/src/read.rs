@@ -57,7 +57,8 @@ impl<'a> Reader<'a> {
             };
             let end = Sequence(begin.0 + block.len() as u64);
             let in_block = rest.partition_point(|sequence| *sequence < end).max(1);
-            for sequence in rest[..in_block].iter().filter(|sequence| **sequence >= begin) {
+            let is_inside = |sequence: &&Sequence| (begin..end).contains(*sequence);
+            for sequence in rest[..in_block].iter().filter(is_inside) {
                 let index = usize::try_from(sequence.0 - begin.0).unwrap_or(usize::MAX);
                 let read = block.record(index).and_then(|bytes| record::decode(*sequence, bytes));
                 found.push(Arc::new(read.map_err(|cause| damaged(&segment, *sequence, cause))?));
@@ -170,9 +171,11 @@ impl<'a> Reader<'a> {
         let (mut low, mut high) = (first.0, end.0);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.received_at(Sequence(middle))? {
-                Some(received_at) if received_at >= at => high = middle,
-                _ => low = middle + 1,
+            // What is there at `middle`, or else after it: before that nothing is.
+            match self.scan(Sequence(middle), 1, 1)?.first() {
+                Some(event) if event.received_at >= at => high = middle,
+                Some(event) => low = event.sequence.0 + 1,
+                None => high = middle,
             }
         }
         Ok(Sequence(low))

@@ -32,8 +32,6 @@ pub(crate) struct FileSpan {
     pub(crate) ended_at: Option<Timestamp>,
     /// Its size, in bytes.
     pub(crate) bytes: u64,
-    /// No application keeps any event of it.
-    pub(crate) is_hollow: bool,
 }
 
 /// How many of the oldest files go. `hold` is the oldest sequence that a subscription holds
@@ -55,7 +53,7 @@ pub(crate) fn files_to_drop(
         let too_old = file.ended_at.is_some_and(|ended| now.since(ended) >= age_max);
         let too_large = bytes > config.retention_bytes;
         let waits = hold.is_some_and(|needed| needed < next.first) && bytes <= hold_limit;
-        if !file.is_hollow && (waits || !(too_old || too_large)) {
+        if waits || !(too_old || too_large) {
             break;
         }
         bytes -= file.bytes;
@@ -77,7 +75,6 @@ mod tests {
                 first: Sequence(1 + n * 10),
                 ended_at: (n < 3).then(|| Timestamp::from_micros((n + 1) * HOUR_US)),
                 bytes: 100,
-                is_hollow: false,
             })
             .collect()
     }
@@ -100,19 +97,6 @@ mod tests {
         assert_eq!(dropped(100, 250, 0, 4, None), 2, "400 bytes become 200");
         assert_eq!(dropped(1, 250, 0, 4, None), 3);
         assert_eq!(dropped(1, 1, 0, 1000, None), 3, "the newest file stays");
-    }
-
-    #[test]
-    fn a_file_of_which_nobody_keeps_anything_goes_at_once() {
-        let mut files = files();
-        files[0].is_hollow = true;
-        let now = Timestamp::from_micros(4 * HOUR_US);
-        let dropped = |files: &[FileSpan]| {
-            files_to_drop(files, &StorageConfig::default(), now, Some(Sequence(1)))
-        };
-        assert_eq!(dropped(&files), 1);
-        files[1].is_hollow = true;
-        assert_eq!(dropped(&files), 2);
     }
 
     #[test]

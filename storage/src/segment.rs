@@ -4,15 +4,17 @@
 //! The layout is in `DESIGN.md`, chapter "Journal file".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use eg_event::{Handshake, Sequence, Timestamp};
+use eg_event::{Handshake, Sequence, StoredEvent, Timestamp};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
     TableDefinition, WriteTransaction,
 };
 
 use crate::block::Block;
+use crate::compaction::{self, Compaction};
 use crate::error::{OpenError, StoreError};
 use crate::holdings::{NOBODY, Row, Share};
 use crate::volume::{Volume, create_database, open_database};
@@ -81,26 +83,43 @@ impl Segment {
         beginning: &Beginning,
     ) -> Result<Self, OpenError> {
         let file = name.file();
-        let database = create_database(volume, &file, cache_bytes, |database| {
-            let transaction = database.begin_write()?;
-            {
-                let mut meta = transaction.open_table(META)?;
-                meta.insert("version", VERSION)?;
-                meta.insert("fingerprint_key", beginning.fingerprint_key)?;
-                meta.insert(LOGGED, beginning.logged)?;
-                transaction.open_table(EVENTS)?;
-                transaction.open_table(FINGERPRINTS)?;
-                transaction.open_table(HOLDINGS)?;
-                let mut handshakes = transaction.open_table(HANDSHAKES)?;
-                for (handshake, sequence) in &beginning.open {
-                    handshakes.insert(&*handshake_key(handshake), sequence.0)?;
-                }
-            }
-            transaction.commit()?;
-            Ok(())
-        })?;
+        let database =
+            create_database(volume, &file, cache_bytes, |database| begin(database, beginning))?;
         let fingerprint_key = beginning.fingerprint_key;
         Ok(Self { name, file, database, version: VERSION, fingerprint_key })
+    }
+
+    /// Writes the file anew with the events that `keeps` says, and says what applications hold of
+    /// it. The new file follows the old one by name, and has its place once it is whole.
+    pub(crate) fn rewrite(
+        &self,
+        volume: &dyn Volume,
+        cache_bytes: usize,
+        keeps: &dyn Fn(&StoredEvent) -> bool,
+    ) -> Result<(Self, Vec<Row>), OpenError> {
+        let created_at = self.name.created_at.after(Duration::from_micros(1));
+        let name = SegmentName { created_at, ..self.name.clone() };
+        let file = name.file();
+        let fingerprint_key = self.fingerprint_key;
+        let beginning = Beginning { fingerprint_key, logged: self.logged()?, open: Vec::new() };
+        let mut compaction = Compaction::new(self, keeps);
+        let database = create_database(volume, &file, cache_bytes, |database| {
+            begin(database, &beginning)?;
+            while let Some(kept) = compaction.read().map_err(compaction::reading)? {
+                let transaction = database.begin_write()?;
+                let mut tables = Tables::open(&transaction)?;
+                kept.write(&mut tables)?;
+                for row in compaction.rows() {
+                    tables.put_holdings(row)?;
+                }
+                drop(tables);
+                transaction.commit()?;
+            }
+            Ok(())
+        })?;
+        let segment = Self { name, file, database, version: VERSION, fingerprint_key };
+        segment.seal()?;
+        Ok((segment, compaction.into_rows()))
     }
 
     /// Opens an existing file; `None` when retention has let it go.
@@ -293,6 +312,23 @@ impl Segment {
     }
 }
 
+/// The first commit of a file.
+fn begin(database: &Database, beginning: &Beginning) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("version", VERSION)?;
+    meta.insert("fingerprint_key", beginning.fingerprint_key)?;
+    meta.insert(LOGGED, beginning.logged)?;
+    drop(meta);
+    let mut tables = Tables::open(&transaction)?;
+    for (handshake, sequence) in &beginning.open {
+        tables.open_handshake(handshake, *sequence)?;
+    }
+    drop(tables);
+    transaction.commit()?;
+    Ok(())
+}
+
 /// One commit on its way: everything in it becomes durable together, or none of it.
 pub(crate) struct Commit<'a> {
     segment: &'a Segment,
@@ -307,12 +343,7 @@ impl Commit<'_> {
         write: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), StoreError> {
         let open = || -> Result<(), redb::Error> {
-            let mut tables = Tables {
-                events: self.transaction.open_table(EVENTS)?,
-                fingerprints: self.transaction.open_table(FINGERPRINTS)?,
-                handshakes: self.transaction.open_table(HANDSHAKES)?,
-                holdings: self.transaction.open_table(HOLDINGS)?,
-            };
+            let mut tables = Tables::open(&self.transaction)?;
             write(&mut tables)?;
             self.transaction.open_table(META)?.insert(LOGGED, logged)?;
             Ok(())
@@ -334,7 +365,16 @@ pub(crate) struct Tables<'txn> {
     holdings: Table<'txn, u64, &'static [u8]>,
 }
 
-impl Tables<'_> {
+impl<'txn> Tables<'txn> {
+    fn open(transaction: &'txn WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            events: transaction.open_table(EVENTS)?,
+            fingerprints: transaction.open_table(FINGERPRINTS)?,
+            handshakes: transaction.open_table(HANDSHAKES)?,
+            holdings: transaction.open_table(HOLDINGS)?,
+        })
+    }
+
     pub(crate) fn put_block(
         &mut self,
         first: Sequence,

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use eg_event::Sequence;
+use eg_event::{Sequence, StoredEvent};
 
 use crate::error::{OpenError, StoreError};
+use crate::holdings::Row;
 use crate::segment::{Beginning, Segment, SegmentName};
 use crate::volume::{UNFINISHED, Volume};
 
@@ -111,15 +112,29 @@ impl Segments {
             if let Some(segment) = self.open(&slot)? {
                 return Ok(Some(segment));
             }
-            at = self.first_after(slot.name.first);
+            // It may have been written anew meanwhile.
+            let is_listed = self.read_slots().iter().any(|known| Arc::ptr_eq(known, &slot));
+            let has_another =
+                self.read_slots().iter().any(|known| known.name.first == slot.name.first);
+            if is_listed || !has_another {
+                at = self.first_after(slot.name.first);
+            }
         }
         Ok(None)
     }
 
-    /// Opens the file called `name`; `None` when it is not there (any more).
+    /// Opens the file called `name`, or what has been written in its place; `None` when it is not
+    /// there (any more).
     pub(crate) fn by_name(&self, name: &SegmentName) -> Result<Option<Arc<Segment>>, OpenError> {
-        let slot = self.read_slots().iter().find(|slot| slot.name == *name).map(Arc::clone);
-        slot.map_or(Ok(None), |slot| self.open(&slot))
+        let find = |is: &dyn Fn(&SegmentName) -> bool| {
+            self.read_slots().iter().rfind(|slot| is(&slot.name)).map(Arc::clone)
+        };
+        let exactly = find(&|known| known == name).map_or(Ok(None), |slot| self.open(&slot))?;
+        if exactly.is_some() {
+            return Ok(exactly);
+        }
+        let instead = find(&|known| known.first == name.first && known != name);
+        instead.map_or(Ok(None), |slot| self.open(&slot))
     }
 
     /// The first sequence of the file after the one that holds `sequence`.
@@ -127,6 +142,30 @@ impl Segments {
         let slots = self.read_slots();
         let after = slots.partition_point(|slot| slot.name.first <= sequence);
         slots.get(after).map(|slot| slot.name.first)
+    }
+
+    /// Writes a file anew with the events that `keeps` says; says what applications hold of it.
+    pub(crate) fn rewrite(
+        &self,
+        name: &SegmentName,
+        keeps: &dyn Fn(&StoredEvent) -> bool,
+    ) -> Result<Vec<Row>, OpenError> {
+        let Some(old) = self.by_name(name)? else { return Ok(Vec::new()) };
+        let (new, rows) = old.rewrite(self.volume(), self.cache_bytes, keeps)?;
+        drop(old);
+        let slot = Arc::new(Slot { name: new.name.clone(), open: Mutex::new(None) });
+        // Who reads it opens it anew, under the lock of its place.
+        drop(new);
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = slots.iter_mut().find(|known| known.name == *name) {
+            *place = Arc::clone(&slot);
+        }
+        drop(slots);
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|known| known.name != *name);
+        drop(opened);
+        self.remove(name)?;
+        Ok(rows)
     }
 
     /// Removes a file; who is reading it reads on.

@@ -1,6 +1,6 @@
 //! Random work, a crash at a random moment, and a look at what is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use eg_storage::Store;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::applications::named_by_path;
 use crate::crash_volume::{CrashVolume, Failing};
 use crate::events::{anyone, held, once, payload, small, submission};
 
@@ -141,7 +142,9 @@ async fn append(
         let size = rng.random_range(0..3000);
         let ids: Vec<_> =
             (0..rng.random_range(1..30)).map(|n| format!("{name}-{batch}-{n}")).collect();
-        let submissions = ids.iter().map(|id| (sent(principal, id, size), 0)).collect();
+        let application = ["shop", "bank"][batch % 2];
+        let submit = |id: &String| (named_by_path(application, sent(principal, id, size)), 0);
+        let submissions = ids.iter().map(submit).collect();
         waiting.push((ids, size, store.journal().append(submissions)));
     }
     for (ids, size, answers) in waiting {
@@ -210,6 +213,16 @@ fn verify(volume: &CrashVolume, told: &Told, seed: u64, life: u64) {
         let why = stored.held.as_ref().map(|hold| hold.reason.to_string());
         assert_eq!(why, held.then(|| format!("{id} is wrong")), "seed {seed}.{life}");
     }
+    let mut held: HashMap<Arc<str>, u64> = HashMap::new();
+    for event in found.values() {
+        *held.entry(event.sender.application.clone().unwrap_or_default()).or_default() += 1;
+    }
+    let counted = journal.held().into_iter().map(|(name, share)| (name, share.events));
+    assert_eq!(
+        counted.collect::<HashMap<_, _>>(),
+        held,
+        "seed {seed}.{life}: each is counted once"
+    );
     let open = journal.open_in_session("client");
     for packet_id in told.open.keys() {
         assert!(open.contains(packet_id), "seed {seed}.{life}: handshake {packet_id} is lost");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod acked_events_survive;
+mod applications;
 mod crash_volume;
 mod events;
 mod failed_syncs;

@@ -59,16 +59,18 @@ impl Dispatch {
         let (journal, ledger) = (self.outlets.journal.clone(), self.outlets.ledger.clone());
         let let_go = move || {
             let outgrown = journal.outgrown(hold)?;
-            if outgrown.is_empty() {
-                return Ok(());
-            }
             let mut changes = Changes::default();
             for (application, floor) in &outgrown {
                 changes.put_floor(application, *floor);
             }
-            ledger.apply(&changes)?;
+            for application in journal.forget_floors()? {
+                changes.remove_floor(&application);
+            }
+            if !changes.is_empty() {
+                ledger.apply(&changes)?;
+            }
             journal.let_go(&outgrown);
-            Ok(())
+            journal.compact()
         };
         tokio::task::spawn_blocking(let_go).await.unwrap_or(Err(StoreError::Closed))
     }

@@ -106,6 +106,45 @@ impl Journal {
         }
     }
 
+    /// Gives back the disk what applications keep no longer: removes files of which nobody keeps
+    /// anything, and writes one file anew of which little is kept. The newest file stays, and those
+    /// that the dedupe window reads.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        let age_min = Duration::from_mins(self.config.dedupe_minutes.into());
+        let names = self.shared.segments.names();
+        let mut has_rewritten = false;
+        for pair in names.windows(2) {
+            let [name, next] = pair else { break };
+            let (first, end) = (name.first, next.first);
+            if self.clock.now().since(next.created_at) < age_min {
+                break;
+            }
+            if self.shared.holdings.is_hollow(first, end) {
+                self.shared.segments.remove(name)?;
+                self.shared.holdings.forget(first, end);
+                tracing::info!(file = name.file(), "nothing in a journal file was kept any more");
+                continue;
+            }
+            let file_bytes = self.shared.segments.volume().size_bytes(&name.file()).unwrap_or(0);
+            if !has_rewritten && self.shared.holdings.is_sparse(first, end, file_bytes) {
+                let rows = reading(self.shared.segments.rewrite(name, &|event| self.keeps(event)))?;
+                self.shared.holdings.rewritten((first, end), rows);
+                tracing::info!(
+                    file = name.file(),
+                    "a journal file of which little is kept was rewritten"
+                );
+                has_rewritten = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The applications whose floor no longer says anything, for whoever has written it down.
+    pub fn forget_floors(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        let first = self.usage()?.first;
+        Ok(self.shared.holdings.forget_floors_before(first))
+    }
+
     pub(super) fn keeps(&self, event: &StoredEvent) -> bool {
         !self.shared.holdings.is_gone(event.sender.application.as_ref(), event.sequence)
     }
@@ -114,8 +153,13 @@ impl Journal {
 /// What applications hold, as the files say.
 pub(super) fn read(segments: &Segments) -> Result<Holdings, OpenError> {
     let holdings = Holdings::default();
-    for name in segments.names() {
-        let Some(segment) = segments.by_name(&name)? else { continue };
+    let names = segments.names();
+    for (index, name) in names.iter().enumerate() {
+        // Of two that begin alike the later one holds the events.
+        if names.get(index + 1).is_some_and(|next| next.first == name.first) {
+            continue;
+        }
+        let Some(segment) = segments.by_name(name)? else { continue };
         for row in segment.holdings()? {
             holdings.add(row);
         }
