@@ -1,6 +1,7 @@
 //! The management port: GraphQL, health, metrics.
 
 pub mod activation;
+pub mod catalog;
 pub mod certificate;
 pub mod credential;
 pub mod dead_letter;

@@ -21,6 +21,7 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
+use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{CredentialError, Credentials};
@@ -132,8 +133,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
-        let sieves = (&policies, &declared, &quotas);
-        let pipeline = Arc::new(way_in(&store, sieves, &dispatch, &metrics));
+        let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
@@ -151,12 +151,12 @@ impl Gateway {
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
             channels: Arc::new(declared.clone()),
         };
-        let routes = routes(&config.http, ports, &mqtt, &front);
+        let seen = (policies.store(), front.access(&given));
+        let catalog = Arc::new(Catalog::new(&specs, store.journal(), seen));
+        let routes = routes(&config.http, ports, &mqtt, (&front, &catalog));
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let gauges = front.gauges().chain([mqtt_gauges(&mqtt)]).collect();
-        let (journal, counted) = (store.journal().clone(), Arc::clone(&metrics));
-        let health = Arc::new(Health::new(journal, Arc::clone(&dispatch), counted, gauges));
+        let health = health(&store, &dispatch, &metrics, (&front, &mqtt));
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
@@ -168,13 +168,13 @@ impl Gateway {
             declared,
             policy: policies.store().clone(),
             specs: Arc::clone(&specs),
+            catalog,
             events_url: front.events_url(&given).into(),
         };
         let recognize = (recognize("admin"), live.clone());
         let tasks = (serving.clone(), stop.clone());
-        let admin = Admin::new(managed, clock, (&health, recognize), tasks);
-        let admin =
-            HttpServer::new(&config.http, admin::routes(admin), serving.clone(), stop.clone());
+        let admin = admin::routes(Admin::new(managed, clock, (&health, recognize), tasks));
+        let admin = HttpServer::new(&config.http, admin, serving.clone(), stop.clone());
 
         Ok(Self {
             reloader: Reloader::new(given, front.tls.clone(), (known, live), policies),
@@ -254,24 +254,38 @@ fn way_in(
     (policies, declared, quotas): (&Policies, &DeclaredStore, &Quotas),
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
-) -> Pipeline {
+) -> Arc<Pipeline> {
     let authorizer = Authorizer::new(policies.store().clone(), Arc::clone(metrics));
     let quarantine = Arc::clone(dispatch.quarantine());
     let validator = Validator::new(declared.clone(), quarantine, Arc::clone(metrics));
     let sieves = (authorizer, validator);
     let (journal, dispatch) = (store.journal().clone(), Arc::clone(dispatch));
-    Pipeline::new(sieves, journal, dispatch, Arc::clone(metrics)).with_quotas(quotas.clone())
+    let pipeline = Pipeline::new(sieves, journal, dispatch, Arc::clone(metrics));
+    Arc::new(pipeline.with_quotas(quotas.clone()))
 }
 
-/// The HTTP port: events, MQTT over WebSocket, and certificates in Kyma's way.
+/// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.
 fn routes(
     config: &HttpConfig,
     ports: eg_http::Ports,
     mqtt: &MqttServer,
-    front: &Front,
+    (front, catalog): (&Front, &Arc<Catalog>),
 ) -> eg_http::Routes {
     let connector = eg_http::connector::router(config, Arc::clone(&front.desk) as Arc<_>);
-    eg_http::Routes::new(config, ports, [websocket::router(mqtt.clone()), connector])
+    let catalog = catalog::http::router(Arc::clone(catalog), Arc::clone(&ports.authenticator));
+    eg_http::Routes::new(config, ports, [websocket::router(mqtt.clone()), connector, catalog])
+}
+
+/// Whether all is well, and the numbers that say so.
+fn health(
+    store: &Store,
+    dispatch: &Arc<Dispatch>,
+    metrics: &Arc<Metrics>,
+    (front, mqtt): (&Front, &MqttServer),
+) -> Arc<Health> {
+    let gauges = front.gauges().chain([mqtt_gauges(mqtt)]).collect();
+    let (journal, counted) = (store.journal().clone(), Arc::clone(metrics));
+    Arc::new(Health::new(journal, Arc::clone(dispatch), counted, gauges))
 }
 
 /// Serves a listener; its end is everyone's.
@@ -316,7 +330,7 @@ impl WayOut {
             clock: clock.clone(),
         })?;
         let declared = DeclaredStore::default();
-        let quotas = Quotas::new(store.journal().clone(), clock.clone());
+        let quotas = Quotas::new(store.journal(), clock);
         let specs = Registry::open(registry::Outlets {
             ledger: store.ledger().clone(),
             keys,

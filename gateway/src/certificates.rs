@@ -257,6 +257,12 @@ impl Certificates {
         }
     }
 
+    /// The authority's own certificate, in PEM; none: there is no authority.
+    #[must_use]
+    pub fn authority_pem(&self) -> Option<&str> {
+        self.authority.as_ref().map(Authority::pem)
+    }
+
     fn authority(&self) -> Result<&Authority, CertificateError> {
         self.authority.as_ref().ok_or(CertificateError::NoAuthority)
     }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::acme::Acme;
 use crate::admin::health::Gauges;
 use crate::assemble::AssembleError;
+use crate::catalog::access::{self, Access, Reached};
 use crate::certificates::{Certificates, Desk};
 use crate::config::Config;
 use crate::listeners::Listeners;
@@ -79,6 +80,28 @@ impl Front {
         let plain = || self.listeners.address("http").map(|address| format!("http://{address}"));
         let url = given.or(secure).map(str::to_owned).or_else(plain).unwrap_or_default();
         url.trim_end_matches('/').to_owned()
+    }
+
+    /// How outside parties get at events.
+    pub(crate) fn access(&self, config: &Config) -> Access {
+        let base_url = self.desk.base_url();
+        let host = base_url.split_once("://").map_or("localhost", |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or(host);
+        let host = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+        let host = host.map_or("localhost", |(host, _)| host);
+        let reached = Reached { host, public_url: config.http.public_url.as_deref() };
+        let has_own = config.tls.certificate_file.is_none() && config.tls.acme.domains.is_empty();
+        let is_secure = self.listeners.address("https").is_some();
+        let trust_store = self.certificates.authority_pem().filter(|_| has_own && is_secure);
+        let issuers: Vec<_> = config.auth.issuers.iter().map(|one| one.issuer.clone()).collect();
+        let connector = self.certificates.authority_pem().map(|_| base_url);
+        Access {
+            connections: access::connections(|name| self.listeners.address(name), reached),
+            credentials: access::credentials(&issuers, connector),
+            trust_store_url: trust_store
+                .map(|_| format!("{}/catalog/ca.pem", self.events_url(config))),
+            trust_store: trust_store.map(str::to_owned),
+        }
     }
 
     /// Keeps files and certificates fresh on `tasks`, until `stop`.

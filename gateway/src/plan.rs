@@ -183,15 +183,19 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
+    fn is(found: f64, expected: f64) -> bool {
+        (found - expected).abs() < 1e-6
+    }
+
     #[test]
     fn what_is_held_grows_until_it_is_too_old_or_too_much() {
         let kept = Kept { age_max: DAY, bytes_max: 1_000_000 };
-        assert_eq!(kept.forecast(0.0, 1.0, HOUR), 3600.0);
-        assert_eq!(kept.forecast(85_000.0, 1.0, HOUR), 86_400.0, "a day's, at one a second");
-        assert_eq!(kept.forecast(0.0, 1.0, 2 * DAY), 86_400.0);
-        assert_eq!(kept.forecast(0.0, 100.0, 2 * DAY), 1_000_000.0);
-        assert_eq!(kept.forecast(500.0, 0.0, HOUR), 500.0, "nothing comes, and it is still there");
-        assert_eq!(kept.forecast(500.0, 0.0, 2 * DAY), 0.0);
+        assert!(is(kept.forecast(0.0, 1.0, HOUR), 3600.0));
+        assert!(is(kept.forecast(85_000.0, 1.0, HOUR), 86_400.0), "a day's, at one a second");
+        assert!(is(kept.forecast(0.0, 1.0, 2 * DAY), 86_400.0));
+        assert!(is(kept.forecast(0.0, 100.0, 2 * DAY), 1_000_000.0));
+        assert!(is(kept.forecast(500.0, 0.0, HOUR), 500.0), "nothing comes, and it is still there");
+        assert!(is(kept.forecast(500.0, 0.0, 2 * DAY), 0.0));
     }
 
     #[test]
@@ -204,6 +208,6 @@ mod tests {
 
     #[test]
     fn messages_a_day_times_days_times_kilobytes() {
-        assert_eq!(what_if(10_000.0, 5.0, 7.0), 350_000_000.0);
+        assert!(is(what_if(10_000.0, 5.0, 7.0), 350_000_000.0));
     }
 }

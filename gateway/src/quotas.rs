@@ -38,8 +38,8 @@ struct Rate {
 impl Quotas {
     /// Nobody is limited yet. What is stored is limited in `journal`.
     #[must_use]
-    pub fn new(journal: Journal, clock: Clock) -> Self {
-        Self { journal, clock, rates: Arc::default() }
+    pub fn new(journal: &Journal, clock: &Clock) -> Self {
+        Self { journal: journal.clone(), clock: clock.clone(), rates: Arc::default() }
     }
 
     /// Takes out what is sent faster than its application may: each with its place in the list, in

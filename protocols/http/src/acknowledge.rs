@@ -53,7 +53,9 @@ pub(crate) enum Ask {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Something is wrong, in words; `status` says what kind of thing.
+    #[must_use]
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
         Self { status, detail, errors: Vec::new(), retry_after: None, ask: None }
     }

@@ -94,6 +94,7 @@ impl Rejection {
             StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 ("bad_payload_syntax", "Bad payload syntax")
             }
+            StatusCode::TOO_MANY_REQUESTS => ("too_many_requests", "Too many requests"),
             _ => ("bad_request", "Bad request"),
         };
         let status = status.as_u16();

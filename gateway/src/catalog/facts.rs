@@ -1,0 +1,1 @@
+//! Facts about what is shown to whom.
