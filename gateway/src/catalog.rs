@@ -2,8 +2,6 @@
 //! get them. Everybody sees what they have a right to, and nothing else.
 
 pub mod access;
-#[cfg(test)]
-mod facts;
 pub mod http;
 pub mod merged;
 pub mod topic;

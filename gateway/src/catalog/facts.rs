@@ -1,1 +1,0 @@
-//! Facts about what is shown to whom.
