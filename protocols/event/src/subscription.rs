@@ -1,6 +1,7 @@
 //! Who wants which events, where they go, and what happens when they do not arrive.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub struct Subscription {
     pub namespace: Option<String>,
     /// The URL that events are sent to.
     pub endpoint: String,
+    /// The topic, where the endpoint is an external bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<BusTopic>,
     /// Only events of this source.
     pub source: Option<String>,
     /// Only events of this type.
@@ -64,6 +68,17 @@ pub struct Subscription {
     pub auth: Option<Arc<Auth>>,
     /// Whether retention waits for this subscription, within the store's limit.
     pub hold_retention: bool,
+}
+
+/// A topic of an external bus, which a subscription can have instead of an HTTP endpoint; the
+/// endpoint is then the URL of the bus.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusTopic {
+    /// The topic, subject, queue or address.
+    pub topic: String,
+    /// What the bus is told besides.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// How an event is written on the wire.
@@ -156,6 +171,7 @@ impl Subscription {
             name: name.into(),
             namespace: None,
             endpoint: endpoint.into(),
+            bus: None,
             source: None,
             event_type: None,
             event_type_version: None,
@@ -185,7 +201,9 @@ impl Subscription {
                 ));
             }
         }
-        check_endpoint(&self.endpoint)?;
+        if self.bus.is_none() {
+            check_endpoint(&self.endpoint)?;
+        }
         if let Some(auth) = &self.auth {
             auth.check(&self.endpoint)?;
         }

@@ -1,0 +1,193 @@
+//! What can be said of a topic besides its name: the one table of attributes.
+
+use std::collections::BTreeMap;
+
+use eg_event::InvalidInput;
+
+use crate::target::Bus;
+use crate::template::Template;
+
+/// How many characters a name may differ by from the one that is suggested.
+const SUGGESTION_DISTANCE_MAX: usize = 4;
+
+/// An attribute that a bus understands.
+#[derive(Clone, Copy, Debug)]
+pub struct Attribute {
+    /// Its name.
+    pub name: &'static str,
+    /// Who understands it.
+    pub buses: &'static [Bus],
+    /// What it can be.
+    pub kind: Kind,
+    /// What goes without saying; empty: nothing.
+    pub default: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+}
+
+/// What an attribute can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A number in this range.
+    Number(u64, u64),
+    /// Any text that is not empty.
+    Text,
+    /// A text with attributes of the event in braces, as in `orders.{type}`.
+    Template,
+    /// Certificates in PEM.
+    Pem,
+}
+
+const ALL: &[Bus] = &Bus::ALL;
+
+/// Every attribute of every bus.
+pub const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "authentication",
+        buses: &[Bus::Nats],
+        kind: Kind::Word(&["PASSWORD", "TOKEN", "NKEY", "CREDENTIALS"]),
+        default: "PASSWORD",
+        effect: "what the password of the basic credential is: a password, a token, the seed of a \
+            key, or the text of a credentials file",
+    },
+    Attribute {
+        name: "caCertificates",
+        buses: ALL,
+        kind: Kind::Pem,
+        default: "",
+        effect: "what the bus is trusted by, instead of the authorities of the system",
+    },
+    Attribute {
+        name: "contentMode",
+        buses: ALL,
+        kind: Kind::Word(&["BINARY", "STRUCTURED"]),
+        default: "BINARY",
+        effect: "whether attributes are beside the data or in one JSON object with it",
+    },
+    Attribute {
+        name: "direction",
+        buses: ALL,
+        kind: Kind::Word(&["deliver"]),
+        default: "deliver",
+        effect: "whether events go to the topic",
+    },
+    Attribute {
+        name: "maxInFlight",
+        buses: ALL,
+        kind: Kind::Number(1, 400),
+        default: "256",
+        effect: "how many events are on their way to the bus at once",
+    },
+    Attribute {
+        name: "stream",
+        buses: &[Bus::Nats],
+        kind: Kind::Text,
+        default: "",
+        effect: "the stream that has to take the events; any other one is a failure",
+    },
+];
+
+/// The attributes of one topic, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    given: BTreeMap<String, String>,
+}
+
+impl Attributes {
+    /// Checks what is given for `bus`; names the first that is wrong.
+    pub fn parse(bus: Bus, given: &BTreeMap<String, String>) -> Result<Self, InvalidInput> {
+        for (name, value) in given {
+            let field = || format!("attributes.{name}");
+            let known = ATTRIBUTES.iter().find(|one| one.name == name && one.buses.contains(&bus));
+            let known = known.ok_or_else(|| InvalidInput::new(field(), unknown(bus, name)))?;
+            known.kind.check(value).map_err(|expected| InvalidInput::new(field(), expected))?;
+        }
+        Ok(Self { given: given.clone() })
+    }
+
+    /// What is given for `name`, or what goes without saying; `None` when neither is.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let default = || ATTRIBUTES.iter().find(|one| one.name == name).map(|one| one.default);
+        let value = self.given.get(name).map(String::as_str).or_else(default)?;
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// The number of `name`.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+impl Kind {
+    fn check(self, value: &str) -> Result<(), String> {
+        match self {
+            Self::Word(words) if words.contains(&value) => Ok(()),
+            Self::Word(words) => Err(format!("expected one of {}", words.join(", "))),
+            Self::Number(low, high) => match value.parse::<u64>() {
+                Ok(number) if (low..=high).contains(&number) => Ok(()),
+                _ => Err(format!("expected a number from {low} to {high}")),
+            },
+            Self::Text if value.trim().is_empty() => Err("expected a text".to_owned()),
+            Self::Text => Ok(()),
+            Self::Template => Template::parse(value).map(drop),
+            Self::Pem if value.contains("-----BEGIN CERTIFICATE-----") => Ok(()),
+            Self::Pem => Err("expected certificates in PEM".to_owned()),
+        }
+    }
+}
+
+fn unknown(bus: Bus, name: &str) -> String {
+    let known = ATTRIBUTES.iter().filter(|one| one.buses.contains(&bus)).map(|one| one.name);
+    let near = known.clone().map(|known| (strsim::levenshtein(known, name), known)).min();
+    match near {
+        Some((distance, near)) if distance <= SUGGESTION_DISTANCE_MAX => {
+            format!("is not known for {bus}; did you mean {near}?")
+        }
+        _ => format!("expected one of {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str, value: &str) -> Result<Attributes, InvalidInput> {
+        Attributes::parse(Bus::Nats, &BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn what_goes_without_saying_holds_until_something_is_said() {
+        let said = parse("contentMode", "STRUCTURED").unwrap();
+        assert_eq!(said.get("contentMode"), Some("STRUCTURED"));
+        assert_eq!(said.number("maxInFlight"), Some(256));
+        assert_eq!(said.get("stream"), None);
+    }
+
+    #[test]
+    fn an_attribute_that_is_wrong_is_named_with_what_was_expected() {
+        let rows = [
+            ("contentmode", "BINARY", "did you mean contentMode?"),
+            ("colour", "red", "expected one of authentication"),
+            ("contentMode", "binary", "expected one of BINARY, STRUCTURED"),
+            ("maxInFlight", "0", "expected a number from 1 to 400"),
+            ("stream", " ", "expected a text"),
+            ("caCertificates", "none", "expected certificates in PEM"),
+        ];
+        for (name, value, expected) in rows {
+            let error = parse(name, value).unwrap_err();
+            assert_eq!(error.field, format!("attributes.{name}"));
+            assert!(error.detail.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_good() {
+        for one in ATTRIBUTES.iter().filter(|one| !one.default.is_empty()) {
+            assert_eq!(one.kind.check(one.default), Ok(()), "{}", one.name);
+        }
+    }
+}

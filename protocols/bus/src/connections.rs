@@ -1,0 +1,99 @@
+//! The connections to buses: one for each subscription, made when it is needed, given up when it is
+//! of no use any more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use eg_event::{Delivery, Subscription};
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::error::PublishError;
+use crate::nats::Nats;
+use crate::target::{Bus, Target};
+
+/// How long a connection that nothing is sent over is kept.
+const IDLE: Duration = Duration::from_mins(2);
+
+/// A connection to a bus.
+pub(crate) trait Connection: Send + Sync {
+    /// Publishes an event, and waits until the bus has confirmed that it keeps it.
+    fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>>;
+}
+
+/// Connects to where a subscription's events go.
+pub(crate) async fn connect(
+    subscription: &Subscription,
+) -> Result<Arc<dyn Connection>, PublishError> {
+    let target = Target::of(subscription);
+    let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
+    match target.bus {
+        Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription).await?)),
+        bus => Err(PublishError::NotConnected(format!("{bus} is not part of this program"))),
+    }
+}
+
+/// The connections that there are, by the name of the subscription.
+#[derive(Default)]
+pub(crate) struct Connections(Mutex<HashMap<String, Held>>);
+
+struct Held {
+    subscription: Arc<Subscription>,
+    connection: Arc<OnceCell<Arc<dyn Connection>>>,
+    used_at: Instant,
+}
+
+impl Connections {
+    /// The connection for `subscription`, as it is defined now.
+    pub(crate) async fn of(
+        &self,
+        subscription: &Arc<Subscription>,
+    ) -> Result<Arc<dyn Connection>, PublishError> {
+        let cell = self.cell(subscription);
+        cell.get_or_try_init(|| connect(subscription)).await.map(Arc::clone)
+    }
+
+    fn cell(&self, subscription: &Arc<Subscription>) -> Arc<OnceCell<Arc<dyn Connection>>> {
+        let mut held = self.held();
+        let fresh = || Held {
+            subscription: Arc::clone(subscription),
+            connection: Arc::default(),
+            used_at: Instant::now(),
+        };
+        if !held.contains_key(&subscription.name) {
+            held.insert(subscription.name.clone(), fresh());
+        }
+        let Some(one) = held.get_mut(&subscription.name) else { return Arc::default() };
+        if !leads_to_the_same(&one.subscription, subscription) {
+            *one = fresh();
+        }
+        one.used_at = Instant::now();
+        Arc::clone(&one.connection)
+    }
+
+    /// Gives up a connection that is of no use any more; the next event makes another.
+    pub(crate) fn give_up(&self, name: &str, lost: &Arc<dyn Connection>) {
+        let mut held = self.held();
+        let is_it = |one: &Held| one.connection.get().is_some_and(|one| Arc::ptr_eq(one, lost));
+        if held.get(name).is_some_and(is_it) {
+            held.remove(name);
+        }
+    }
+
+    /// Closes what nothing has been sent over for a while.
+    pub(crate) fn close_idle(&self) {
+        self.held().retain(|_, one| one.used_at.elapsed() < IDLE);
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether what was connected for one subscription is of use for the other.
+fn leads_to_the_same(one: &Arc<Subscription>, other: &Arc<Subscription>) -> bool {
+    Arc::ptr_eq(one, other)
+        || (one.endpoint == other.endpoint && one.bus == other.bus && one.auth == other.auth)
+}

@@ -1,0 +1,19 @@
+//! External buses: events go out to topics, and come in from them, with the same promises on every
+//! one.
+
+mod attributes;
+mod connections;
+mod error;
+mod message;
+mod nats;
+mod sink;
+mod target;
+mod template;
+mod tls;
+
+pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
+pub use error::PublishError;
+pub use message::{Headers, Message};
+pub use sink::{BusSink, check};
+pub use target::{Bus, Direction, Target};
+pub use template::Template;

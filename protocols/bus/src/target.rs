@@ -1,0 +1,160 @@
+//! Where events go: a bus, by the scheme of its URL, and a topic of it.
+
+use std::fmt;
+
+use eg_event::{InvalidInput, Subscription};
+
+use crate::attributes::Attributes;
+use crate::template::Template;
+
+/// An external bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// Apache Kafka and what speaks its protocol.
+    Kafka,
+    /// NATS JetStream.
+    Nats,
+    /// AMQP 0.9.1.
+    Amqp,
+    /// AMQP 1.0.
+    Amqp10,
+    /// MQTT 5.
+    Mqtt,
+}
+
+impl Bus {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Kafka, Self::Nats, Self::Amqp, Self::Amqp10, Self::Mqtt];
+
+    /// The bus of a scheme, whether it is spoken over TLS, and its usual port.
+    #[must_use]
+    pub fn of_scheme(scheme: &str) -> Option<(Self, bool, u16)> {
+        Some(match scheme {
+            "kafka" => (Self::Kafka, false, 9092),
+            "kafkas" => (Self::Kafka, true, 9093),
+            "nats" => (Self::Nats, false, 4222),
+            "tls+nats" => (Self::Nats, true, 4222),
+            "amqp" => (Self::Amqp, false, 5672),
+            "amqps" => (Self::Amqp, true, 5671),
+            "amqp10" => (Self::Amqp10, false, 5672),
+            "mqtt" => (Self::Mqtt, false, 1883),
+            "mqtts" => (Self::Mqtt, true, 8883),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kafka => "Kafka",
+            Self::Nats => "NATS",
+            Self::Amqp => "AMQP 0.9.1",
+            Self::Amqp10 => "AMQP 1.0",
+            Self::Mqtt => "MQTT",
+        })
+    }
+}
+
+/// Which way events go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the topic.
+    Deliver,
+    /// From the topic.
+    Consume,
+}
+
+/// A topic of a bus, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The bus.
+    pub bus: Bus,
+    /// Whether it is spoken over TLS.
+    pub tls: bool,
+    /// Where it is: one of these, each with its port.
+    pub hosts: Vec<(String, u16)>,
+    /// The topic.
+    pub topic: Template,
+    /// What is said besides.
+    pub attributes: Attributes,
+}
+
+impl Target {
+    /// The target of a subscription; names the field that makes none of it.
+    pub fn of(subscription: &Subscription) -> Result<Self, InvalidInput> {
+        let Some(topic) = &subscription.bus else {
+            return Err(InvalidInput::new("topic", "expected a topic of a bus"));
+        };
+        let url = &subscription.endpoint;
+        let wrong = || {
+            let detail = "expected a URL such as nats://bus.example:4222, of kafka, kafkas, nats, \
+                tls+nats, amqp, amqps, amqp10, mqtt or mqtts, without user information";
+            InvalidInput::new("url", detail)
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let (bus, tls, port) = Bus::of_scheme(scheme).ok_or_else(wrong)?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let hosts = authority.split(',').map(|one| host(one, port)).collect::<Option<_>>();
+        let attributes = Attributes::parse(bus, &topic.attributes)?;
+        let name = Template::parse(&topic.topic)
+            .map_err(|expected| InvalidInput::new("topic", expected))?;
+        Ok(Self { bus, tls, hosts: hosts.ok_or_else(wrong)?, topic: name, attributes })
+    }
+
+    /// Which way events go.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        match self.attributes.get("direction") {
+            Some("consume") => Direction::Consume,
+            _ => Direction::Deliver,
+        }
+    }
+
+    /// Whether the whole event is one JSON object (structured content mode).
+    #[must_use]
+    pub fn is_structured(&self) -> bool {
+        self.attributes.get("contentMode") == Some("STRUCTURED")
+    }
+}
+
+fn host(text: &str, port: u16) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => (address, port),
+        Some((address, rest)) => (address, rest.strip_prefix(':')?.parse().ok()?),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().ok()?),
+            None => (text, port),
+        },
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
+    (!host.is_empty() && host.bytes().all(allowed)).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eg_event::subscription::BusTopic;
+
+    fn target(url: &str) -> Result<Target, InvalidInput> {
+        let mut subscription = Subscription::new("out", url);
+        subscription.bus = Some(BusTopic { topic: "t".to_owned(), ..BusTopic::default() });
+        Target::of(&subscription)
+    }
+
+    #[test]
+    fn the_scheme_chooses_the_bus_and_the_port() {
+        let found = target("kafkas://a.example,[::1]:19093/").unwrap();
+        assert_eq!((found.bus, found.tls), (Bus::Kafka, true));
+        assert_eq!(found.hosts, [("a.example".to_owned(), 9093), ("::1".to_owned(), 19093)]);
+        assert_eq!(target("tls+nats://b").unwrap().hosts, [("b".to_owned(), 4222)]);
+    }
+
+    #[test]
+    fn a_url_that_leads_to_no_bus_is_refused() {
+        let rows = ["", "nats:b", "nats://", "ftp://b", "nats://u:p@b", "nats://b:x", "nats://b/c"];
+        for url in rows {
+            assert_eq!(target(url).unwrap_err().field, "url", "{url}");
+        }
+    }
+}
