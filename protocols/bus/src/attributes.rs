@@ -60,6 +60,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "what the bus is trusted by, instead of the authorities of the system",
     },
     Attribute {
+        name: "clientId",
+        buses: &[Bus::Mqtt],
+        kind: Kind::Text,
+        default: "",
+        effect: "the client identifier; by default event-gateway- and the name of the subscription",
+    },
+    Attribute {
         name: "contentMode",
         buses: ALL,
         kind: Kind::Word(&["BINARY", "STRUCTURED"]),
@@ -79,6 +86,27 @@ pub const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Number(1, 400),
         default: "256",
         effect: "how many events are on their way to the bus at once",
+    },
+    Attribute {
+        name: "protocolVersion",
+        buses: &[Bus::Mqtt],
+        kind: Kind::Word(&["5", "3.1.1"]),
+        default: "5",
+        effect: "the version of MQTT; 3.1.1 takes structured content alone",
+    },
+    Attribute {
+        name: "qos",
+        buses: &[Bus::Mqtt],
+        kind: Kind::Word(&["1", "2"]),
+        default: "1",
+        effect: "at least once, or exactly once as far as the broker goes",
+    },
+    Attribute {
+        name: "retain",
+        buses: &[Bus::Mqtt],
+        kind: Kind::Word(&["true", "false"]),
+        default: "false",
+        effect: "whether the broker keeps the last event of a topic for who subscribes later",
     },
     Attribute {
         name: "stream",

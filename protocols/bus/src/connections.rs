@@ -9,8 +9,11 @@ use eg_event::{Delivery, Subscription};
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::PublishError;
+use crate::mqtt::Mqtt;
 use crate::nats::Nats;
 use crate::target::{Bus, Target};
 
@@ -23,21 +26,32 @@ pub(crate) trait Connection: Send + Sync {
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
+/// Where connections have their tasks.
+#[derive(Clone)]
+pub(crate) struct Tasks {
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
 /// Connects to where a subscription's events go.
 pub(crate) async fn connect(
     subscription: &Subscription,
+    tasks: &Tasks,
 ) -> Result<Arc<dyn Connection>, PublishError> {
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, tasks).await?)),
         Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription).await?)),
         bus => Err(PublishError::NotConnected(format!("{bus} is not part of this program"))),
     }
 }
 
 /// The connections that there are, by the name of the subscription.
-#[derive(Default)]
-pub(crate) struct Connections(Mutex<HashMap<String, Held>>);
+pub(crate) struct Connections {
+    held: Mutex<HashMap<String, Held>>,
+    tasks: Tasks,
+}
 
 struct Held {
     subscription: Arc<Subscription>,
@@ -46,13 +60,17 @@ struct Held {
 }
 
 impl Connections {
+    pub(crate) fn new(tasks: Tasks) -> Self {
+        Self { held: Mutex::default(), tasks }
+    }
+
     /// The connection for `subscription`, as it is defined now.
     pub(crate) async fn of(
         &self,
         subscription: &Arc<Subscription>,
     ) -> Result<Arc<dyn Connection>, PublishError> {
         let cell = self.cell(subscription);
-        cell.get_or_try_init(|| connect(subscription)).await.map(Arc::clone)
+        cell.get_or_try_init(|| connect(subscription, &self.tasks)).await.map(Arc::clone)
     }
 
     fn cell(&self, subscription: &Arc<Subscription>) -> Arc<OnceCell<Arc<dyn Connection>>> {
@@ -88,7 +106,7 @@ impl Connections {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,6 +5,7 @@ mod attributes;
 mod connections;
 mod error;
 mod message;
+mod mqtt;
 mod nats;
 mod sink;
 mod target;

@@ -4,8 +4,9 @@ use eg_event::outbound::Credential;
 use eg_event::{Delivery, InvalidInput, Outcome, Sink, Subscription};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, Tasks};
 use crate::error::PublishError;
 use crate::target::{Bus, Target};
 
@@ -13,15 +14,23 @@ use crate::target::{Bus, Target};
 const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Delivers events to topics of buses. Delivered is what the bus has confirmed.
-#[derive(Default)]
 pub struct BusSink {
     connections: Connections,
+    stop: CancellationToken,
 }
 
 impl BusSink {
-    /// Closes connections that nothing is sent over, until `stop`.
-    pub async fn maintain(&self, stop: &CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+    /// Connections are on tasks of `tracker`; they end when `stop` is cancelled, which should be
+    /// after the last delivery.
+    #[must_use]
+    pub fn new(tracker: TaskTracker, stop: CancellationToken) -> Self {
+        let tasks = Tasks { tracker, stop: stop.clone() };
+        Self { connections: Connections::new(tasks), stop }
+    }
+
+    /// Closes connections that nothing is sent over, until it is stopped.
+    pub async fn maintain(&self) {
+        while self.stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             self.connections.close_idle();
         }
     }
@@ -56,6 +65,10 @@ impl Sink for BusSink {
 /// asking the bus.
 pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
     let target = Target::of(subscription)?;
+    if target.attributes.get("protocolVersion") == Some("3.1.1") && !target.is_structured() {
+        let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
+        return Err(InvalidInput::new("attributes.contentMode", detail));
+    }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";

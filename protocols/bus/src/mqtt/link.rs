@@ -1,0 +1,161 @@
+//! One connection to a broker: what is to be published goes out, what is acknowledged is told to
+//! whoever waits for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::packets::{Greeting, Outgoing, Packets, Said};
+use crate::error::PublishError;
+
+/// How many bytes are read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// What carries a connection.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A message to be published, and who waits for the broker to have it.
+pub(super) struct Order {
+    pub(super) outgoing: Outgoing,
+    pub(super) done: oneshot::Sender<Result<(), PublishError>>,
+}
+
+/// A connection to a broker.
+pub(super) struct Link {
+    stream: Box<dyn Stream>,
+    packets: Packets,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    waiting: HashMap<u16, oneshot::Sender<Result<(), PublishError>>>,
+    keep_alive: Duration,
+    heard_at: Instant,
+    asked_at: Instant,
+}
+
+impl Link {
+    pub(super) fn new(stream: Box<dyn Stream>, packets: Packets, keep_alive: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            packets,
+            input: vec![0; READ_BYTES],
+            output: Vec::new(),
+            waiting: HashMap::new(),
+            keep_alive,
+            heard_at: now,
+            asked_at: now,
+        }
+    }
+
+    /// Introduces the gateway, and waits until it is let in.
+    pub(super) async fn greet(mut self, greeting: &Greeting) -> Result<Self, String> {
+        self.packets.greet(greeting, &mut self.output)?;
+        self.flush().await.map_err(|error| error.to_string())?;
+        loop {
+            let count = self.stream.read(&mut self.input).await;
+            let count = count.map_err(|error| error.to_string())?;
+            if count == 0 {
+                return Err("the broker closed the connection without an answer".to_owned());
+            }
+            let said = self.packets.read(&self.input[..count], &mut self.output);
+            for one in said {
+                match one {
+                    Said::Accepted => return Ok(self),
+                    Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
+                    Said::Ended(why) => return Err(why),
+                    Said::Settled(..) => {}
+                }
+            }
+        }
+    }
+
+    /// Publishes what comes by `orders` until nobody orders any more, or the connection is lost.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let why = loop {
+            match self.step(&mut orders).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => break why,
+            }
+        };
+        orders.close();
+        let waiting = self.waiting.into_values();
+        let lost = || Err(PublishError::Lost(why.clone()));
+        // Whoever has given up is told nothing.
+        waiting.for_each(|done| drop(done.send(lost())));
+        while let Ok(order) = orders.try_recv() {
+            drop(order.done.send(lost()));
+        }
+    }
+
+    /// Does what comes next; says whether there may be more to do.
+    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<bool, String> {
+        let quiet_since = self.heard_at.max(self.asked_at);
+        tokio::select! {
+            order = orders.recv(), if self.packets.has_room() => {
+                let Some(order) = order else { return Ok(false) };
+                self.publish(order);
+                // What has come meanwhile goes with it.
+                while self.packets.has_room() && let Ok(order) = orders.try_recv() {
+                    self.publish(order);
+                }
+            }
+            count = self.stream.read(&mut self.input) => {
+                let count = count.map_err(|error| error.to_string())?;
+                if count == 0 {
+                    return Err("the broker closed it".to_owned());
+                }
+                self.heard_at = Instant::now();
+                for said in self.packets.read(&self.input[..count], &mut self.output) {
+                    self.hear(said)?;
+                }
+            }
+            () = sleep_until(quiet_since + self.keep_alive / 2) => {
+                if self.heard_at.elapsed() > self.keep_alive * 3 / 2 {
+                    return Err("the broker says nothing any more".to_owned());
+                }
+                self.asked_at = Instant::now();
+                self.packets.ping(&mut self.output)?;
+            }
+        }
+        self.flush().await.map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    fn publish(&mut self, order: Order) {
+        match self.packets.publish(&order.outgoing, &mut self.output) {
+            Ok(packet_id) => drop(self.waiting.insert(packet_id, order.done)),
+            Err(why) => drop(order.done.send(Err(PublishError::NotConfirmed(why)))),
+        }
+    }
+
+    fn hear(&mut self, said: Said) -> Result<(), String> {
+        match said {
+            Said::Settled(packet_id, outcome) => {
+                if let Some(done) = self.waiting.remove(&packet_id) {
+                    let refused =
+                        |why| PublishError::NotConfirmed(format!("the broker refuses: {why}"));
+                    drop(done.send(outcome.map_err(refused)));
+                }
+                Ok(())
+            }
+            Said::Refused(why) | Said::Ended(why) => Err(why),
+            Said::Accepted => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.stream.write_all(&self.output).await?;
+            self.output.clear();
+            self.stream.flush().await?;
+        }
+        Ok(())
+    }
+}

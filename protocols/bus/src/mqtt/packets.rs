@@ -1,0 +1,211 @@
+//! Packets of an MQTT client. The only file of this crate that names the protocol library.
+
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::Event;
+use mqtt_protocol_core::mqtt::packet::{
+    ContentType, GenericPacketTrait as _, Packet, Property, Qos, UserProperty, v3_1_1, v5_0,
+};
+use mqtt_protocol_core::mqtt::{Connection, Version, role};
+
+use crate::message::Message;
+
+/// How the gateway introduces itself.
+pub(super) struct Greeting {
+    pub(super) client_id: String,
+    pub(super) named: Option<(String, String)>,
+    pub(super) keep_alive: Duration,
+}
+
+/// A message to be published.
+pub(super) struct Outgoing {
+    pub(super) topic: String,
+    pub(super) message: Message,
+    pub(super) exactly_once: bool,
+    pub(super) retain: bool,
+}
+
+/// What the broker said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It lets the gateway in.
+    Accepted,
+    /// It does not; why.
+    Refused(String),
+    /// It has the message with this identifier, or does not want it; why.
+    Settled(u16, Result<(), String>),
+    /// It ends the connection; why.
+    Ended(String),
+}
+
+/// The client's side of one connection. Bytes to send are appended to an output buffer.
+pub(super) struct Packets {
+    connection: Connection<role::Client>,
+    is_old: bool,
+}
+
+impl Packets {
+    /// A connection on which nothing was said; `is_old`: in MQTT 3.1.1.
+    pub(super) fn new(is_old: bool) -> Self {
+        let version = if is_old { Version::V3_1_1 } else { Version::V5_0 };
+        let mut connection = Connection::new(version);
+        connection.set_auto_pub_response(true);
+        Self { connection, is_old }
+    }
+
+    /// Writes CONNECT.
+    pub(super) fn greet(&mut self, greeting: &Greeting, out: &mut Vec<u8>) -> Result<(), String> {
+        let seconds = u16::try_from(greeting.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let text = |error| format!("CONNECT cannot be written: {error:?}");
+        let events = if self.is_old {
+            let mut connect = v3_1_1::Connect::builder().clean_session(true).keep_alive(seconds);
+            connect = connect.client_id(&greeting.client_id).map_err(text)?;
+            if let Some((name, password)) = &greeting.named {
+                connect = connect.user_name(name).map_err(text)?;
+                connect = connect.password(&**password).map_err(text)?;
+            }
+            self.connection.checked_send(connect.build().map_err(text)?)
+        } else {
+            let mut connect = v5_0::Connect::builder().clean_start(true).keep_alive(seconds);
+            connect = connect.client_id(&greeting.client_id).map_err(text)?;
+            if let Some((name, password)) = &greeting.named {
+                connect = connect.user_name(name).map_err(text)?;
+                connect = connect.password(&**password).map_err(text)?;
+            }
+            self.connection.checked_send(connect.build().map_err(text)?)
+        };
+        write(events, out)
+    }
+
+    /// Whether another message may be under way.
+    pub(super) fn has_room(&self) -> bool {
+        self.connection.get_receive_maximum_vacancy_for_send().is_none_or(|room| room > 0)
+    }
+
+    /// Writes PUBLISH; gives back its packet identifier.
+    pub(super) fn publish(
+        &mut self,
+        outgoing: &Outgoing,
+        out: &mut Vec<u8>,
+    ) -> Result<u16, String> {
+        let qos = if outgoing.exactly_once { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+        let packet_id = self.connection.acquire_packet_id();
+        let packet_id = packet_id.map_err(|_| "65,535 messages are under way".to_owned())?;
+        let body = outgoing.message.body.clone();
+        let text = |error| format!("the event cannot be published: {error:?}");
+        let events = if self.is_old {
+            let publish = v3_1_1::Publish::builder().topic_name(&*outgoing.topic).map_err(text)?;
+            let publish = publish.qos(qos).retain(outgoing.retain).packet_id(packet_id);
+            self.connection.checked_send(publish.payload(body.to_vec()).build().map_err(text)?)
+        } else {
+            let properties = properties(&outgoing.message).map_err(text)?;
+            let publish = v5_0::Publish::builder().topic_name(&*outgoing.topic).map_err(text)?;
+            let publish = publish.qos(qos).retain(outgoing.retain).packet_id(packet_id);
+            let publish = publish.props(properties).payload(body.to_vec());
+            self.connection.checked_send(publish.build().map_err(text)?)
+        };
+        write(events, out)?;
+        Ok(packet_id)
+    }
+
+    /// Writes PINGREQ.
+    pub(super) fn ping(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
+        let text = |error| format!("PINGREQ cannot be written: {error:?}");
+        let events = if self.is_old {
+            self.connection.checked_send(v3_1_1::Pingreq::builder().build().map_err(text)?)
+        } else {
+            self.connection.checked_send(v5_0::Pingreq::builder().build().map_err(text)?)
+        };
+        write(events, out)
+    }
+
+    /// Reads bytes as they came; what is to be answered at once goes to `out`.
+    pub(super) fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Vec<Said> {
+        let mut said = Vec::new();
+        let mut cursor = Cursor::new(bytes);
+        while cursor.position() < bytes.len() as u64 {
+            let before = cursor.position();
+            for event in self.connection.recv(&mut cursor) {
+                match event {
+                    Event::NotifyPacketReceived(packet) => said.extend(meaning(&packet)),
+                    Event::RequestSendPacket { packet, .. } => {
+                        out.extend_from_slice(&packet.to_continuous_buffer());
+                    }
+                    Event::NotifyError(error) => {
+                        said.push(Said::Ended(format!("what it says makes no sense: {error:?}")));
+                    }
+                    Event::RequestClose => said.push(Said::Ended("it is closed".to_owned())),
+                    _ => {}
+                }
+            }
+            if cursor.position() == before {
+                break;
+            }
+        }
+        said
+    }
+}
+
+fn write(events: Vec<Event>, out: &mut Vec<u8>) -> Result<(), String> {
+    for event in events {
+        match event {
+            Event::RequestSendPacket { packet, .. } => {
+                out.extend_from_slice(&packet.to_continuous_buffer());
+            }
+            Event::NotifyError(error) => return Err(format!("{error:?}")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Attributes as user properties, and the media type as the content type.
+fn properties(
+    message: &Message,
+) -> Result<Vec<Property>, mqtt_protocol_core::mqtt::result_code::MqttError> {
+    let property = |(name, value): &(std::borrow::Cow<'_, str>, String)| {
+        Ok(match &**name {
+            "content-type" => Property::ContentType(ContentType::new(value)?),
+            name => Property::UserProperty(UserProperty::new(name, value)?),
+        })
+    };
+    message.headers.iter().map(property).collect()
+}
+
+fn meaning(packet: &Packet) -> Option<Said> {
+    let reason = |refused: bool, code: String| if refused { Err(code) } else { Ok(()) };
+    Some(match packet {
+        Packet::V3_1_1Connack(connack) => match connack.return_code() as u8 {
+            0 => Said::Accepted,
+            _ => Said::Refused(format!("{:?}", connack.return_code())),
+        },
+        Packet::V5_0Connack(connack) => match connack.reason_code() as u8 {
+            0 => Said::Accepted,
+            _ => Said::Refused(format!("{:?}", connack.reason_code())),
+        },
+        Packet::V3_1_1Puback(puback) => Said::Settled(puback.packet_id(), Ok(())),
+        Packet::V3_1_1Pubcomp(pubcomp) => Said::Settled(pubcomp.packet_id(), Ok(())),
+        Packet::V5_0Puback(puback) => {
+            let code = puback.reason_code();
+            let refused = code.is_some_and(|code| code as u8 >= 0x80);
+            Said::Settled(puback.packet_id(), reason(refused, format!("{code:?}")))
+        }
+        Packet::V5_0Pubrec(pubrec) => {
+            let code = pubrec.reason_code();
+            if code.is_none_or(|code| (code as u8) < 0x80) {
+                return None;
+            }
+            Said::Settled(pubrec.packet_id(), Err(format!("{code:?}")))
+        }
+        Packet::V5_0Pubcomp(pubcomp) => {
+            let code = pubcomp.reason_code();
+            let refused = code.is_some_and(|code| code as u8 >= 0x80);
+            Said::Settled(pubcomp.packet_id(), reason(refused, format!("{code:?}")))
+        }
+        Packet::V5_0Disconnect(disconnect) => {
+            Said::Ended(format!("{:?}", disconnect.reason_code()))
+        }
+        _ => return None,
+    })
+}
