@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
-use eg_event::{Clock, Handshakes, Ingest, Sink};
-use eg_http::{Guard, HttpConfig, HttpSink, PushError, Server as HttpServer};
+use eg_event::{Clock, Handshakes, Ingest, Sink as _};
+use eg_http::{HttpConfig, PushError, Server as HttpServer};
 use eg_mqtt::{Server as MqttServer, websocket};
 use eg_storage::{OpenError, Store, StoreError};
 use futures_util::future::BoxFuture;
@@ -36,6 +36,7 @@ use crate::quotas::Quotas;
 use crate::recognition::Counted;
 use crate::reload::Reloader;
 use crate::secrets::{Keys, SecretError};
+use crate::sinks::Sinks;
 use crate::specs::error::SpecsError;
 use crate::specs::registry::{self, Registry};
 use crate::subscribed::SubscribedTypes;
@@ -315,16 +316,16 @@ impl WayOut {
         clock: &Clock,
         (sending, stop_sending): (&TaskTracker, &CancellationToken),
     ) -> Result<Self, AssembleError> {
-        let push = config.push();
-        let sink = HttpSink::new(&push, clock.clone(), sending.clone(), stop_sending.clone())?;
-        let (sink, guard, at) = (Arc::new(sink), Guard::new(&push), clock.clone());
-        let check_target: TargetCheck =
-            Arc::new(move |asked| eg_http::check_target(&guard, asked, at.now()));
+        let sinks = Sinks::open(&config.push(), clock, sending, stop_sending)?;
+        let http = Arc::clone(&sinks.http);
+        let sinks = Arc::new(sinks);
+        let checking = Arc::clone(&sinks);
+        let check_target: TargetCheck = Arc::new(move |asked| checking.check_target(asked));
         let keys = Arc::new(Keys::open(&config.secrets, &config.data_directory)?);
         let dispatch = Dispatch::recover(Outlets {
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
-            sink: Arc::clone(&sink) as Arc<dyn Sink>,
+            sink: sinks,
             keys: Arc::clone(&keys),
             quarantine: config.quarantine,
             clock: clock.clone(),
@@ -335,7 +336,7 @@ impl WayOut {
             ledger: store.ledger().clone(),
             keys,
             clock: clock.clone(),
-            http: sink,
+            http,
             check_target: Arc::clone(&check_target),
             dispatch: Arc::clone(&dispatch),
             follower: Arc::new((declared.clone(), quotas.clone())),

@@ -29,6 +29,7 @@ pub mod recognition;
 pub mod reload;
 pub mod run;
 pub mod secrets;
+pub mod sinks;
 pub mod specs;
 pub mod subscribed;
 pub mod tls;

@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a test may stop here")]
 
 pub mod acme;
+pub mod brokers;
 pub mod gateway;
 pub mod opaque_provider;
 pub mod openssl;

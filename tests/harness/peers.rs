@@ -37,6 +37,18 @@ pub fn python(script: &str) -> Command {
     command
 }
 
+/// A program that came with a library of `tests/peers/requirements.txt`.
+#[must_use]
+pub fn python_program(name: &str) -> Command {
+    let program = workspace().join("target/peers/python/bin").join(name);
+    assert!(
+        program.exists(),
+        "{name} is missing; install it with: \
+         target/peers/python/bin/pip install -r tests/peers/requirements.txt"
+    );
+    Command::new(program)
+}
+
 /// Node with the libraries of `tests/peers/package.json`.
 #[must_use]
 pub fn node(script: &str) -> Command {

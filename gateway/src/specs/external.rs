@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use eg_bus::{Bus, Target};
 use eg_event::filter::{Comparison, Filter};
-use eg_event::subscription::ContentMode;
+use eg_event::subscription::{BusTopic, ContentMode, Ordering};
 use eg_event::{InvalidInput, Subscription};
 use eg_spec::{Channel, Message, Spec};
 
@@ -16,6 +17,8 @@ use super::rules::under;
 const PREFIX: &str = "spec-";
 /// The attribute that says how events are written on the wire.
 const CONTENT_MODE: &str = "contentMode";
+/// How long a bus may take to confirm an event, connecting to it included, in milliseconds.
+const BUS_TIMEOUT_MS: u32 = 30_000;
 
 /// What an external subscription is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum Effect {
 #[must_use]
 pub fn effect(definition: &Definition, external: &ExternalSubscription) -> Effect {
     let scheme = scheme(external);
-    if !is_http(scheme) {
+    if !is_http(scheme) && !is_available(scheme) {
         return Effect::None(format!("buses of {scheme} are not available in this build"));
     }
     if definition.spec.data.is_none() {
@@ -55,20 +58,47 @@ pub(super) fn pushes(
     definition: &Definition,
     spec: &Spec,
 ) -> Result<Vec<Subscription>, SpecsError> {
-    let over_http = |(_, one): &(usize, &ExternalSubscription)| is_http(scheme(one));
-    let external = definition.external_subscriptions.iter().enumerate().filter(over_http);
     let filters = filters(application, spec);
     let mut pushes = Vec::new();
-    for (index, external) in external {
+    for (index, external) in definition.external_subscriptions.iter().enumerate() {
         let place = format!("externalSubscriptions[{index}]");
-        let mut push = Subscription::new(name(definition, external), endpoint(external));
+        let name = name(definition, external);
+        let mut push = if is_http(scheme(external)) {
+            let mut push = Subscription::new(name, endpoint(external));
+            push.content_mode = content_mode(&place, external)?;
+            push
+        } else {
+            on_bus(name, external).map_err(|error| under(&place, error))?
+        };
         push.filters.clone_from(&filters);
         push.auth.clone_from(&external.auth);
-        push.content_mode = content_mode(&place, external)?;
         push.check().map_err(|error| named(&place, error))?;
-        pushes.push(push);
+        if is_http(scheme(external)) || is_available(scheme(external)) {
+            pushes.push(push);
+        }
     }
     Ok(pushes)
+}
+
+/// A subscription to a topic of a bus.
+fn on_bus(name: String, external: &ExternalSubscription) -> Result<Subscription, InvalidInput> {
+    let mut push = Subscription::new(name, external.url.clone());
+    let attributes = external.attributes.clone();
+    push.bus = Some(BusTopic { topic: external.topic.clone(), attributes });
+    let target = Target::of(&push)?;
+    let in_flight = target.attributes.number("maxInFlight").and_then(|max| max.try_into().ok());
+    push.max_in_flight = in_flight.unwrap_or(push.max_in_flight);
+    push.request_timeout_ms = BUS_TIMEOUT_MS;
+    if target.attributes.get("ordering") == Some("KEY") {
+        push.ordering = Ordering::Key;
+    }
+    push.ordering_key = target.attributes.get("orderingKey").map(str::to_owned);
+    Ok(push)
+}
+
+/// Whether this program speaks to buses of that scheme.
+fn is_available(scheme: &str) -> bool {
+    Bus::of_scheme(scheme).is_some_and(|(bus, ..)| bus.is_available())
 }
 
 /// The error of a subscription as one of the external subscription at `place`.

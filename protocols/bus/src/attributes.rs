@@ -88,6 +88,20 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "how many events are on their way to the bus at once",
     },
     Attribute {
+        name: "ordering",
+        buses: ALL,
+        kind: Kind::Word(&["NONE", "KEY"]),
+        default: "NONE",
+        effect: "whether events of one key are handed over one after another",
+    },
+    Attribute {
+        name: "orderingKey",
+        buses: ALL,
+        kind: Kind::Text,
+        default: "",
+        effect: "the attribute that is the key; by default partitionkey, else subject, else source",
+    },
+    Attribute {
         name: "protocolVersion",
         buses: &[Bus::Mqtt],
         kind: Kind::Word(&["5", "3.1.1"]),
@@ -209,6 +223,21 @@ mod tests {
             let error = parse(name, value).unwrap_err();
             assert_eq!(error.field, format!("attributes.{name}"));
             assert!(error.detail.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_attribute_is_documented_with_its_default_and_effect() {
+        let document = include_str!("../../../docs/buses.md");
+        for one in ATTRIBUTES {
+            let default = match one.default {
+                "" => "none".to_owned(),
+                default => format!("`{default}`"),
+            };
+            let (name, rest) =
+                (format!("| `{}` |", one.name), format!("| {default} | {} |", one.effect));
+            let row = document.lines().find(|line| line.starts_with(&name));
+            assert!(row.is_some_and(|row| row.ends_with(&rest)), "{name} ... {rest}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! of no use any more.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,22 +27,42 @@ pub(crate) trait Connection: Send + Sync {
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
-/// Where connections have their tasks.
+/// Says why an address may not be connected to, if it may not.
+pub type AddressCheck = Arc<dyn Fn(IpAddr) -> Result<(), String> + Send + Sync>;
+
+/// What connections are made with.
 #[derive(Clone)]
-pub(crate) struct Tasks {
-    pub(crate) tracker: TaskTracker,
-    pub(crate) stop: CancellationToken,
+pub struct Surroundings {
+    /// What they have their tasks on.
+    pub tracker: TaskTracker,
+    /// Ends them; to be cancelled after the last delivery.
+    pub stop: CancellationToken,
+    /// Where they may lead.
+    pub check_address: AddressCheck,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Surroundings")
+    }
 }
 
 /// Connects to where a subscription's events go.
 pub(crate) async fn connect(
     subscription: &Subscription,
-    tasks: &Tasks,
+    around: &Surroundings,
 ) -> Result<Arc<dyn Connection>, PublishError> {
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
+    for (host, port) in &target.hosts {
+        let not_connected = |why: String| PublishError::NotConnected(format!("{host}: {why}"));
+        let addresses = tokio::net::lookup_host((&**host, *port)).await;
+        for address in addresses.map_err(|error| not_connected(error.to_string()))? {
+            (around.check_address)(address.ip()).map_err(not_connected)?;
+        }
+    }
     match target.bus {
-        Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, tasks).await?)),
+        Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
         Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription).await?)),
         bus => Err(PublishError::NotConnected(format!("{bus} is not part of this program"))),
     }
@@ -50,7 +71,7 @@ pub(crate) async fn connect(
 /// The connections that there are, by the name of the subscription.
 pub(crate) struct Connections {
     held: Mutex<HashMap<String, Held>>,
-    tasks: Tasks,
+    around: Surroundings,
 }
 
 struct Held {
@@ -60,8 +81,8 @@ struct Held {
 }
 
 impl Connections {
-    pub(crate) fn new(tasks: Tasks) -> Self {
-        Self { held: Mutex::default(), tasks }
+    pub(crate) fn new(around: Surroundings) -> Self {
+        Self { held: Mutex::default(), around }
     }
 
     /// The connection for `subscription`, as it is defined now.
@@ -70,7 +91,7 @@ impl Connections {
         subscription: &Arc<Subscription>,
     ) -> Result<Arc<dyn Connection>, PublishError> {
         let cell = self.cell(subscription);
-        cell.get_or_try_init(|| connect(subscription, &self.tasks)).await.map(Arc::clone)
+        cell.get_or_try_init(|| connect(subscription, &self.around)).await.map(Arc::clone)
     }
 
     fn cell(&self, subscription: &Arc<Subscription>) -> Arc<OnceCell<Arc<dyn Connection>>> {

@@ -13,6 +13,7 @@ mod template;
 mod tls;
 
 pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
+pub use connections::{AddressCheck, Surroundings};
 pub use error::PublishError;
 pub use message::{Headers, Message};
 pub use sink::{BusSink, check};

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use self::link::{Link, Order};
 use self::packets::{Greeting, Outgoing, Packets};
-use crate::connections::{Connection, Tasks};
+use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
 use crate::target::Target;
@@ -39,15 +39,15 @@ impl Mqtt {
     pub(crate) async fn connect(
         target: Target,
         subscription: &Subscription,
-        tasks: &Tasks,
+        around: &Surroundings,
     ) -> Result<Self, PublishError> {
         let mut last = PublishError::NotConnected("the URL names no host".to_owned());
         for (host, port) in &target.hosts {
             match open(&target, subscription, (host, *port)).await {
                 Ok(link) => {
                     let (orders, taken) = mpsc::channel(QUEUED_MAX);
-                    let stop = tasks.stop.clone();
-                    tasks.tracker.spawn(async move {
+                    let stop = around.stop.clone();
+                    around.tracker.spawn(async move {
                         stop.run_until_cancelled(link.run(taken)).await;
                     });
                     return Ok(Self { target, orders });

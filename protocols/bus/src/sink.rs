@@ -4,9 +4,8 @@ use eg_event::outbound::Credential;
 use eg_event::{Delivery, InvalidInput, Outcome, Sink, Subscription};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::connections::{Connections, Tasks};
+use crate::connections::{Connections, Surroundings};
 use crate::error::PublishError;
 use crate::target::{Bus, Target};
 
@@ -20,12 +19,11 @@ pub struct BusSink {
 }
 
 impl BusSink {
-    /// Connections are on tasks of `tracker`; they end when `stop` is cancelled, which should be
-    /// after the last delivery.
+    /// Makes connections with what is `around`.
     #[must_use]
-    pub fn new(tracker: TaskTracker, stop: CancellationToken) -> Self {
-        let tasks = Tasks { tracker, stop: stop.clone() };
-        Self { connections: Connections::new(tasks), stop }
+    pub fn new(around: Surroundings) -> Self {
+        let stop = around.stop.clone();
+        Self { connections: Connections::new(around), stop }
     }
 
     /// Closes connections that nothing is sent over, until it is stopped.
@@ -58,6 +56,10 @@ impl Sink for BusSink {
             }
         }
         .boxed()
+    }
+
+    fn check_target(&self, subscription: &Subscription) -> Result<(), InvalidInput> {
+        check(subscription)
     }
 }
 

@@ -26,6 +26,12 @@ impl Bus {
     pub(crate) const ALL: [Self; 5] =
         [Self::Kafka, Self::Nats, Self::Amqp, Self::Amqp10, Self::Mqtt];
 
+    /// Whether this program speaks to it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        matches!(self, Self::Nats | Self::Mqtt)
+    }
+
     /// The bus of a scheme, whether it is spoken over TLS, and its usual port.
     #[must_use]
     pub fn of_scheme(scheme: &str) -> Option<(Self, bool, u16)> {

@@ -1,0 +1,58 @@
+//! Which way out an event takes: over HTTP, or to a topic of a bus.
+
+use std::sync::Arc;
+
+use eg_bus::{BusSink, Surroundings};
+use eg_event::{Clock, Delivery, InvalidInput, Outcome, Sink, Subscription};
+use eg_http::{Guard, HttpSink, PushConfig, PushError};
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// All ways out.
+pub struct Sinks {
+    /// To endpoints of HTTP.
+    pub http: Arc<HttpSink>,
+    /// To topics of buses.
+    bus: Arc<BusSink>,
+}
+
+impl Sinks {
+    /// Sends events to where `config` lets them go, over connections whose tasks end with `stop`.
+    pub fn open(
+        config: &PushConfig,
+        clock: &Clock,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, PushError> {
+        let http = HttpSink::new(config, clock.clone(), tracker.clone(), stop.clone())?;
+        let guard = Guard::new(config);
+        let bus = Arc::new(BusSink::new(Surroundings {
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+            check_address: Arc::new(move |address| {
+                guard.check_address(address).map_err(|error| error.to_string())
+            }),
+        }));
+        let kept = Arc::clone(&bus);
+        tracker.spawn(async move { kept.maintain().await });
+        Ok(Self { http: Arc::new(http), bus })
+    }
+
+    fn of(&self, subscription: &Subscription) -> &dyn Sink {
+        match subscription.bus {
+            None => &*self.http,
+            Some(_) => &*self.bus,
+        }
+    }
+}
+
+impl Sink for Sinks {
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Outcome> {
+        self.of(&delivery.subscription).deliver(delivery)
+    }
+
+    fn check_target(&self, subscription: &Subscription) -> Result<(), InvalidInput> {
+        self.of(subscription).check_target(subscription)
+    }
+}

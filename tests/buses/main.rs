@@ -1,0 +1,8 @@
+//! The gateway beside real brokers: what goes out is read back by clients that nobody here wrote.
+#![expect(clippy::unwrap_used, reason = "a test may stop here")]
+
+mod deliver;
+mod registered;
+
+/// The program, as cargo built it for this suite.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");

@@ -1,0 +1,93 @@
+//! Real brokers, each on a port of its own, that can be killed and started again with what they kept.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::acme::free_port;
+use crate::{peers, wait};
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    start: fn(&Path, u16) -> Command,
+    directory: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Broker {
+    /// NATS with `JetStream`, which keeps streams in files, and acknowledges what is there.
+    pub async fn nats() -> Self {
+        Self::start(|directory, port| {
+            let config = format!(
+                "listen: \"127.0.0.1:{port}\"\n\
+                 jetstream: {{ store_dir: \"{}\", sync_interval: always }}\n",
+                directory.display()
+            );
+            let file = directory.join("nats.conf");
+            std::fs::write(&file, config).unwrap();
+            let mut command = peers::python_program("nats-server");
+            command.arg("-c").arg(file);
+            command
+        })
+        .await
+    }
+
+    /// Mosquitto, which keeps sessions and messages in a file.
+    pub async fn mosquitto() -> Self {
+        Self::start(|directory, port| {
+            let config = format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n\
+                 max_queued_messages 0\nuser root\n",
+                directory.display()
+            );
+            let file = directory.join("mosquitto.conf");
+            std::fs::write(&file, config).unwrap();
+            let mut command = peers::program("mosquitto", "mosquitto");
+            command.arg("-c").arg(file);
+            command
+        })
+        .await
+    }
+
+    async fn start(start: fn(&Path, u16) -> Command) -> Self {
+        let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
+        let child = launch(start, directory.path(), port).await;
+        Self { start, directory, port, child }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it keeps what it keeps.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Kills it like a power failure would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again at the same place.
+    pub async fn restart(&mut self) {
+        self.child = launch(self.start, self.directory.path(), self.port).await;
+    }
+}
+
+async fn launch(start: fn(&Path, u16) -> Command, directory: &Path, port: u16) -> Child {
+    let mut command = start(directory, port);
+    let command = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let reachable = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
+    wait::until("the broker listens", reachable).await;
+    child
+}
