@@ -1,5 +1,5 @@
-//! `demo`: a gateway in a temporary directory, one subscriber, one event over HTTP and one over
-//! MQTT, and the way that each of them took.
+//! `demo`: a gateway in a temporary directory, a registered document, one subscriber, one event
+//! over HTTP and one over MQTT, and the way that each of them took.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,6 +30,23 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// The topic that the device publishes to.
 const TOPIC: &str = "plant/press-1/temperature";
+
+/// What the device's payloads are: `AsyncAPI` that is registered.
+const DOCUMENT: &str = "asyncapi: 3.0.0
+info: {title: Presses, version: 1.0.0}
+channels:
+  temperature:
+    address: plant/{press}/temperature
+    parameters: {press: {description: The name of the press.}}
+    messages:
+      measured:
+        name: press.temperature
+        contentType: application/json
+        payload:
+          type: object
+          required: [celsius]
+          properties: {celsius: {type: number, maximum: 400}}
+";
 
 /// Runs the demonstration; fails when an event does not arrive.
 pub(super) fn run(output: &mut Output) -> Result<(), CliError> {
@@ -75,6 +92,14 @@ async fn show([http, mqtt, admin]: [SocketAddr; 3], output: &mut Output) -> Resu
     client.graphql(query, input, "createSubscription").await?;
     output.line(&format!("subscription demo pushes every event to {endpoint}\n"));
 
+    let create = "mutation($in: ApplicationInput!) { createApplication(in: $in) { name } }";
+    let spec = json!({ "eventSpecType": "ASYNC_API", "data": DOCUMENT });
+    let input = json!({ "in": { "name": "plant", "eventAPIs": [{ "spec": spec }] } });
+    client.graphql(create, input, "createApplication").await?;
+    output.line("application plant publishes what this document declares:\n");
+    DOCUMENT.lines().for_each(|line| output.line(&format!("  {line}")));
+    output.line("");
+
     let event = json!({
         "specversion": "1.0", "type": "order.created", "source": "/shop", "id": "order-1001",
         "data": { "total": 12.50 },
@@ -84,9 +109,9 @@ async fn show([http, mqtt, admin]: [SocketAddr; 3], output: &mut Output) -> Resu
     output.line(&format!("  answered 202: {receipt}"));
     let first = arrival(&mut arrivals, output).await?;
 
-    output.line(&format!("PUBLISH {TOPIC} at {mqtt}, MQTT 5, QoS 1   {{\"celsius\": 21.5}}"));
-    let code = bench::publish_once(mqtt, TOPIC, br#"{"celsius": 21.5}"#).await?;
-    output.line(&format!("  answered PUBACK {code:#04x}"));
+    publish(mqtt, r#"{"celsius": "warm"}"#, 0x99, output).await?;
+    output.line("  which says that the payload is not what the document declares\n");
+    publish(mqtt, r#"{"celsius": 21.5}"#, 0, output).await?;
     let second = arrival(&mut arrivals, output).await?;
 
     for Arrival { source, id, .. } in [first, second] {
@@ -94,6 +119,22 @@ async fn show([http, mqtt, admin]: [SocketAddr; 3], output: &mut Output) -> Resu
     }
     output.line("both events arrived");
     Ok(())
+}
+
+/// Publishes a payload as a device does; fails when another code than `expected` answers it.
+async fn publish(
+    mqtt: SocketAddr,
+    payload: &str,
+    expected: u8,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    output.line(&format!("PUBLISH {TOPIC} at {mqtt}, MQTT 5, QoS 1   {payload}"));
+    let code = bench::publish_once(mqtt, TOPIC, payload.as_bytes()).await?;
+    output.line(&format!("  answered PUBACK {code:#04x}"));
+    if code == expected {
+        return Ok(());
+    }
+    Err(CliError::Unsuccessful(format!("expected PUBACK {expected:#04x}")))
 }
 
 /// Starts a subscriber; gives back its URL, and what it is sent.
