@@ -166,7 +166,7 @@ async fn a_document_is_registered_replaced_and_removed() {
     let spec = file("spec.yaml", SPEC);
     let external = file(
         "external.json",
-        r#"[{"url": "nats://bus.test", "topic": "orders",
+        r#"[{"url": "kafka://bus.test", "topic": "orders",
         "auth": {"credential": {"basic": {"username": "ann", "password": "s3cret"}}}}]"#,
     );
     let apply = ["spec", "apply", "--application", "shop", &spec];
