@@ -240,9 +240,14 @@ impl Dispatch {
         let mut switches = Vec::with_capacity(subscriptions.len());
         let first_number = self.outlets.ledger.number(NEXT_NUMBER)?.unwrap_or(1);
         let mut next_number = first_number;
+        let is_any_changed = subscriptions.iter().any(|(one, _)| self.get(&one.key()).is_some());
+        // What has been accepted is routed as it was promised, before anything is looked at.
+        if is_any_changed && !tail::catch_up(self, routing).await {
+            return Err(RegistryError::Unreadable);
+        }
         for (subscription, start) in subscriptions {
             if let Some(old) = self.get(&subscription.key()) {
-                switches.push(self.changed(routing, old, subscription, &mut kept).await?);
+                switches.push(self.changed(*routing, old, subscription, &mut kept));
             } else {
                 let begins = self.resolve(start).await?;
                 switches.push(self.made(next_number, subscription, begins, *routing));
@@ -272,26 +277,23 @@ impl Dispatch {
     }
 
     /// A subscription that is there and is to be another.
-    async fn changed(
+    fn changed(
         &self,
-        routing: &mut Sequence,
+        routing: Sequence,
         old: Arc<Registered>,
         subscription: Subscription,
         kept: &mut Changes,
-    ) -> Result<Switch, RegistryError> {
-        // What has been accepted is routed as it was promised; and it stays so after a restart.
-        if !tail::catch_up(self, routing).await {
-            return Err(RegistryError::Unreadable);
-        }
+    ) -> Switch {
         {
+            // What was routed to it stays so after a restart.
             let mut lane = old.lane();
-            lane.routed_to(*routing);
+            lane.routed_to(routing);
             lane.save(kept);
         }
         let refused_target = self.refused_target(&subscription);
         let (subscription, updated_at) = (Arc::new(subscription), self.outlets.clock.now());
         let definition = Definition { subscription, updated_at, ..(*old.definition()).clone() };
-        Ok(Switch { old: Some(old), definition, is_activated: true, refused_target, lane: None })
+        Switch { old: Some(old), definition, is_activated: true, refused_target, lane: None }
     }
 
     /// A subscription that is to be made.

@@ -14,6 +14,7 @@ use eg_storage::{StorageConfig, Store};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use serde_json::json;
 
+use super::change::Wanted;
 use super::lane::View;
 use super::registry::{Position, RegistryError};
 use super::{Dispatch, Outlets};
@@ -188,6 +189,28 @@ fn subscription(name: &str) -> Subscription {
     subscription.retry.initial_delay_ms = 20;
     subscription.retry.max_delay_ms = 50;
     subscription
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_made_beside_one_that_is_changed_misses_nothing() {
+    let bench = Bench::new(|_| delivered());
+    bench.dispatch().create(subscription("old"), Position::Now).await.unwrap();
+    let mut changed = subscription("old");
+    changed.max_in_flight = 1;
+    let subscriptions = vec![(subscription("new"), Position::Earliest), (changed, Position::Now)];
+    let wanted = Wanted { subscriptions, ..Wanted::default() };
+    let routing = bench.dispatch().routing.lock().await;
+    // It waits for its turn first, and the tailer after it.
+    let establish = bench.dispatch().establish(wanted, false);
+    let publish = async {
+        bench.publish_numbers(0..3).await;
+        drop(routing);
+    };
+    let (established, ()) = tokio::join!(establish, publish);
+    established.unwrap();
+    for name in ["new", "old"] {
+        bench.until_sent(name, 3).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
