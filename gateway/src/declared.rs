@@ -8,6 +8,7 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod message;
+mod place;
 mod template;
 
 use std::borrow::Cow;
@@ -24,6 +25,8 @@ use eg_spec::{ChannelIndex, ChannelMatcher, Conflict};
 
 use self::compile::Document;
 pub use self::message::{Message, Payload, Unfit, data_of};
+pub use self::place::Place;
+pub use self::template::Template;
 use crate::specs::definition::{Application, Definition};
 use crate::specs::registry::Follow;
 use crate::specs::snapshot::Snapshot;

@@ -1,9 +1,11 @@
 //! What a document declares, a message of a channel at a time.
 
 use async_graphql::SimpleObject;
-use eg_spec::{Channel, Message, Named, Operation, Schema, SchemaFormat, Spec};
+use eg_spec::{Channel, Message, Schema, SchemaFormat, Spec};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::declared::Place;
 
 /// A message of a channel.
 #[derive(Clone, Debug, Serialize, SimpleObject)]
@@ -20,7 +22,7 @@ pub struct Topic {
     pub title: Option<String>,
     /// Prose.
     pub description: Option<String>,
-    /// The `type` that the events have.
+    /// The `type` that the events have, with parameters of the address in braces.
     pub event_type: String,
     /// The media type of their data.
     pub content_type: Option<String>,
@@ -30,6 +32,10 @@ pub struct Topic {
     pub schema_format: Option<String>,
     /// How their data may look.
     pub example: Option<Value>,
+    /// Whether others than the application may publish them, as far as the document says.
+    #[serde(skip)]
+    #[graphql(skip)]
+    pub is_received: bool,
     /// Whether the topic or the message should no longer be used.
     #[serde(skip)]
     #[graphql(skip)]
@@ -53,12 +59,13 @@ pub(super) fn topics(spec: &Spec) -> Vec<Topic> {
     let mut topics = Vec::new();
     for channel in &spec.channels {
         let Some(address) = &channel.address else { continue };
+        let places = Place::all_on(spec, channel);
+        let mut rest = &places[..];
         for message in &channel.messages {
-            let on_it = |one: &&Operation| {
-                one.channel == channel.name && one.messages.contains(&message.key)
-            };
-            let operation = spec.operations.iter().find(on_it);
-            topics.push(topic(spec, address, (channel, operation, message)));
+            let count = rest.iter().take_while(|one| one.message.key == message.key).count();
+            let using;
+            (using, rest) = rest.split_at(count);
+            topics.push(topic(spec, address, (channel, message), using));
         }
     }
     topics
@@ -67,8 +74,10 @@ pub(super) fn topics(spec: &Spec) -> Vec<Topic> {
 fn topic(
     spec: &Spec,
     address: &str,
-    (channel, operation, message): (&Channel, Option<&Operation>, &Message),
+    (channel, message): (&Channel, &Message),
+    using: &[Place<'_>],
 ) -> Topic {
+    let operation = using.first().and_then(|one| one.operation);
     let first = |texts: [Option<&String>; 4]| texts.into_iter().flatten().next().cloned();
     let schema = message.payload.as_ref();
     let is_json = |format| matches!(format, SchemaFormat::AsyncApi | SchemaFormat::JsonSchema);
@@ -86,11 +95,12 @@ fn topic(
             operation.and_then(|one| one.summary.as_ref()),
             channel.description.as_ref(),
         ]),
-        event_type: event_type(spec, (channel, operation, message)),
+        event_type: Place { spec, channel, operation, message }.ty().text(),
         content_type: message.content_type.clone(),
         schema: schema.map(|schema| schema.value().clone()),
         schema_format: foreign.and_then(Schema::format_name).map(str::to_owned),
         example: example.or_else(of_schema),
+        is_received: using.is_empty() || using.iter().any(Place::is_received),
         is_deprecated: channel.deprecated
             || message.deprecated
             || operation.is_some_and(|one| one.deprecated)
@@ -106,25 +116,4 @@ fn parameter(parameter: &eg_spec::Parameter) -> Parameter {
         description: parameter.description.clone(),
         values: listed.filter_map(Value::as_str).map(str::to_owned).collect(),
     }
-}
-
-/// The `type` as the way in gives it: the one that is declared, or the name of the message.
-fn event_type(
-    spec: &Spec,
-    (channel, operation, message): (&Channel, Option<&Operation>, &Message),
-) -> String {
-    let declared = message.cloud_event.as_ref().and_then(|event| event.attributes.get("type"));
-    let declared = declared.cloned().flatten().filter(|ty| !ty.is_empty());
-    let places: [Option<&Named>; 4] = [
-        Some(&message.extensions),
-        operation.map(|one| &one.extensions),
-        Some(&channel.extensions),
-        Some(&spec.extensions),
-    ];
-    let extension = || {
-        let found = places.into_iter().flatten().find_map(|place| place.get("x-event-type"))?;
-        found.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let named = || message.name.as_ref().unwrap_or(&channel.name).clone();
-    declared.or_else(extension).unwrap_or_else(named)
 }

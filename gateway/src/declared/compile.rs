@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use eg_event::{Deprecation, Timestamp, attribute};
-use eg_spec::{Action, Channel, ChannelMatcher, Named, Operation, PayloadSchema, Schema, Spec};
+use eg_spec::{Channel, ChannelMatcher, PayloadSchema, Schema, Spec};
 use serde_json::Value;
 
 use super::access::Access;
 use super::message::Message;
+use super::place::Place;
 use super::template::{Template, push_encoded};
 use crate::specs::definition::{Definition, PayloadCheck};
 
@@ -94,26 +95,15 @@ impl Document {
                     continue;
                 }
             };
-            let on_it = |operation: &&Operation| operation.channel == channel.name;
-            let operations: Vec<_> = spec.operations.iter().filter(on_it).collect();
-            for message in &channel.messages {
-                let with_it = |one: &&&Operation| one.messages.contains(&message.key);
-                let using: Vec<_> = operations.iter().filter(with_it).copied().collect();
-                let using: Vec<_> = match &*using {
-                    [] if operations.is_empty() => vec![None],
-                    using => using.iter().copied().map(Some).collect(),
-                };
-                for operation in using {
-                    let place = Place { spec, channel, operation, message, matcher: &matcher };
-                    let compiled = self.message(&place);
-                    self.messages.push((matcher.clone(), Arc::new(compiled)));
-                }
+            for place in Place::all_on(spec, channel) {
+                let compiled = self.message(&place, &matcher);
+                self.messages.push((matcher.clone(), Arc::new(compiled)));
             }
         }
     }
 
-    fn message(&mut self, place: &Place<'_>) -> Message {
-        let Place { spec, channel, operation, message, matcher } = *place;
+    fn message(&mut self, place: &Place<'_>, matcher: &ChannelMatcher) -> Message {
+        let Place { spec, channel, operation, message } = *place;
         let parameters = channel.parameters.iter().filter_map(|parameter| {
             let compiled = self.schema(parameter.schema.as_ref()?)?;
             Some((parameter.name.clone(), compiled))
@@ -128,21 +118,22 @@ impl Document {
         let schema = payload.and_then(|schema| self.schema(schema));
         let mut warnings = Vec::new();
         let access = Access::of(spec, channel, operation, &mut |text| warnings.push(text));
-        let source = place.source(&self.application, &mut |text| warnings.push(text));
+        let source = place.source();
+        let source = self.own_unless_uri(source, channel, &mut |text| warnings.push(text));
         for text in warnings {
             self.warn(text);
         }
-        let dataschema = place.declared("dataschema");
+        let dataschema = place.declared("dataschema").map(str::to_owned);
         Message {
             application: Arc::clone(&self.application),
             definition: Arc::from(&*self.definition.name),
             check: self.definition.payload_check,
             matcher: matcher.clone(),
-            received: operation.is_none_or(|one| one.action == Action::Receive),
+            received: place.is_received(),
             ty: place.ty(),
             source,
             subject: place.template("x-event-subject").unwrap_or_else(|| Template::literal("")),
-            content_type: place.content_type(is_structured),
+            content_type: content_type(message, is_structured),
             dataschema: dataschema.filter(|uri| attribute::check_uri("dataschema", uri).is_ok()),
             structured: is_structured,
             schema,
@@ -150,6 +141,27 @@ impl Document {
             access,
             deprecation: self.deprecation(place).map(Arc::new),
         }
+    }
+
+    /// What is no source becomes the application's.
+    fn own_unless_uri(
+        &self,
+        given: Option<Template>,
+        channel: &Channel,
+        warn: &mut impl FnMut(String),
+    ) -> Template {
+        let application = &self.application;
+        let own = || Template::literal(&format!("/{application}"));
+        let Some(given) = given else { return own() };
+        let mut values: Vec<_> =
+            channel.parameters.iter().map(|one| (one.name.as_str(), "a")).collect();
+        values.push(("application", application));
+        let probe = given.fill(&values, push_encoded);
+        if attribute::check_uri_reference("source", &probe).is_ok() {
+            return given;
+        }
+        warn(format!("the source {probe:?} is no URI-reference: /{application} is used"));
+        own()
     }
 
     fn schema(&mut self, schema: &Schema) -> Option<PayloadSchema> {
@@ -163,7 +175,7 @@ impl Document {
     }
 
     fn deprecation(&self, place: &Place<'_>) -> Option<Deprecation> {
-        let Place { spec, channel, operation, message, .. } = place;
+        let Place { spec, channel, operation, message } = place;
         let version = self.definition.version.as_ref();
         let whole = version.is_some_and(|version| version.deprecated || version.for_removal)
             || spec.extensions.get("x-deprecated") == Some(&Value::Bool(true));
@@ -180,79 +192,17 @@ impl Document {
         } else {
             return None;
         };
-        let since = place.text("x-deprecated-at").and_then(|text| instant(&text));
-        let sunset = place.text("x-sunset").and_then(|text| instant(&text));
+        let since = place.text("x-deprecated-at").and_then(instant);
+        let sunset = place.text("x-sunset").and_then(instant);
         Some(Deprecation { since: since.unwrap_or(self.definition.updated_at), sunset, what })
     }
 }
 
-/// A message where one operation has it.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    spec: &'a Spec,
-    channel: &'a Channel,
-    operation: Option<&'a Operation>,
-    message: &'a eg_spec::Message,
-    matcher: &'a ChannelMatcher,
-}
-
-impl Place<'_> {
-    /// An extension: of the message, the operation, the channel, or the document.
-    fn text(&self, name: &str) -> Option<String> {
-        let operation = self.operation.map(|one| &one.extensions);
-        let places: [Option<&Named>; 4] = [
-            Some(&self.message.extensions),
-            operation,
-            Some(&self.channel.extensions),
-            Some(&self.spec.extensions),
-        ];
-        let found = places.into_iter().flatten().find_map(|place| place.get(name))?;
-        found.as_str().map(str::to_owned).filter(|text| !text.is_empty())
-    }
-
-    fn template(&self, name: &str) -> Option<Template> {
-        let mut names: Vec<_> =
-            self.channel.parameters.iter().map(|one| one.name.as_str()).collect();
-        names.push("application");
-        self.text(name).map(|text| Template::parse(&text, &names))
-    }
-
-    /// The value of an attribute that the message declares as a CloudEvent, if there is but one.
-    fn declared(&self, name: &str) -> Option<String> {
-        let event = self.message.cloud_event.as_ref()?;
-        event.attributes.get(name)?.clone().filter(|value| !value.is_empty())
-    }
-
-    fn ty(&self) -> Template {
-        let declared = self.declared("type").map(|text| Template::literal(&text));
-        declared.or_else(|| self.template("x-event-type")).unwrap_or_else(|| {
-            Template::literal(self.message.name.as_ref().unwrap_or(&self.channel.name))
-        })
-    }
-
-    /// What is no source becomes the application's.
-    fn source(&self, application: &str, warn: &mut impl FnMut(String)) -> Template {
-        let declared = self.declared("source").map(|text| Template::literal(&text));
-        let given = declared.or_else(|| self.template("x-event-source"));
-        let own = || Template::literal(&format!("/{application}"));
-        let Some(given) = given else { return own() };
-        let mut values: Vec<_> =
-            self.channel.parameters.iter().map(|one| (one.name.as_str(), "a")).collect();
-        values.push(("application", application));
-        let probe = given.fill(&values, push_encoded);
-        if attribute::check_uri_reference("source", &probe).is_ok() {
-            return given;
-        }
-        warn(format!("the source {probe:?} is no URI-reference: /{application} is used"));
-        own()
-    }
-
-    /// The media type of the data: an envelope's own type is not that of what is in it.
-    fn content_type(&self, is_structured: bool) -> Option<String> {
-        let declared = self.message.content_type.clone().filter(|_| !is_structured);
-        let text = declared.filter(|text| !text.starts_with("application/cloudevents"));
-        text.filter(|text| attribute::check_media_type("datacontenttype", text).is_ok())
-    }
+/// The media type of the data: an envelope's own type is not that of what is in it.
+fn content_type(message: &eg_spec::Message, is_structured: bool) -> Option<String> {
+    let declared = message.content_type.clone().filter(|_| !is_structured);
+    let text = declared.filter(|text| !text.starts_with("application/cloudevents"));
+    text.filter(|text| attribute::check_media_type("datacontenttype", text).is_ok())
 }
 
 /// A date, or a date with a time (RFC 3339).

@@ -4,7 +4,7 @@ use eg_spec::ChannelMatcher;
 
 /// A text with places that are filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Template(Vec<Piece>);
+pub struct Template(Vec<Piece>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -64,11 +64,31 @@ impl Template {
     pub(super) fn pattern(&self) -> Option<ChannelMatcher> {
         let is_parameter = |piece: &Piece| matches!(piece, Piece::Parameter(_));
         self.0.iter().any(is_parameter).then_some(())?;
-        let text = self.0.iter().fold(String::new(), |text, piece| match piece {
+        ChannelMatcher::parse(&self.text()).ok()
+    }
+
+    /// The text with its parameters in braces.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.iter().fold(String::new(), |text, piece| match piece {
             Piece::Text(plain) => text + plain,
             Piece::Parameter(name) => format!("{text}{{{name}}}"),
-        });
-        ChannelMatcher::parse(&text).ok()
+        })
+    }
+
+    /// The text of what `application` sends, as far as no address is needed to know it, and whether
+    /// that is all of it.
+    #[must_use]
+    pub fn known(&self, application: &str) -> (String, bool) {
+        let mut known = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Text(plain) => known.push_str(plain),
+                Piece::Parameter(name) if name == "application" => known.push_str(application),
+                Piece::Parameter(_) => return (known, false),
+            }
+        }
+        (known, true)
     }
 }
 
@@ -99,6 +119,13 @@ mod tests {
         assert_eq!(template.fill(&[("id", "7/8")], push_plain), "a.7/8.{x}7/8{");
         assert_eq!(template.fill(&[("id", "7/8")], push_encoded), "a.7%2F8.{x}7%2F8{");
         assert_eq!(Template::literal("{id}").fill(&[("id", "7")], push_plain), "{id}");
+    }
+
+    #[test]
+    fn what_is_known_ends_where_the_first_parameter_of_the_address_is() {
+        let known = |text| Template::parse(text, &["id", "application"]).known("shop");
+        assert_eq!(known("/{application}/x"), ("/shop/x".to_owned(), true));
+        assert_eq!(known("/{application}/{id}/x"), ("/shop/".to_owned(), false));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use eg_bus::{Bus, Target};
 use eg_event::filter::{Comparison, Filter};
 use eg_event::subscription::{BusTopic, ContentMode, Ordering};
 use eg_event::{InvalidInput, Subscription};
-use eg_spec::{Channel, Message, Spec};
+use eg_spec::Spec;
 
 use super::definition::{Application, Definition, ExternalSubscription};
 use super::error::SpecsError;
 use super::rules::under;
+use crate::declared::Place;
 
 /// What the names of subscriptions begin with that belong to definitions.
 const PREFIX: &str = "spec-";
@@ -161,17 +162,24 @@ fn endpoint(external: &ExternalSubscription) -> String {
 
 /// What lets pass the events of `application` that `spec` declares.
 fn filters(application: &Application, spec: &Spec) -> Vec<Filter> {
-    let exact = |attribute: &str, text: String| {
-        Filter::Exact(vec![Comparison { attribute: attribute.to_owned(), text }])
-    };
-    let below =
-        |text: String| Filter::Prefix(vec![Comparison { attribute: "source".to_owned(), text }]);
+    let comparison = |attribute: &str, text| Comparison { attribute: attribute.to_owned(), text };
+    let exact = |attribute, text| Filter::Exact(vec![comparison(attribute, text)]);
+    let below = |text| Filter::Prefix(vec![comparison("source", text)]);
+    let places: Vec<_> =
+        spec.channels.iter().flat_map(|channel| Place::all_on(spec, channel)).collect();
     let own = ["", "/", "/mqtt/"].map(|before| format!("{before}{}", application.name));
     let mut sources: Vec<_> = own.iter().map(|own| exact("source", own.clone())).collect();
     sources.extend(own.iter().map(|own| below(format!("{own}/"))));
-    sources.extend(declared(spec, "source").into_iter().map(|one| exact("source", one)));
+    let said = places.iter().filter_map(Place::source);
+    let said: BTreeSet<_> = said.map(|source| source.known(&application.name)).collect();
+    // What begins with a parameter may be the source of anybody.
+    sources.extend(
+        said.into_iter()
+            .filter(|(known, _)| !known.is_empty())
+            .map(|(known, is_whole)| if is_whole { exact("source", known) } else { below(known) }),
+    );
     let mut filters = vec![Filter::Any(sources)];
-    if let Some(types) = types(spec) {
+    if let Some(types) = types(application, &places) {
         let types = types.into_iter().map(|one| exact("type", one));
         filters.push(Filter::Any(types.collect()));
     }
@@ -179,44 +187,30 @@ fn filters(application: &Application, spec: &Spec) -> Vec<Filter> {
 }
 
 /// The event types that a document declares; none if it does not fix them.
-fn types(spec: &Spec) -> Option<BTreeSet<String>> {
-    let messages = spec
-        .channels
-        .iter()
-        .flat_map(|channel| channel.messages.iter().map(move |message| (channel, message)));
+fn types(application: &Application, places: &[Place<'_>]) -> Option<BTreeSet<String>> {
     let types: Option<BTreeSet<String>> =
-        messages.map(|(channel, message)| event_type(spec, channel, message)).collect();
+        places.iter().map(|place| event_type(application, place)).collect();
     types.filter(|types| !types.is_empty())
 }
 
-/// The type of the events that a message becomes: what the message declares, else what
-/// `x-event-type` says, else the name of the message or its channel. None if it depends on the
-/// parameters of the address.
-fn event_type(spec: &Spec, channel: &Channel, message: &Message) -> Option<String> {
-    if let Some(cloud_event) = &message.cloud_event {
+/// The type of the events that a message becomes; none if it depends on the parameters of the
+/// address.
+fn event_type(application: &Application, place: &Place<'_>) -> Option<String> {
+    if let Some(cloud_event) = &place.message.cloud_event {
         // A CloudEvent whose type is not fixed may have any.
         return cloud_event.attributes.get("type").cloned().flatten();
     }
-    let operations = spec.operations.iter().filter(|one| one.channel == channel.name);
-    let extensions = std::iter::once(&message.extensions)
-        .chain(operations.map(|operation| &operation.extensions))
-        .chain([&channel.extensions]);
-    let mut extensions = extensions;
-    let said = extensions.find_map(|one| one.get("x-event-type")?.as_str());
-    let named = said.or(message.name.as_deref()).unwrap_or(&channel.name);
-    (!named.contains('{')).then(|| named.to_owned())
-}
-
-/// The values that messages fix for an attribute.
-fn declared(spec: &Spec, attribute: &str) -> BTreeSet<String> {
-    let messages = spec.channels.iter().flat_map(|channel| &channel.messages);
-    let cloud_events = messages.filter_map(|message| message.cloud_event.as_ref());
-    cloud_events.filter_map(|one| one.attributes.get(attribute).cloned().flatten()).collect()
+    let (known, is_whole) = place.ty().known(&application.name);
+    is_whole.then_some(known)
 }
 
 #[cfg(test)]
 mod tests {
+    use eg_event::CloudEvent;
+
     use super::*;
+    use crate::declared::fixture;
+    use crate::matching::lets_pass;
 
     fn at(url: &str, topic: &str) -> String {
         let external = ExternalSubscription {
@@ -234,6 +228,52 @@ mod tests {
         assert_eq!(at("https://bus.test", "orders"), "https://bus.test/orders");
         assert_eq!(at("https://bus.test/in/", "/a b/c?"), "https://bus.test/in/a%20b/c%3F");
         assert_eq!(at("https://bus.test/in?key=1", "orders"), "https://bus.test/in/orders?key=1");
+    }
+
+    /// Whether an event is pushed because of the document of the application `shop` that has
+    /// `extension`, and messages that are called `placed`, on `orders/{region}`.
+    fn is_pushed(extension: &str, source: &str, ty: &str) -> bool {
+        let text = format!(
+            "asyncapi: 3.0.0\ninfo: {{title: Orders, version: 1.0.0}}\n{extension}\nchannels:\n  \
+             orders:\n    address: orders/{{region}}\n    parameters: {{region: {{}}}}\n    \
+             messages: {{placed: {{name: placed}}}}\n"
+        );
+        let spec = fixture::definition("shop", "orders", &text).spec.read().unwrap().unwrap();
+        let mut push = Subscription::new("spec-orders-0", "https://bus.test/");
+        push.filters = filters(&fixture::application("shop"), &spec);
+        let mut event = CloudEvent::builder();
+        event.implied_spec_version();
+        for (name, text) in [("id", "1"), ("source", source), ("type", ty)] {
+            event.attribute(name, text).unwrap();
+        }
+        lets_pass(&push, &event.build().unwrap())
+    }
+
+    #[test]
+    fn what_extensions_make_of_payloads_is_pushed() {
+        for (extension, source, ty) in [
+            ("x-other: x", "/shop", "placed"),
+            ("x-event-type: order.placed", "/shop", "order.placed"),
+            ("x-event-type: '{application}.placed'", "/shop", "shop.placed"),
+            ("x-event-type: 'order.{region}'", "/shop", "order.eu"),
+            ("x-event-source: /sales", "/sales", "placed"),
+            ("x-event-source: '/sales/{application}'", "/sales/shop", "placed"),
+            ("x-event-source: '/sales/{region}'", "/sales/eu", "placed"),
+        ] {
+            assert!(is_pushed(extension, source, ty), "{extension}");
+        }
+    }
+
+    #[test]
+    fn what_a_document_does_not_make_is_not_pushed() {
+        for (extension, source, ty) in [
+            ("x-other: x", "/bank", "placed"),
+            ("x-event-type: order.placed", "/shop", "placed"),
+            ("x-event-source: '/sales/{region}'", "/bank", "placed"),
+            ("x-event-source: '{region}'", "/bank", "placed"),
+        ] {
+            assert!(!is_pushed(extension, source, ty), "{extension}");
+        }
     }
 
     #[test]
