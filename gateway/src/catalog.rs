@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use self::access::Access;
 use self::topic::Topic;
+use crate::declared::is_owner;
 use crate::specs::definition::{Application, Definition};
 use crate::specs::registry::Registry;
 
@@ -188,8 +189,9 @@ impl Rights {
             action: Action::Read,
             resource: Resource::of(Area::Specs),
         };
+        let is_open = topic.is_received || is_owner(who, &application.name);
         Self {
-            publish: may(Action::Publish, address) || may(Action::Publish, None),
+            publish: is_open && (may(Action::Publish, address) || may(Action::Publish, None)),
             subscribe: may(Action::Subscribe, address),
             read: policy.check(&read).is_ok(),
         }
@@ -197,5 +199,42 @@ impl Rights {
 
     fn may_see(self) -> bool {
         self.publish || self.subscribe || self.read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eg_auth::policy::PolicyConfig;
+    use eg_event::principal::Method;
+
+    use super::*;
+    use crate::declared::fixture;
+
+    const SPEC: &str = "asyncapi: 3.0.0\ninfo: {title: Orders, version: '1'}\nchannels:\n  \
+        placed: {address: placed, messages: {placed: {}}}\n  \
+        wanted: {address: wanted, messages: {wanted: {}}}\n  \
+        other: {address: other, messages: {other: {}}}\noperations:\n  \
+        tell: {action: send, channel: {$ref: '#/channels/placed'}}\n  \
+        take: {action: receive, channel: {$ref: '#/channels/wanted'}}\n";
+    const ALL: &str = "source_binding = \"none\"\n[[rules]]\neffect = \"allow\"\n\
+        principals = [\"*\"]\nactions = [\"publish\"]\n";
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]
+    fn what_an_application_sends_itself_nobody_else_may_publish() {
+        let spec = fixture::definition("shop", "orders", SPEC).spec.read().unwrap().unwrap();
+        let policy = Policy::compile(&toml::from_str::<PolicyConfig>(ALL).unwrap()).unwrap();
+        let shop = fixture::application("shop");
+        let published_by = |name: &str| {
+            let who = Principal::vouch_for(name, Method::Bearer, None).for_application(name);
+            let topics = topic::topics(&spec);
+            let may = |topic: &&Topic| Rights::of(&policy, &who, (&shop, topic)).publish;
+            let mut published: Vec<_> =
+                topics.iter().filter(may).map(|topic| topic.address.clone()).collect();
+            published.sort();
+            published
+        };
+        assert_eq!(published_by("shop"), ["other", "placed", "wanted"]);
+        assert_eq!(published_by("bank"), ["other", "wanted"]);
     }
 }
