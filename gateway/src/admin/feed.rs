@@ -10,7 +10,7 @@ use async_graphql::parser::types::OperationType;
 use async_graphql::{Data, Executor, Request, Response as Answer, ServerError};
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Error, Extension};
 use eg_event::Clock;
@@ -55,8 +55,13 @@ pub(super) async fn upgrade(
     State(admin): State<Admin>,
     Extension(caller): Extension<Caller>,
     Extension(cuts): Extension<Cuts>,
+    headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    if !is_own_origin(&headers) {
+        let text = "pages of other origins do not follow from here\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
     let upgrade = upgrade
         .protocols(["graphql-transport-ws"])
         .max_message_size(MESSAGE_BYTES_MAX)
@@ -73,6 +78,15 @@ pub(super) async fn upgrade(
         let tasks = admin.tasks.clone();
         drop(tasks.spawn(serve(admin, caller, cuts, socket, place)));
     })
+}
+
+/// Whether no page of another origin asks: a browser lets any page open a WebSocket, and presents
+/// its certificates there (RFC 6455 section 10.2). Programs that are no browsers name no origin.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    authority.zip(host).is_some_and(|((_, own), host)| own.eq_ignore_ascii_case(host))
 }
 
 async fn serve(
@@ -231,4 +245,28 @@ fn is_subscription(request: &mut Request) -> bool {
 
 fn refused(text: &str) -> Answer {
     Answer::from_errors(vec![ServerError::new(text, None)])
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn pages_of_other_origins_do_not_follow() {
+        let is_own = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:8081"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            is_own_origin(&headers)
+        };
+        assert!(is_own(None));
+        assert!(is_own(Some("http://LocalHost:8081")));
+        for foreign in ["http://evil.test", "http://localhost:8080", "http://localhost", "null"] {
+            assert!(!is_own(Some(foreign)), "{foreign}");
+        }
+    }
 }
