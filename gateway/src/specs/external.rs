@@ -69,7 +69,7 @@ pub(super) fn pushes(
             push.content_mode = content_mode(&place, external)?;
             push
         } else {
-            on_bus(name, external).map_err(|error| under(&place, error))?
+            on_bus(name, external).map_err(|error| named(&place, error))?
         };
         push.filters.clone_from(&filters);
         push.auth.clone_from(&external.auth);
@@ -230,6 +230,8 @@ mod tests {
         assert_eq!(at("https://bus.test/in?key=1", "orders"), "https://bus.test/in/orders?key=1");
     }
 
+    const SPEC: &str = "asyncapi: 3.0.0\ninfo: {title: Orders, version: 1.0.0}\n";
+
     /// Whether an event is pushed because of the document of the application `shop` that has
     /// `extension`, and messages that are called `placed`, on `orders/{region}`.
     fn is_pushed(extension: &str, source: &str, ty: &str) -> bool {
@@ -274,6 +276,22 @@ mod tests {
         ] {
             assert!(!is_pushed(extension, source, ty), "{extension}");
         }
+    }
+
+    #[test]
+    fn what_a_bus_does_not_understand_is_named() {
+        let mut definition = fixture::definition("shop", "orders", SPEC);
+        definition.external_subscriptions = vec![ExternalSubscription {
+            number: 0,
+            url: "nats://bus.test".to_owned(),
+            auth: None,
+            topic: "orders".to_owned(),
+            attributes: [("colour".to_owned(), "red".to_owned())].into(),
+        }];
+        let spec = definition.spec.read().unwrap().unwrap();
+        let refused = pushes(&fixture::application("shop"), &definition, &spec).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.starts_with("externalSubscriptions[0].attributes.colour: "), "{refused}");
     }
 
     #[test]

@@ -200,7 +200,7 @@ async fn an_external_subscription_over_http_is_a_subscription_of_its_definition(
     let mut input = inline(SPEC);
     input["externalSubscriptions"] = json!([
         { "url": "https://bus.test/in", "topic": "orders" },
-        { "url": "kafka://bus.test:9092", "topic": "orders", "attributes": { "acks": "all" } },
+        { "url": "kafka://bus.test:9092", "topic": "orders", "attributes": { "contentMode": "STRUCTURED" } },
     ]);
     let made = bench.add(&app, input.clone()).await;
     let external = &made["externalSubscriptions"];
@@ -209,7 +209,7 @@ async fn an_external_subscription_over_http_is_a_subscription_of_its_definition(
         json!({ "active": false, "subscription": null,
         "message": "buses of kafka are not available in this build" })
     );
-    assert_eq!(external[1]["attributes"], json!({ "acks": "all" }));
+    assert_eq!(external[1]["attributes"], json!({ "contentMode": "STRUCTURED" }));
     let name = external[0]["status"]["subscription"].as_str().unwrap();
     let list = "{ subscriptions { data { name endpoint filters } } }";
     let found = bench.done(list, json!({})).await;
