@@ -202,9 +202,14 @@ impl Message {
             return Ok(());
         }
         let content_type = event.datacontenttype();
-        if !self.takes_content_type(content_type) {
+        // A schema is for JSON, and another media type is no way round it.
+        let is_evaded = self.schema.is_some()
+            && self.content_type.is_none()
+            && !self.structured
+            && !content_type.is_none_or(data::is_json);
+        if is_evaded || !self.takes_content_type(content_type) {
             let (expected, found) = (self.content_type(), content_type.unwrap_or_default());
-            let expected = expected.unwrap_or_default();
+            let expected = expected.unwrap_or("application/json");
             let detail = format!("expected {expected}, found {found:?}{}", self.whose());
             let wrong = InvalidInput::new("datacontenttype", detail);
             return Err(Unfit { wrong, count: 1 });

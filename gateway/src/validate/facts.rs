@@ -119,7 +119,11 @@ impl Bench {
     }
 
     async fn publish(&self, id: &str, data: &str) -> Result<Receipt, Refusal> {
-        let answers = self.live.as_ref().unwrap().2.ingest(vec![submission(id, data)]).await;
+        self.submit(submission(id, data)).await
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Receipt, Refusal> {
+        let answers = self.live.as_ref().unwrap().2.ingest(vec![submission]).await;
         answers.into_iter().next().unwrap()
     }
 
@@ -155,20 +159,24 @@ async fn until(holds: impl Fn() -> bool + Send + Sync) {
     tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it holds in time");
 }
 
-#[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]
 fn submission(id: &str, data: &str) -> Submission {
+    submission_of("application/json", id, data)
+}
+
+#[expect(clippy::disallowed_methods, reason = "somebody has to be recognized here")]
+fn submission_of(media_type: &str, id: &str, data: &str) -> Submission {
     let mut builder = CloudEvent::builder();
     builder.implied_spec_version();
     for (name, text) in [
         ("id", id),
         ("source", "/shop"),
         ("type", "order"),
-        ("datacontenttype", "application/json"),
+        ("datacontenttype", media_type),
         ("region", "eu"),
     ] {
         builder.attribute(name, text).unwrap();
     }
-    builder.data(Data::from_body(Some("application/json"), data.to_owned().into()));
+    builder.data(Data::from_body(Some(media_type), data.to_owned().into()));
     let principal = Principal::vouch_for("till", Method::Bearer, None).for_application("shop");
     let origin = Origin {
         protocol: Protocol::Http,
@@ -197,6 +205,18 @@ async fn each_way_of_checking_treats_a_wrong_payload_as_it_says() {
     bench.declared.replace(fixture::compiled(Vec::new()));
     assert!(bench.publish("5", "[]").await.is_ok());
     bench.delivered(&["1 {\"n\": 1}", "3 {\"n\": \"x\"}", "4 {nonsense", "5 []"]).await;
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_media_type_is_no_way_round_a_schema() {
+    let mut bench = Bench::new(PayloadCheck::Reject).await;
+    bench.declare(PayloadCheck::Reject, &DOCUMENT.replace("contentType: application/json", ""));
+    let refused = bench.submit(submission_of("text/plain", "1", r#"{"n": "x"}"#)).await;
+    let expected = "datacontenttype: expected application/json, found \"text/plain\", as d of \
+        shop says";
+    assert_eq!(refused.unwrap_err().to_string(), expected);
+    assert!(bench.submit(submission_of("application/x+json", "2", r#"{"n": 1}"#)).await.is_ok());
     bench.close().await;
 }
 

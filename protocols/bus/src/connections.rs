@@ -2,7 +2,7 @@
 //! of no use any more.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,23 @@ impl std::fmt::Debug for Surroundings {
     }
 }
 
+impl Surroundings {
+    /// The addresses of a host, all of which may be connected to. Whoever connects takes these and
+    /// does not ask again: a name that changes its mind gains nothing.
+    pub(crate) async fn addresses(
+        &self,
+        (host, port): &(String, u16),
+    ) -> Result<Vec<SocketAddr>, PublishError> {
+        let not_connected = |why: String| PublishError::NotConnected(format!("{host}: {why}"));
+        let found = tokio::net::lookup_host((&**host, *port)).await;
+        let found: Vec<_> = found.map_err(|error| not_connected(error.to_string()))?.collect();
+        for address in &found {
+            (self.check_address)(address.ip()).map_err(not_connected)?;
+        }
+        Ok(found)
+    }
+}
+
 /// Connects to where a subscription's events go.
 pub(crate) async fn connect(
     subscription: &Subscription,
@@ -54,16 +71,9 @@ pub(crate) async fn connect(
 ) -> Result<Arc<dyn Connection>, PublishError> {
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
-    for (host, port) in &target.hosts {
-        let not_connected = |why: String| PublishError::NotConnected(format!("{host}: {why}"));
-        let addresses = tokio::net::lookup_host((&**host, *port)).await;
-        for address in addresses.map_err(|error| not_connected(error.to_string()))? {
-            (around.check_address)(address.ip()).map_err(not_connected)?;
-        }
-    }
     match target.bus {
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
-        Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription).await?)),
+        Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription, around).await?)),
         bus => Err(PublishError::NotConnected(format!("{bus} is not part of this program"))),
     }
 }

@@ -5,6 +5,7 @@ mod link;
 mod packets;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use eg_event::outbound::Credential;
@@ -42,8 +43,9 @@ impl Mqtt {
         around: &Surroundings,
     ) -> Result<Self, PublishError> {
         let mut last = PublishError::NotConnected("the URL names no host".to_owned());
-        for (host, port) in &target.hosts {
-            match open(&target, subscription, (host, *port)).await {
+        for host in &target.hosts {
+            let addresses = around.addresses(host).await?;
+            match open(&target, subscription, (&host.0, &addresses)).await {
                 Ok(link) => {
                     let (orders, taken) = mpsc::channel(QUEUED_MAX);
                     let stop = around.stop.clone();
@@ -85,10 +87,10 @@ impl Connection for Mqtt {
 async fn open(
     target: &Target,
     subscription: &Subscription,
-    (host, port): (&str, u16),
+    (host, addresses): (&str, &[SocketAddr]),
 ) -> Result<Link, PublishError> {
-    let not_connected = |why: String| PublishError::NotConnected(format!("{host}:{port}: {why}"));
-    let stream = TcpStream::connect((host, port)).await;
+    let not_connected = |why: String| PublishError::NotConnected(format!("{host}: {why}"));
+    let stream = TcpStream::connect(addresses).await;
     let stream = stream.map_err(|error| not_connected(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| not_connected(error.to_string()))?;
     let credential = subscription.auth.as_ref().and_then(|auth| auth.credential.as_ref());

@@ -15,7 +15,7 @@ use eg_event::outbound::{Auth, Credential};
 use eg_event::{Delivery, Subscription, header};
 use futures_util::future::{BoxFuture, FutureExt as _};
 
-use crate::connections::Connection;
+use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
 use crate::target::Target;
@@ -64,7 +64,9 @@ impl Nats {
     pub(crate) async fn connect(
         target: Target,
         subscription: &Subscription,
+        around: &Surroundings,
     ) -> Result<Self, PublishError> {
+        let hosts = hosts(&target, around).await?;
         let complaint = Complaint::default();
         let noted = complaint.clone();
         let timeout = subscription.request_timeout();
@@ -72,6 +74,7 @@ impl Nats {
             .name(format!("event-gateway {}", subscription.name))
             .client_capacity(QUEUED_MAX)
             .connection_timeout(timeout)
+            .ignore_discovered_servers()
             .reconnect_delay_callback(|attempts| {
                 let exponent = u32::try_from(attempts).unwrap_or(u32::MAX).min(6);
                 (Duration::from_millis(50) * 2_u32.pow(exponent)).min(RECONNECT_MAX)
@@ -86,13 +89,7 @@ impl Nats {
             let config = tls::client(authorities, identity).map_err(PublishError::NotConnected)?;
             options = options.require_tls(true).tls_client_config(config);
         }
-        let scheme = if target.tls { "tls" } else { "nats" };
-        let address = |(host, port): &(String, u16)| {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            format!("{scheme}://{host}:{port}")
-        };
-        let addresses: Vec<String> = target.hosts.iter().map(address).collect();
-        let client = options.connect(addresses).await.map_err(|error| {
+        let client = options.connect(hosts).await.map_err(|error| {
             let said = complaint.take().map(|said| format!(": {said}")).unwrap_or_default();
             PublishError::NotConnected(format!("{error}{said}"))
         })?;
@@ -151,6 +148,23 @@ impl Connection for Nats {
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>> {
         self.hand_over(delivery).boxed()
     }
+}
+
+/// Where to connect to, now and again: the addresses that were checked; over TLS by name, which the
+/// certificate has to prove.
+async fn hosts(target: &Target, around: &Surroundings) -> Result<Vec<String>, PublishError> {
+    let mut hosts = Vec::new();
+    for host in &target.hosts {
+        let addresses = around.addresses(host).await?;
+        if target.tls {
+            let (name, port) = host;
+            let name = if name.contains(':') { format!("[{name}]") } else { name.clone() };
+            hosts.push(format!("tls://{name}:{port}"));
+        } else {
+            hosts.extend(addresses.iter().map(|address| format!("nats://{address}")));
+        }
+    }
+    Ok(hosts)
 }
 
 /// What may stand between the dots of a subject; the rest is percent-encoded.
