@@ -4,6 +4,7 @@
 pub mod apply;
 mod fields;
 mod kyma;
+mod own;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +16,9 @@ use serde_json::Value;
 
 use self::fields::Reader;
 pub use self::kyma::SubscriptionManifest;
+pub use self::own::DefinitionManifest;
 use crate::activation::EventActivation;
+use crate::specs::change::ApplicationInput;
 
 /// The most files at once.
 pub const FILES_MAX: usize = 1_000;
@@ -101,6 +104,10 @@ pub enum Asked {
     Subscription(Box<SubscriptionManifest>),
     /// An event activation.
     EventActivation(EventActivation),
+    /// An application.
+    Application(ApplicationInput),
+    /// A definition of an application.
+    Definition(Box<DefinitionManifest>),
 }
 
 impl Asked {
@@ -110,6 +117,8 @@ impl Asked {
         match self {
             Self::Subscription(_) => kyma::SUBSCRIPTION,
             Self::EventActivation(_) => kyma::EVENT_ACTIVATION,
+            Self::Application(_) => own::APPLICATION,
+            Self::Definition(_) => own::DEFINITION,
         }
     }
 
@@ -119,6 +128,8 @@ impl Asked {
         match self {
             Self::Subscription(asked) => format!("{}/{}", asked.namespace, asked.name),
             Self::EventActivation(asked) => asked.key(),
+            Self::Application(asked) => asked.name.clone(),
+            Self::Definition(asked) => format!("{}/{}", asked.application, asked.name),
         }
     }
 }
@@ -179,7 +190,7 @@ pub fn read(files: &[File]) -> Result<Vec<Manifest>, Faults> {
         for text in texts.into_iter().filter(|text| !text.value().is_null()) {
             let place = Place { file: Arc::clone(&name), text: Arc::new(text) };
             let reader = Reader::new(&place);
-            let asked = kyma::read(&reader);
+            let asked = if own::is_own(&reader) { own::read(&reader) } else { kyma::read(&reader) };
             let found = reader.into_faults();
             match asked.filter(|_| found.is_empty()) {
                 Some(asked) => manifests.push(Manifest { place, asked }),

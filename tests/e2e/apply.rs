@@ -159,3 +159,39 @@ async fn event_activations_can_be_managed_from_the_command_line() {
     told(&run(&["delete", "prod", "a"]).await);
     assert_eq!(run(&["get", "prod", "a"]).await.status.code(), Some(1));
 }
+
+const DEFINITION: &str = "apiVersion: event-gateway.io/v1\nkind: EventAPIDefinition\nmetadata:\n  \
+    name: orders\nspec:\n  application: shop\n  spec:\n    data: |\n      asyncapi: 2.6.0\n      \
+    info: {title: Orders, version: 1.0.0}\n      channels: {}\n";
+const APPLICATION: &str = "apiVersion: event-gateway.io/v1\nkind: Application\nmetadata:\n  \
+    name: shop\nspec:\n  description: Sells\n";
+
+#[tokio::test]
+async fn applications_and_definitions_are_applied_with_the_rest_or_nothing_is() {
+    let subscriber = Subscriber::start().await;
+    let directory = directory(&subscriber.url());
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("1.yaml"), DEFINITION).unwrap();
+    std::fs::write(file("2.yaml"), APPLICATION).unwrap();
+    let gateway = Gateway::start(PROGRAM).await;
+    let known = "{ applications { data { name updatedAt } } subscriptions { data { key } } }";
+    let empty = gateway.graphql(known, json!({})).await;
+    let arguments = ["-f", text(directory.path())];
+
+    let broken = DEFINITION.replace("name: orders", "name: other").replace("2.6.0", "nine");
+    std::fs::write(file("3.yaml"), broken).unwrap();
+    let refused = apply(&gateway, &arguments, "").await;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("3.yaml:"), "{why}");
+    assert_eq!(gateway.graphql(known, json!({})).await, empty);
+
+    std::fs::remove_file(file("3.yaml")).unwrap();
+    told(&apply(&gateway, &["-f", text(directory.path()), "--dry-run"], "").await);
+    assert_eq!(gateway.graphql(known, json!({})).await, empty);
+    let first = told(&apply(&gateway, &arguments, "").await);
+    assert_eq!(first.matches(" created").count(), 4, "{first}");
+    let after = gateway.graphql(known, json!({})).await;
+    let second = told(&apply(&gateway, &arguments, "").await);
+    assert_eq!(second.matches(" unchanged").count(), 4, "{second}");
+    assert_eq!(gateway.graphql(known, json!({})).await, after);
+}

@@ -1,16 +1,20 @@
 //! Manifests as management clients send them, and what becomes of them.
 
 use async_graphql::{
-    Enum, ErrorExtensions as _, InputObject, Json, Object, Result, SimpleObject, Value,
+    Context, Enum, ErrorExtensions as _, InputObject, Json, Object, Result, SimpleObject, Value,
 };
+use eg_auth::policy::{Action, Area, Request, Resource};
 use eg_event::InvalidInput;
 use serde_json::json;
 
-use super::error::{Code, coded, invalid, registry};
+use super::error::{Code, coded, forbidden, invalid, registry};
+use super::guard::Caller;
 use super::schema::Parts;
+use super::specs::error::rejected;
 use crate::dispatch::change::Effect;
-use crate::manifest::apply::{self, Applied, ApplyError};
+use crate::manifest::apply::{self, Applied, ApplyError, Target};
 use crate::manifest::{Difference, FILES_MAX, Fault, Faults, File};
+use crate::specs::error::Rejected;
 
 /// A file with manifests.
 #[derive(InputObject)]
@@ -90,6 +94,7 @@ impl ManifestMutation {
     /// nothing. What no manifest asks for stays. A dry run only says what would change.
     async fn apply_manifests(
         &self,
+        ctx: &Context<'_>,
         r#in: Vec<ManifestFileInput>,
         #[graphql(default)] dry_run: bool,
     ) -> Result<Vec<AppliedManifest>> {
@@ -99,12 +104,29 @@ impl ManifestMutation {
         }
         let files = r#in.into_iter().map(|ManifestFileInput { name, text }| File { name, text });
         let files: Vec<_> = files.collect();
-        let Parts { dispatch, check_target, .. } = &self.0;
-        match apply::apply(dispatch, check_target, &files, dry_run).await {
+        let Parts { dispatch, check_target, specs, .. } = &self.0;
+        let may_register = self.may_register(ctx);
+        let target = Target { dispatch, check_target, specs, may_register };
+        match apply::apply(target, &files, dry_run).await {
             Ok(applied) => Ok(applied.into_iter().map(AppliedManifest::from).collect()),
             Err(ApplyError::Faults(faults)) => Err(faulty(&faults)),
             Err(ApplyError::Registry(error)) => Err(registry(error)),
+            Err(ApplyError::Forbidden(why)) => Err(forbidden(&why)),
+            Err(ApplyError::Specs(error)) => {
+                Err(rejected(Rejected { place: None, error }, |_| String::new()))
+            }
         }
+    }
+}
+
+impl ManifestMutation {
+    /// Whether who asks may change applications and definitions.
+    fn may_register(&self, ctx: &Context<'_>) -> Result<(), String> {
+        let caller = ctx.data_opt::<Caller>().ok_or("nobody asks")?;
+        let subject = (&*caller.principal).into();
+        let resource = Resource::of(Area::Specs);
+        let request = Request { subject, action: Action::Manage, resource };
+        self.0.policy.load().check(&request).map_err(|why| why.to_string())
     }
 }
 

@@ -31,6 +31,14 @@ pub struct Wanted {
     pub activations: Vec<EventActivation>,
 }
 
+/// What is written down in the same step, and seen just before.
+pub struct Beside<'a> {
+    /// What is written down.
+    pub changes: Changes,
+    /// Makes it seen; called once it is durable.
+    pub switch: Box<dyn FnOnce() + Send + 'a>,
+}
+
 /// What becomes of something that is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect<T> {
@@ -91,7 +99,7 @@ impl Dispatch {
             return Err(RegistryError::NotUnique("a subscription", key));
         }
         let subscriptions = vec![(subscription, start)];
-        self.change(&mut routing, Wanted { subscriptions, ..Wanted::default() }).await?;
+        self.change(&mut routing, Wanted { subscriptions, ..Wanted::default() }, None).await?;
         self.expect(&key)
     }
 
@@ -104,7 +112,7 @@ impl Dispatch {
         let mut routing = self.routing.lock().await;
         let registered = self.expect(&subscription.key())?;
         let subscriptions = vec![(subscription, Position::Now)];
-        self.change(&mut routing, Wanted { subscriptions, ..Wanted::default() }).await?;
+        self.change(&mut routing, Wanted { subscriptions, ..Wanted::default() }, None).await?;
         Ok(registered)
     }
 
@@ -140,19 +148,23 @@ impl Dispatch {
         let mut routing = self.routing.lock().await;
         let removed = self.expect_activation(key)?;
         let edits = Edits::from([(key.to_owned(), None)]);
-        self.switch(&mut routing, Vec::new(), edits).await?;
+        self.switch(&mut routing, Vec::new(), edits, None).await?;
         Ok(removed)
     }
 
-    /// Makes everything as it is `wanted`, or changes nothing; `is_dry_run` only says what would
+    /// Makes everything as it is `wanted`, with what is `beside`, or changes nothing; `is_dry_run` only says what would
     /// be done.
     pub async fn establish(
         self: &Arc<Self>,
         wanted: Wanted,
+        beside: Option<Beside<'_>>,
         is_dry_run: bool,
     ) -> Result<Effects, RegistryError> {
         let mut routing = self.routing.lock().await;
-        if is_dry_run { self.plan(&wanted) } else { self.change(&mut routing, wanted).await }
+        if is_dry_run {
+            return self.plan(&wanted);
+        }
+        self.change(&mut routing, wanted, beside).await
     }
 
     async fn put_activation(
@@ -162,7 +174,7 @@ impl Dispatch {
     ) -> Result<Activated, RegistryError> {
         let key = activation.key();
         let activations = vec![activation];
-        self.change(routing, Wanted { activations, ..Wanted::default() }).await?;
+        self.change(routing, Wanted { activations, ..Wanted::default() }, None).await?;
         self.expect_activation(&key)
     }
 
@@ -207,6 +219,7 @@ impl Dispatch {
         self: &Arc<Self>,
         routing: &mut Sequence,
         wanted: Wanted,
+        beside: Option<Beside<'_>>,
     ) -> Result<Effects, RegistryError> {
         let effects = self.plan(&wanted)?;
         let now = self.outlets.clock.now();
@@ -221,7 +234,8 @@ impl Dispatch {
         let edits = edits.collect();
         let subscriptions = wanted.subscriptions.into_iter().zip(&effects.subscriptions);
         let changed = subscriptions.filter(|(_, effect)| **effect != Effect::Unchanged);
-        self.switch(routing, changed.map(|(wanted, _)| wanted).collect(), edits).await?;
+        let changed = changed.map(|(wanted, _)| wanted).collect();
+        self.switch(routing, changed, edits, beside).await?;
         Ok(effects)
     }
 
@@ -231,8 +245,9 @@ impl Dispatch {
         routing: &mut Sequence,
         subscriptions: Vec<(Subscription, Position)>,
         edits: Edits,
+        beside: Option<Beside<'_>>,
     ) -> Result<(), RegistryError> {
-        if subscriptions.is_empty() && edits.is_empty() {
+        if subscriptions.is_empty() && edits.is_empty() && beside.is_none() {
             return Ok(());
         }
         let now = self.outlets.clock.now();
@@ -270,7 +285,14 @@ impl Dispatch {
                 None => asked.remove_document(ACTIVATION_KIND, key),
             }
         }
+        let seen = beside.map(|Beside { changes, switch }| {
+            asked.append(changes);
+            switch
+        });
         self.persist(kept, asked).await?;
+        if let Some(seen) = seen {
+            seen();
+        }
         self.validator().edit(edits);
         self.take_over(switches, now);
         Ok(())

@@ -29,6 +29,11 @@ impl<'a> Reader<'a> {
         self.faults.into_inner()
     }
 
+    /// A text of the whole, if it is there.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a str> {
+        self.place.text.value().get(name)?.as_str()
+    }
+
     /// The whole manifest.
     pub(super) fn root(&'a self) -> Option<Object<'a>> {
         let members = self.place.text.value().as_object();
@@ -68,6 +73,15 @@ impl<'a> Object<'a> {
         }
         let path = format!("{}{name}.", self.path);
         Some(Self { reader: self.reader, path, members: members? })
+    }
+
+    /// A mapping that may be missing.
+    pub(super) fn mapping(&self, name: &str) -> Option<&'a Map<String, Value>> {
+        let value = self.members.get(name).filter(|value| !value.is_null())?;
+        if value.as_object().is_none() {
+            self.fault(name, "expected a mapping");
+        }
+        value.as_object()
     }
 
     /// Text that may be missing.

@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 2] = [
 /// The namespace of a manifest that names none, as kubectl has it.
 const DEFAULT_NAMESPACE: &str = "default";
 /// What metadata may have beside name and namespace; a cluster writes some of it.
-const METADATA: [&str; 13] = [
+pub(super) const METADATA: [&str; 13] = [
     "name",
     "namespace",
     "labels",

@@ -18,6 +18,7 @@ use super::snapshot::Snapshot;
 use super::{document, external, rules};
 use crate::admin::schema::TargetCheck;
 use crate::dispatch::Dispatch;
+use crate::dispatch::change::{Beside, Effects, Wanted};
 use crate::dispatch::registry::Position;
 use crate::secrets::Keys;
 
@@ -152,6 +153,37 @@ impl Registry {
         drop(changing);
         settled.map_err(SpecsError::of_all)?;
         Ok(changed)
+    }
+
+    /// Makes all changes and everything that is `wanted` of the dispatch in one durable step, or
+    /// nothing; `is_dry_run` only says what would be done.
+    pub async fn apply_with(
+        &self,
+        changes: Vec<Change>,
+        wanted: Wanted,
+        is_dry_run: bool,
+    ) -> Result<(Vec<Changed>, Effects), Rejected> {
+        let steps = self.bring(changes).await?;
+        let changing = self.changing.lock().await;
+        let Outcome { next, changed, follow } = self.draft(steps).await?;
+        let is_changed = changed.iter().any(|one| one.kind != ChangeKind::Unchanged);
+        let written = document::put_difference(&self.snapshot(), &next, &self.outlets.keys);
+        let written = written.map_err(SpecsError::of_all)?;
+        let news: Arc<[Changed]> = changed.clone().into();
+        let switch = Box::new(move || {
+            follow();
+            self.snapshot.store(Arc::new(next));
+            // It is no error that nobody listens.
+            let _ = self.news.send(news).ok();
+        });
+        let beside = is_changed.then_some(Beside { changes: written, switch });
+        let effects = self.outlets.dispatch.establish(wanted, beside, is_dry_run).await;
+        let effects = effects.map_err(|error| SpecsError::Beside(error).of_all())?;
+        if is_changed && !is_dry_run {
+            self.settle_pushes().await.map_err(SpecsError::of_all)?;
+        }
+        drop(changing);
+        Ok((changed, effects))
     }
 
     /// Says what `changes` would do, and changes nothing.

@@ -111,7 +111,7 @@ pub(super) fn definition(input: &DefinitionInput) -> Checked {
 }
 
 /// The rule for names that are for people.
-pub(super) fn name(name: &str) -> Checked {
+pub(crate) fn name(name: &str) -> Checked {
     let is_printable = name.bytes().all(|b| matches!(b, b' '..=b'~'));
     if is_printable && name.trim() == name && (1..=NAME_CHARACTERS_MAX).contains(&name.len()) {
         return Ok(());

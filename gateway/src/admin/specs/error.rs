@@ -28,6 +28,7 @@ pub(in crate::admin) fn rejected(rejected: Rejected, place: impl Fn(usize) -> St
         SpecsError::NothingToFetch | SpecsError::Overtaken | SpecsError::TooMany { .. } => {
             coded(Code::InvalidOperation, &text)
         }
+        SpecsError::Beside(error) => registry(error),
         SpecsError::Store(error) => store(&error),
         SpecsError::Push(error) => {
             let inner = registry(error);

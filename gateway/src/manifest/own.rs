@@ -1,0 +1,88 @@
+//! The gateway's own kinds: `Application` and `EventAPIDefinition`.
+
+use serde_json::{Value, json};
+
+use super::Asked;
+use super::fields::{Object, Reader};
+use super::kyma::METADATA;
+use crate::specs::change::{ApplicationInput, Entry};
+use crate::specs::rules;
+
+pub(super) const APPLICATION: &str = "Application";
+pub(super) const DEFINITION: &str = "EventAPIDefinition";
+const VERSION: &str = "event-gateway.io/v1";
+
+/// What a manifest says of a definition. What it cannot say stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionManifest {
+    /// The name of the application that it belongs to.
+    pub application: String,
+    /// Unique in its application.
+    pub name: String,
+    /// Prose.
+    pub description: Option<String>,
+    /// What is the same in every version of one definition.
+    pub group: Option<String>,
+    /// The text of the document.
+    pub data: String,
+}
+
+/// Whether a manifest is of one of these kinds.
+pub(super) fn is_own(reader: &Reader<'_>) -> bool {
+    reader.peek("kind").is_some_and(|kind| [APPLICATION, DEFINITION].contains(&kind))
+}
+
+/// Reads a manifest; what is wrong with it is with the reader.
+pub(super) fn read(reader: &Reader<'_>) -> Option<Asked> {
+    let root = reader.root()?;
+    root.only(&["apiVersion", "kind", "metadata", "spec"]);
+    root.checked("apiVersion", &format!("expected {VERSION:?}"), |text| text == VERSION);
+    let (metadata, spec) = (root.object("metadata"), root.object("spec"));
+    let (metadata, spec) = (metadata?, spec?);
+    metadata.only(&METADATA);
+    let rule = rules::name("").err().map(|error| error.detail).unwrap_or_default();
+    let name = metadata.checked("name", &rule, |text| rules::name(text).is_ok());
+    if root.text("kind") == Some(DEFINITION) {
+        return definition(&spec, name);
+    }
+    spec.only(&["description", "providerName", "labels"]);
+    let text = |field| spec.text(field).map(str::to_owned);
+    let labels = spec.mapping("labels").cloned().unwrap_or_default();
+    let (description, provider_name) = (text("description"), text("providerName"));
+    let labels = labels.into_iter().collect();
+    Some(Asked::Application(ApplicationInput { name: name?, description, provider_name, labels }))
+}
+
+fn definition(spec: &Object<'_>, name: Option<String>) -> Option<Asked> {
+    spec.only(&["application", "description", "group", "spec"]);
+    let application = "expected the name of an application";
+    let application = spec.checked("application", application, |text| !text.is_empty());
+    let (description, group) = (spec.text("description"), spec.text("group"));
+    let document = spec.object("spec")?;
+    document.only(&["data"]);
+    let data = document.checked("data", "expected the text of a document", |_| true);
+    Some(Asked::Definition(Box::new(DefinitionManifest {
+        application: application?,
+        name: name?,
+        description: description.map(str::to_owned),
+        group: group.map(str::to_owned),
+        data: data?,
+    })))
+}
+
+/// The fields of a manifest that something registered has.
+pub(super) fn fields(known: &Entry) -> Vec<(&'static str, Value)> {
+    match known {
+        Entry::Application(known) => vec![
+            ("description", json!(known.description)),
+            ("providerName", json!(known.provider_name)),
+            ("labels", json!(known.labels)),
+        ],
+        Entry::Definition(known) => vec![
+            ("description", json!(known.description)),
+            ("group", json!(known.group)),
+            ("spec", json!(known.spec.data)),
+        ],
+        Entry::Runtime(_) => Vec::new(),
+    }
+}
