@@ -187,10 +187,20 @@ pub fn read(files: &[File]) -> Result<Vec<Manifest>, Faults> {
             }
         };
         let name: Arc<str> = file.name.as_str().into();
+        let is_alone = texts.len() == 1;
         for text in texts.into_iter().filter(|text| !text.value().is_null()) {
             let place = Place { file: Arc::clone(&name), text: Arc::new(text) };
             let reader = Reader::new(&place);
-            let asked = if own::is_own(&reader) { own::read(&reader) } else { kyma::read(&reader) };
+            let asked = if own::is_document(&reader) {
+                // As it was written, where it has the file for itself.
+                let text =
+                    || if is_alone { file.text.clone() } else { place.text.value().to_string() };
+                own::document(&reader, text())
+            } else if own::is_own(&reader) {
+                own::read(&reader)
+            } else {
+                kyma::read(&reader)
+            };
             let found = reader.into_faults();
             match asked.filter(|_| found.is_empty()) {
                 Some(asked) => manifests.push(Manifest { place, asked }),

@@ -166,6 +166,40 @@ const DEFINITION: &str = "apiVersion: event-gateway.io/v1\nkind: EventAPIDefinit
 const APPLICATION: &str = "apiVersion: event-gateway.io/v1\nkind: Application\nmetadata:\n  \
     name: shop\nspec:\n  description: Sells\n";
 
+const DOCUMENT: &str = "asyncapi: 3.0.0\nx-application: shop\ninfo: {title: Returns, version: 1.0.0}\n\
+    channels:\n  returned:\n    address: orders/returned\n    messages: {returned: {name: \
+    order.returned}}\n";
+
+#[tokio::test]
+async fn a_document_is_applied_as_it_is_and_a_bad_one_changes_nothing() {
+    let gateway = Gateway::start(PROGRAM).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    std::fs::write(file("shop.yaml"), APPLICATION).unwrap();
+    std::fs::write(file("returns.yaml"), DOCUMENT).unwrap();
+    let known = "{ applications { data { name eventAPIs { data { name spec { data } } } } } }";
+    let empty = gateway.graphql(known, json!({})).await;
+    let arguments = ["-f", text(directory.path())];
+    for (wrong, said) in [
+        ("address", "line 6 column 5 at \"/channels/returned/colour\""),
+        ("x-application", "x-application: expected the name of the application"),
+    ] {
+        std::fs::write(file("returns.yaml"), DOCUMENT.replace(wrong, "colour")).unwrap();
+        let refused = apply(&gateway, &arguments, "").await;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(why.contains("returns.yaml:") && why.contains(said), "{why}");
+        assert_eq!(gateway.graphql(known, json!({})).await, empty);
+    }
+    std::fs::write(file("returns.yaml"), DOCUMENT).unwrap();
+    let first = told(&apply(&gateway, &arguments, "").await);
+    assert_eq!(first.matches(" created").count(), 2, "{first}");
+    let registered = gateway.graphql(known, json!({})).await;
+    let definition = &registered["applications"]["data"][0]["eventAPIs"]["data"][0];
+    assert_eq!(*definition, json!({ "name": "Returns", "spec": { "data": DOCUMENT } }));
+    let second = told(&apply(&gateway, &arguments, "").await);
+    assert_eq!(second.matches(" unchanged").count(), 2, "{second}");
+}
+
 #[tokio::test]
 async fn applications_and_definitions_are_applied_with_the_rest_or_nothing_is() {
     let subscriber = Subscriber::start().await;

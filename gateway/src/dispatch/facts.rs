@@ -201,7 +201,7 @@ async fn a_subscription_that_is_made_beside_one_that_is_changed_misses_nothing()
     let wanted = Wanted { subscriptions, ..Wanted::default() };
     let routing = bench.dispatch().routing.lock().await;
     // It waits for its turn first, and the tailer after it.
-    let establish = bench.dispatch().establish(wanted, false);
+    let establish = bench.dispatch().establish(wanted, None, false);
     let publish = async {
         bench.publish_numbers(0..3).await;
         drop(routing);

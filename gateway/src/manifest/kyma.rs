@@ -141,7 +141,14 @@ pub(super) fn read(reader: &Reader<'_>) -> Option<Asked> {
     let kind = root.text("kind");
     let known = KINDS.iter().find(|(known, _)| Some(*known) == kind);
     let Some((kind, version)) = known else {
-        root.fault("kind", format!("expected {SUBSCRIPTION:?} or {EVENT_ACTIVATION:?}"));
+        root.fault(
+            "kind",
+            format!(
+                "expected {SUBSCRIPTION:?}, {EVENT_ACTIVATION:?}, {:?} or {:?}",
+                super::own::APPLICATION,
+                super::own::DEFINITION
+            ),
+        );
         return None;
     };
     root.checked("apiVersion", &format!("expected {version:?}"), |text| text == *version);

@@ -1,4 +1,4 @@
-//! The gateway's own kinds: `Application` and `EventAPIDefinition`.
+//! The gateway's own kinds, `Application` and `EventAPIDefinition`, and `AsyncAPI` documents as they are.
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,8 @@ use crate::specs::rules;
 
 pub(super) const APPLICATION: &str = "Application";
 pub(super) const DEFINITION: &str = "EventAPIDefinition";
+/// Where a document names its application.
+const APPLICATION_EXTENSION: &str = "x-application";
 const VERSION: &str = "event-gateway.io/v1";
 
 /// What a manifest says of a definition. What it cannot say stays as it is.
@@ -30,6 +32,28 @@ pub struct DefinitionManifest {
 /// Whether a manifest is of one of these kinds.
 pub(super) fn is_own(reader: &Reader<'_>) -> bool {
     reader.peek("kind").is_some_and(|kind| [APPLICATION, DEFINITION].contains(&kind))
+}
+
+/// Whether a file is no manifest but an `AsyncAPI` document.
+pub(super) fn is_document(reader: &Reader<'_>) -> bool {
+    reader.peek("asyncapi").is_some()
+}
+
+/// What an `AsyncAPI` document asks for whose text is `data`: to be a definition of the application
+/// that it names.
+pub(super) fn document(reader: &Reader<'_>, data: String) -> Option<Asked> {
+    let (root, at) = (reader.root()?, APPLICATION_EXTENSION);
+    let info = root.object("info")?;
+    let application = root.text(at).or_else(|| info.text(at)).map(str::to_owned);
+    if application.is_none() {
+        root.fault(at, "expected the name of the application that publishes by this".to_owned());
+    }
+    let rule = rules::name("").err().map(|error| error.detail).unwrap_or_default();
+    let name = info.checked("title", &rule, |text| rules::name(text).is_ok());
+    let description = info.text("description").map(str::to_owned);
+    let (application, name) = (application?, name?);
+    let asked = DefinitionManifest { application, name, description, group: None, data };
+    Some(Asked::Definition(Box::new(asked)))
 }
 
 /// Reads a manifest; what is wrong with it is with the reader.
