@@ -1,5 +1,8 @@
 //! What a registered document asks holds for clients that nobody here wrote, on every protocol.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use eg_tests::gateway::{Gateway, Options};
@@ -69,9 +72,20 @@ async fn quarantined(gateway: &Gateway) -> Vec<Value> {
     found["data"].as_array_mut().unwrap().drain(..).collect()
 }
 
+/// A gateway whose log is in a file.
+async fn logging(directory: &Path) -> (Gateway, PathBuf) {
+    let (script, log) = (directory.join("gateway"), directory.join("log"));
+    let text = format!("#!/bin/sh\nexec {PROGRAM} \"$@\" 2>{}\n", log.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let options = Options { program: script, config: String::new(), dev: true };
+    (Gateway::start_with(options).await, log)
+}
+
 #[tokio::test]
 async fn the_same_wrong_payload_is_refused_everywhere_with_the_same_words() {
-    let gateway = Gateway::start(PROGRAM).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (gateway, log) = logging(directory.path()).await;
     register(&gateway, "REJECT", json!({})).await;
     let told = publish(&gateway, r#"{"n": "x"}"#).await;
     let reason = format!("data: {WRONG}");
@@ -88,6 +102,9 @@ async fn the_same_wrong_payload_is_refused_everywhere_with_the_same_words() {
         assert_eq!((&told[way]["code"], &told[way]["reason"]), (&json!(0x99), &json!(reason)));
     }
     assert_eq!(told["mqtt311"]["acknowledged"], false, "3.1.1 has no other word");
+    let logged = std::fs::read_to_string(log).unwrap();
+    let refused = |line: &&str| line.contains("a message was refused") && line.contains(&reason);
+    assert_eq!(logged.lines().filter(refused).count(), 1, "the log has it: {logged}");
     assert!(gateway.journal().await.iter().all(|event| event["type"] != "order.placed"));
     let metrics = metrics(&gateway).await;
     let line = "event_gateway_spec_violations_total{application=\"shop\",definition=\"Orders\",\

@@ -255,7 +255,7 @@ impl<'a> Exchange<'a> {
                 self.server.0.counters.messages_dropped.fetch_add(1, Ordering::Relaxed);
             } else if self.client.version == Version::V311 {
                 // 3.1.1 knows only yes and silence, and a yes would not be true.
-                tracing::debug!(client_id = &*self.client.id, %refusal, "a message was refused");
+                tracing::warn!(client_id = &*self.client.id, %refusal, "a message was refused");
                 return self.end_for(Reason::QuotaExceeded);
             }
         }
