@@ -107,7 +107,7 @@ fn what_is_wrong_is_told_with_line_column_and_field() {
         (
             "kind: Subscription",
             "kind: Subscripton",
-            "a.yaml:2:1: kind: expected \"Subscription\" or",
+            "a.yaml:2:1: kind: expected \"Subscription\", \"EventActivation\"",
         ),
         (
             "kyma-project.io/v1alpha1",
