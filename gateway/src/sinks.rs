@@ -2,12 +2,21 @@
 
 use std::sync::Arc;
 
-use eg_bus::{BusSink, Surroundings};
+use eg_bus::{BusSink, Surroundings, Token, Tokens};
 use eg_event::{Clock, Delivery, InvalidInput, Outcome, Sink, Subscription};
 use eg_http::{Guard, HttpSink, PushConfig, PushError};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Buses take no OAuth2 tokens yet.
+struct NoTokens;
+
+impl Tokens for NoTokens {
+    fn token<'a>(&'a self, _: &'a Subscription) -> BoxFuture<'a, Result<Token, String>> {
+        std::future::ready(Err("no token can be had for a bus".to_owned())).boxed()
+    }
+}
 
 /// All ways out.
 pub struct Sinks {
@@ -33,6 +42,7 @@ impl Sinks {
             check_address: Arc::new(move |address| {
                 guard.check_address(address).map_err(|error| error.to_string())
             }),
+            tokens: Arc::new(NoTokens),
         }));
         let kept = Arc::clone(&bus);
         tracker.spawn(async move { kept.maintain().await });

@@ -6,15 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use eg_event::{Delivery, Subscription};
-use futures_util::future::BoxFuture;
+use eg_event::outbound::SecretText;
+use eg_event::{Delivery, Subscription, Timestamp};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::PublishError;
+#[cfg(feature = "mqtt")]
 use crate::mqtt::Mqtt;
+#[cfg(feature = "nats")]
 use crate::nats::Nats;
 use crate::target::{Bus, Target};
 
@@ -25,6 +28,31 @@ const IDLE: Duration = Duration::from_mins(2);
 pub(crate) trait Connection: Send + Sync {
     /// Publishes an event, and waits until the bus has confirmed that it keeps it.
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>>;
+
+    /// Asks the bus whether the topic can be published to, without publishing anything; gives back
+    /// what was found, in words for an operator.
+    #[expect(dead_code, reason = "no command asks yet")]
+    fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
+        let found = "connected; the bus does not say beforehand what may be published";
+        std::future::ready(Ok(found.to_owned())).boxed()
+    }
+}
+
+/// Gets the access token of a subscription whose credential is OAuth2 client credentials: kept, and
+/// renewed before it ends. Says why there is none.
+pub trait Tokens: Send + Sync {
+    /// The token.
+    fn token<'a>(&'a self, subscription: &'a Subscription)
+    -> BoxFuture<'a, Result<Token, String>>;
+}
+
+/// An access token.
+#[derive(Clone)]
+pub struct Token {
+    /// The token.
+    pub secret: SecretText,
+    /// When it ends; `None` if the provider does not say.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Says why an address may not be connected to, if it may not.
@@ -39,6 +67,8 @@ pub struct Surroundings {
     pub stop: CancellationToken,
     /// Where they may lead.
     pub check_address: AddressCheck,
+    /// Where access tokens come from.
+    pub tokens: Arc<dyn Tokens>,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -72,7 +102,9 @@ pub(crate) async fn connect(
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "mqtt")]
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
+        #[cfg(feature = "nats")]
         Bus::Nats => Ok(Arc::new(Nats::connect(target, subscription, around).await?)),
         bus => Err(PublishError::NotConnected(format!("{bus} is not part of this program"))),
     }

@@ -29,7 +29,11 @@ impl Bus {
     /// Whether this program speaks to it.
     #[must_use]
     pub fn is_available(self) -> bool {
-        matches!(self, Self::Nats | Self::Mqtt)
+        match self {
+            Self::Mqtt => cfg!(feature = "mqtt"),
+            Self::Nats => cfg!(feature = "nats"),
+            Self::Kafka | Self::Amqp | Self::Amqp10 => false,
+        }
     }
 
     /// The bus of a scheme, whether it is spoken over TLS, and its usual port.
