@@ -42,8 +42,7 @@ pub(crate) trait Connection: Send + Sync {
 /// renewed before it ends. Says why there is none.
 pub trait Tokens: Send + Sync {
     /// The token.
-    fn token<'a>(&'a self, subscription: &'a Subscription)
-    -> BoxFuture<'a, Result<Token, String>>;
+    fn token<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Token, String>>;
 }
 
 /// An access token.
