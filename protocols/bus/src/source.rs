@@ -8,6 +8,8 @@ use futures_util::future::BoxFuture;
 
 use crate::connections::Surroundings;
 use crate::error::PublishError;
+#[cfg(feature = "mqtt")]
+use crate::mqtt;
 #[cfg(feature = "nats")]
 use crate::nats;
 use crate::target::{Bus, Target};
@@ -82,6 +84,8 @@ pub async fn open(
 ) -> Result<Box<dyn Source>, SourceError> {
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "mqtt")]
+        Bus::Mqtt => mqtt::read(target, subscription, around).await,
         #[cfg(feature = "nats")]
         Bus::Nats => nats::read(target, subscription, around).await,
         bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),

@@ -223,7 +223,7 @@ fn arrival(message: &Message) -> Result<(Arrival, u64, u64), SourceError> {
         ..Arrival::default()
     };
     for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
-        let Some(value) = values.first().map(|value| value.as_str()) else { continue };
+        let Some(value) = values.first().map(async_nats::HeaderValue::as_str) else { continue };
         let name: &str = name.as_ref();
         let name = name.to_ascii_lowercase();
         if let Some(attribute) = name.strip_prefix("ce-") {
