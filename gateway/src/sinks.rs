@@ -24,6 +24,8 @@ pub struct Sinks {
     pub http: Arc<HttpSink>,
     /// To topics of buses.
     bus: Arc<BusSink>,
+    /// What connections to buses are made with, in both directions.
+    pub around: Surroundings,
 }
 
 impl Sinks {
@@ -36,17 +38,18 @@ impl Sinks {
     ) -> Result<Self, PushError> {
         let http = HttpSink::new(config, clock.clone(), tracker.clone(), stop.clone())?;
         let guard = Guard::new(config);
-        let bus = Arc::new(BusSink::new(Surroundings {
+        let around = Surroundings {
             tracker: tracker.clone(),
             stop: stop.clone(),
             check_address: Arc::new(move |address| {
                 guard.check_address(address).map_err(|error| error.to_string())
             }),
             tokens: Arc::new(NoTokens),
-        }));
+        };
+        let bus = Arc::new(BusSink::new(around.clone()));
         let kept = Arc::clone(&bus);
         tracker.spawn(async move { kept.maintain().await });
-        Ok(Self { http: Arc::new(http), bus })
+        Ok(Self { http: Arc::new(http), bus, around })
     }
 
     fn of(&self, subscription: &Subscription) -> &dyn Sink {

@@ -5,6 +5,7 @@ mod attributes;
 mod connections;
 mod error;
 mod message;
+mod normalize;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "nats")]
@@ -19,6 +20,7 @@ pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
 pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
 pub use message::{Headers, Message};
+pub use normalize::{Context, leads_back, normalize};
 pub use sink::{BusSink, check};
 pub use source::{Arrival, Settlement, Source, SourceError, open};
 pub use target::{Bus, Direction, Target};

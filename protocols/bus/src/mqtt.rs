@@ -3,6 +3,7 @@
 
 mod link;
 mod packets;
+mod read;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,10 +18,11 @@ use tokio_rustls::TlsConnector;
 
 use self::link::{Link, Order};
 use self::packets::{Greeting, Outgoing, Packets};
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
-use crate::target::Target;
+use crate::target::{Direction, Target};
 use crate::tls;
 
 /// How the MQTT binding of CloudEvents (1.0.2, section 3.1) writes attributes.
@@ -105,6 +107,7 @@ async fn open(
         client_id: client_id.unwrap_or_else(|| format!("event-gateway-{}", subscription.name)),
         named,
         keep_alive: KEEP_ALIVE,
+        session: (target.direction() == Direction::Consume).then_some(subscription.max_in_flight),
     };
     let packets = Packets::new(target.attributes.get("protocolVersion") == Some("3.1.1"));
     let link = if target.tls {

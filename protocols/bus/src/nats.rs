@@ -1,6 +1,8 @@
 //! NATS JetStream: published with an identifier that the stream removes duplicates by, and done
 //! when the stream has acknowledged it.
 
+mod read;
+
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +16,9 @@ use async_nats::{Client, ConnectOptions, Event};
 use eg_event::outbound::{Auth, Credential};
 use eg_event::{Delivery, Subscription, header};
 use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
@@ -39,7 +43,11 @@ pub(crate) struct Nats {
 
 /// What the server complained of last: it does not say in an answer that something is not allowed.
 #[derive(Clone, Default)]
-struct Complaint(Arc<Mutex<Option<String>>>);
+struct Complaint {
+    text: Arc<Mutex<Option<String>>>,
+    /// The connection was lost at least once.
+    lost: CancellationToken,
+}
 
 impl Complaint {
     fn note(&self, event: &Event) {
@@ -47,16 +55,17 @@ impl Complaint {
             Event::ServerError(error) => self.set(Some(error.to_string())),
             Event::ClientError(error) => self.set(Some(error.to_string())),
             Event::Connected => self.set(None),
+            Event::Disconnected => self.lost.cancel(),
             _ => {}
         }
     }
 
     fn set(&self, text: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connections, Surroundings};
 use crate::error::PublishError;
-use crate::target::{Bus, Target};
+use crate::target::{Bus, Direction, Target};
 
 /// How often idle connections are looked for.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(30);
@@ -67,9 +67,16 @@ impl Sink for BusSink {
 /// asking the bus.
 pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
     let target = Target::of(subscription)?;
-    if target.attributes.get("protocolVersion") == Some("3.1.1") && !target.is_structured() {
+    if target.attributes.get("protocolVersion") == Some("3.1.1")
+        && target.direction() == Direction::Deliver
+        && !target.is_structured()
+    {
         let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
         return Err(InvalidInput::new("attributes.contentMode", detail));
+    }
+    if target.direction() == Direction::Consume && target.topic.text().is_none() {
+        let detail = "expected a topic without braces: it is read, whatever comes";
+        return Err(InvalidInput::new("topic", detail));
     }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {

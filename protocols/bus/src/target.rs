@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use eg_event::{InvalidInput, Subscription};
+use eg_event::{InvalidInput, Protocol, Subscription};
 
 use crate::attributes::Attributes;
 use crate::template::Template;
@@ -33,6 +33,30 @@ impl Bus {
             Self::Mqtt => cfg!(feature = "mqtt"),
             Self::Nats => cfg!(feature = "nats"),
             Self::Kafka | Self::Amqp | Self::Amqp10 => false,
+        }
+    }
+
+    /// The word for it in metrics and event types.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
+            Self::Amqp10 => "amqp10",
+            Self::Mqtt => "mqtt",
+        }
+    }
+
+    /// Over what events come that are read from it.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Kafka => Protocol::Kafka,
+            Self::Nats => Protocol::Nats,
+            Self::Amqp => Protocol::Amqp,
+            Self::Amqp10 => Protocol::Amqp10,
+            Self::Mqtt => Protocol::MqttBus,
         }
     }
 
