@@ -5,11 +5,11 @@ mod attributes;
 mod connections;
 mod error;
 mod message;
-mod normalize;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+mod normalize;
 mod sink;
 mod source;
 mod target;

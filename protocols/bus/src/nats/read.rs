@@ -15,6 +15,7 @@ use async_nats::{StatusCode, Subject, Subscriber};
 use eg_event::{Subscription, header, trace};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::StreamExt as _;
+use tokio::time::Instant;
 
 use super::Nats;
 use crate::connections::Surroundings;
@@ -30,6 +31,11 @@ const REQUEST: Duration = Duration::from_secs(20);
 /// How much longer its end is waited for.
 const REQUEST_MORE: Duration = Duration::from_secs(5);
 
+/// How old the number of messages that wait may be.
+const LAG_AGE_MAX: Duration = Duration::from_secs(5);
+/// How long asking for it may take.
+const LAG_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// A subject that is read.
 struct Reader {
     nats: Nats,
@@ -44,7 +50,8 @@ struct Reader {
     latest: Option<u64>,
     /// What was given and not settled.
     given: Vec<Message>,
-    lag: Option<u64>,
+    /// How many messages wait, and when that was said.
+    lag: (u64, Instant),
 }
 
 /// Begins to read the subject of `target`.
@@ -65,7 +72,7 @@ pub(crate) async fn read(
     let inbox = Subject::from(nats.client.new_inbox());
     let messages = nats.client.subscribe(inbox.clone()).await;
     let messages = messages.map_err(|error| nats.say(&error.to_string()))?;
-    let lag = Some(info.num_pending);
+    let lag = (info.num_pending, Instant::now());
     let (latest, given) = (None, Vec::new());
     Ok(Box::new(Reader { nats, consumer, inbox, messages, batch, asked: 0, latest, given, lag }))
 }
@@ -168,7 +175,7 @@ impl Reader {
             return Err(SourceError("a delivery is missing".to_owned()));
         }
         self.latest = Some(number);
-        self.lag = Some(waiting);
+        self.lag = (waiting, Instant::now());
         self.given.push(message);
         Ok(Some(arrival))
     }
@@ -207,7 +214,15 @@ impl Source for Reader {
     }
 
     fn lag(&mut self) -> BoxFuture<'_, Option<u64>> {
-        std::future::ready(self.lag).boxed()
+        async {
+            if self.lag.1.elapsed() > LAG_AGE_MAX {
+                let asked = tokio::time::timeout(LAG_TIME_MAX, self.consumer.get_info()).await;
+                let waiting = asked.ok()?.ok()?.num_pending;
+                self.lag = (waiting, Instant::now());
+            }
+            Some(self.lag.0)
+        }
+        .boxed()
     }
 }
 
