@@ -139,7 +139,7 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
-        let reading = consume_ports(&pipeline, &declared, around, &clock);
+        let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
         let ports = mqtt_ports(&pipeline, &declared, recognize("mqtt"), (&live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
@@ -272,12 +272,13 @@ fn consume_ports(
     pipeline: &Arc<Pipeline>,
     declared: &DeclaredStore,
     around: eg_bus::Surroundings,
-    clock: &Clock,
+    (metrics, clock): (&Arc<Metrics>, &Clock),
 ) -> consume::Ports {
     consume::Ports {
         ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
         channels: Arc::new(declared.clone()),
         around,
+        metrics: Arc::clone(metrics),
         clock: clock.clone(),
     }
 }

@@ -3,6 +3,8 @@
 
 mod consume;
 mod deliver;
+mod killed;
+mod loops;
 mod registered;
 
 /// The program, as cargo built it for this suite.

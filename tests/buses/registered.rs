@@ -14,17 +14,23 @@ pub(crate) async fn register(
     topic: &str,
     attributes: Value,
 ) -> String {
+    let external = json!([{ "url": url, "topic": topic, "attributes": attributes }]);
+    format!("spec-{}-0", register_all(gateway, external).await)
+}
+
+/// Registers the application `lamps` with these external subscriptions. Gives back the definition.
+pub(crate) async fn register_all(gateway: &Gateway, external: Value) -> String {
     let create = "mutation { createApplication(in: { name: \"lamps\" }) { id } }";
     let made = gateway.graphql(create, json!({})).await;
     let spec = "asyncapi: 3.0.0\ninfo: {title: Lamps, version: 1.0.0}\nchannels:\n  lit:\n    \
         address: lamps/lit\n    messages: {lit: {name: lamp.lit}}\n";
     let input = json!({
         "spec": { "eventSpecType": "ASYNC_API", "data": spec },
-        "externalSubscriptions": [{ "url": url, "topic": topic, "attributes": attributes }],
+        "externalSubscriptions": external,
     });
     let app = &made["createApplication"]["id"];
     let added = gateway.graphql(ADD, json!({ "app": app, "in": input })).await;
-    format!("spec-{}-0", added["addEventAPI"]["id"].as_str().unwrap())
+    added["addEventAPI"]["id"].as_str().unwrap().to_owned()
 }
 
 /// Publishes an event of the type `lamp.lit` with attributes of every kind; its payload is `data`.

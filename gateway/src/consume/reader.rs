@@ -57,9 +57,9 @@ impl Reader {
                 Ok(Ok(source)) => {
                     self.standing.now().progress = Progress::Reading;
                     tracing::info!(subscription = self.subscription.name, "a topic is read");
-                    let has_read = self.standing.view().counts();
+                    let settled = self.standing.view().settled();
                     let ended = self.follow(source, stop).await;
-                    if has_read != self.standing.view().counts() {
+                    if settled != self.standing.view().settled() {
                         failures = 0;
                     }
                     ended
@@ -186,16 +186,22 @@ impl Reader {
         normalize(arrival, context)
     }
 
+    fn count(&self, outcome: &'static str) {
+        self.ports.metrics.consumed(self.standing.bus(), outcome);
+    }
+
     /// Counts what became of a message, and says what the bus is told.
     fn settled(&self, arrival: &Arrival, answer: Result<Receipt, Refusal>) -> Step {
         let mut view = self.standing.now();
         match answer {
             Ok(receipt) if receipt.duplicate => {
                 view.duplicates += 1;
+                self.count("duplicate");
                 Step::Done(Settlement::Taken)
             }
             Ok(_) => {
                 view.taken += 1;
+                self.count("taken");
                 Step::Done(Settlement::Taken)
             }
             Err(refusal) => match &refusal {
@@ -210,6 +216,7 @@ impl Reader {
                 | Refusal::TooLarge { .. } => {
                     let (reason, at) = (refusal.to_string(), self.ports.clock.now());
                     view.refused += 1;
+                    self.count("refused");
                     tracing::warn!(
                         subscription = self.subscription.name,
                         topic = arrival.topic,

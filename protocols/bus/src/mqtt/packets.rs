@@ -145,7 +145,7 @@ impl Packets {
 
     /// Reads bytes as they came; what is to be answered at once goes to `out`.
     pub(super) fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Vec<Said> {
-        let mut said = Vec::new();
+        let (mut said, mut is_closed) = (Vec::new(), false);
         let mut cursor = Cursor::new(bytes);
         while cursor.position() < bytes.len() as u64 {
             let before = cursor.position();
@@ -158,13 +158,17 @@ impl Packets {
                     Event::NotifyError(error) => {
                         said.push(Said::Ended(format!("what it says makes no sense: {error:?}")));
                     }
-                    Event::RequestClose => said.push(Said::Ended("it is closed".to_owned())),
+                    Event::RequestClose => is_closed = true,
                     _ => {}
                 }
             }
             if cursor.position() == before {
                 break;
             }
+        }
+        if is_closed {
+            // After why, if that was said.
+            said.push(Said::Ended("it is closed".to_owned()));
         }
         said
     }

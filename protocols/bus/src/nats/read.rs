@@ -31,6 +31,8 @@ const REQUEST: Duration = Duration::from_secs(20);
 /// How much longer its end is waited for.
 const REQUEST_MORE: Duration = Duration::from_secs(5);
 
+/// The longest reason that is told, in bytes.
+const REASON_BYTES_MAX: usize = 512;
 /// How old the number of messages that wait may be.
 const LAG_AGE_MAX: Duration = Duration::from_secs(5);
 /// How long asking for it may take.
@@ -185,15 +187,23 @@ impl Reader {
         self.nats.target.attributes.get("group").is_none()
     }
 
+    /// Tells the server that a message is not to be given again, and why (ADR-27: the reason is in
+    /// the advisory).
+    async fn refuse(&self, message: &Message, why: &str) -> Result<(), async_nats::Error> {
+        let Some(reply) = &message.reply else { return Ok(()) };
+        let why = why[..why.floor_char_boundary(REASON_BYTES_MAX)].replace(['\r', '\n'], " ");
+        let term = format!("+TERM {why}");
+        Ok(self.nats.client.publish(reply.clone(), term.into()).await?)
+    }
+
     async fn tell(&mut self, settlements: &[Settlement]) -> Result<(), SourceError> {
         let given = std::mem::take(&mut self.given);
         for (message, settlement) in given.iter().zip(settlements) {
-            let kind = match settlement {
-                Settlement::Taken => AckKind::Ack,
-                Settlement::Refused(_) => AckKind::Term,
-                Settlement::Again => AckKind::Nak(None),
+            let told = match settlement {
+                Settlement::Taken => message.ack_with(AckKind::Ack).await,
+                Settlement::Refused(why) => self.refuse(message, why).await,
+                Settlement::Again => message.ack_with(AckKind::Nak(None)).await,
             };
-            let told = message.ack_with(kind).await;
             told.map_err(|error| self.nats.say(&error.to_string()))?;
         }
         let flushed = self.nats.client.flush().await;
