@@ -4,6 +4,7 @@
 mod attributes;
 mod connections;
 mod error;
+mod examine;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -18,6 +19,7 @@ mod tls;
 pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
 pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
+pub use examine::{Step, examine};
 pub use message::{Headers, Message};
 pub use sink::{BusSink, check};
 pub use source::{Arrival, Settlement, Source, SourceError, open};

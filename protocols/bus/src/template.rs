@@ -52,6 +52,16 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The name with `any` in place of each attribute.
+    #[cfg(feature = "nats")]
+    pub(crate) fn pattern(&self, any: &str) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Attribute(_) => any.to_owned(),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
     /// The text for `event`; what it fills in is written by `escape`. An attribute that the event
     /// does not have is named in the error.
     pub fn fill<'t>(

@@ -87,6 +87,13 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         pending.await
     }
 
+    /// Until when `value` is handed out; `None` when nothing is known to end it.
+    pub(super) fn good_until(&self, value: &Arc<T>) -> Option<Timestamp> {
+        let state = self.lock();
+        let held = state.held.as_ref().filter(|held| Arc::ptr_eq(&held.value, value))?;
+        held.ends.map(|(_, until)| until)
+    }
+
     /// Throws `value` away, if it is still the one that is handed out.
     pub(super) fn reject(&self, value: &Arc<T>) {
         let mut state = self.lock();
