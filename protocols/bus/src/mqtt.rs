@@ -138,7 +138,9 @@ impl Place {
     ) {
         let clock = &self.around.clock;
         loop {
-            let spent_at = until.map(|until| Instant::now() + until.since(clock.now()));
+            // Well before the token ends: the broker may count from a somewhat earlier instant.
+            let left = until.map(|until| until.since(clock.now()) * 3 / 4);
+            let spent_at = left.map(|left| Instant::now() + left);
             match link.run(&mut orders, spent_at).await {
                 End::Closed => return,
                 End::Spent => match self.open().await {

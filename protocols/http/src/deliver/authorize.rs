@@ -165,7 +165,7 @@ impl Session {
         &self,
     ) -> Result<Option<(Arc<HeaderValue>, Option<Timestamp>)>, Unavailable> {
         let Some(Known::Token(renewed)) = &self.presented.credential else { return Ok(None) };
-        let token = renewed.get().await?;
+        let token = renewed.fresh().await?;
         let until = renewed.good_until(&token);
         Ok(Some((token, until)))
     }
