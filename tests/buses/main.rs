@@ -5,6 +5,7 @@ mod authenticated;
 mod deliver;
 mod examined;
 mod given_up;
+mod misconfigured;
 mod registered;
 
 /// The program, as cargo built it for this suite.

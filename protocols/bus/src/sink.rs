@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connections, Surroundings};
 use crate::error::PublishError;
-use crate::target::Target;
+use crate::target::{Bus, Direction, Target};
 
 /// How often connections are looked for that are of no use any more.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,6 +78,9 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
         return Err(InvalidInput::new("attributes.contentMode", detail));
     }
+    if target.direction() == Direction::Deliver {
+        check_name(&target)?;
+    }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";
@@ -88,4 +91,23 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         return Err(InvalidInput::new("auth.requestAuth.csrf", detail));
     }
     Ok(())
+}
+
+/// Says what no event can be published to.
+fn check_name(target: &Target) -> Result<(), InvalidInput> {
+    let name = target.topic.pattern("any");
+    let (is_good, expected) = match target.bus {
+        Bus::Mqtt => {
+            let expected = "expected a topic name without + and #: events go to one topic";
+            (!name.contains(['+', '#']), expected)
+        }
+        Bus::Nats => {
+            let expected = "expected a subject without spaces, wildcards and empty tokens: events \
+                go to one subject";
+            let is_token = |token: &str| !token.is_empty() && !matches!(token, "*" | ">");
+            (name.split('.').all(is_token) && !name.contains(char::is_whitespace), expected)
+        }
+        _ => return Ok(()),
+    };
+    if is_good { Ok(()) } else { Err(InvalidInput::new("topic", expected)) }
 }

@@ -53,7 +53,6 @@ impl Template {
     }
 
     /// The name with `any` in place of each attribute.
-    #[cfg(feature = "nats")]
     pub(crate) fn pattern(&self, any: &str) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
