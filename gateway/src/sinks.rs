@@ -31,6 +31,8 @@ pub struct Sinks {
     bus: Arc<BusSink>,
     guard: Guard,
     clock: Clock,
+    /// What connections to buses are made with, in both directions.
+    pub around: Surroundings,
 }
 
 impl Sinks {
@@ -44,10 +46,10 @@ impl Sinks {
         let http = HttpSink::new(config, clock.clone(), tracker.clone(), stop.clone())?;
         let (http, guard) = (Arc::new(http), Guard::new(config));
         let around = surroundings((&http, &guard), clock, tracker, stop);
-        let bus = Arc::new(BusSink::new(around));
+        let bus = Arc::new(BusSink::new(around.clone()));
         let kept = Arc::clone(&bus);
         tracker.spawn(async move { kept.maintain().await });
-        Ok(Self { http, bus, guard, clock: clock.clone() })
+        Ok(Self { http, bus, around, guard, clock: clock.clone() })
     }
 
     /// What connections to buses are made with, for those who deliver nothing.

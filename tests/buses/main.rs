@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod authenticated;
+mod consume;
 mod deliver;
 mod examined;
 mod given_up;

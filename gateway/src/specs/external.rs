@@ -16,12 +16,16 @@ use crate::declared::Place;
 
 /// What the names of subscriptions begin with that belong to definitions.
 const PREFIX: &str = "spec-";
+/// The direction of topics that are read.
+const CONSUME: &str = "consume";
 
 /// What an external subscription is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Events are pushed by the subscription of this name.
     Pushed(String),
+    /// The topic is read, under this name.
+    Consumed(String),
     /// Nothing happens; why.
     None(String),
 }
@@ -36,7 +40,17 @@ pub fn effect(definition: &Definition, external: &ExternalSubscription) -> Effec
     if definition.spec.data.is_none() {
         return Effect::None("the document is not there yet".to_owned());
     }
+    if external.attributes.get("direction").is_some_and(|to| to == CONSUME) {
+        return Effect::Consumed(name(definition, external));
+    }
     Effect::Pushed(name(definition, external))
+}
+
+/// Whether a subscription of a definition is one by which a topic is read.
+#[must_use]
+pub fn is_consumed(subscription: &Subscription) -> bool {
+    let topic = subscription.bus.as_ref();
+    topic.and_then(|topic| topic.attributes.get("direction")).is_some_and(|to| to == CONSUME)
 }
 
 /// The definition that the subscription called `name` belongs to; none if it is an operator's.

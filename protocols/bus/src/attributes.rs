@@ -89,9 +89,24 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "direction",
         buses: ALL,
-        kind: Kind::Word(&["deliver"]),
+        kind: Kind::Word(&["deliver", "consume"]),
         default: "deliver",
-        effect: "whether events go to the topic",
+        effect: "whether events go to the topic, or come from it",
+    },
+    Attribute {
+        name: "group",
+        buses: &[Bus::Nats],
+        kind: Kind::Text,
+        default: "",
+        effect: "the durable consumer that is read by; by default event-gateway- and the name of \
+            the subscription",
+    },
+    Attribute {
+        name: "group",
+        buses: &[Bus::Mqtt],
+        kind: Kind::Text,
+        default: "",
+        effect: "the shared subscription that is read by; by default the gateway reads alone",
     },
     Attribute {
         name: "direction",
@@ -105,7 +120,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
         buses: ALL,
         kind: Kind::Number(1, 400),
         default: "256",
-        effect: "how many events are on their way to the bus at once",
+        effect: "how many events are on their way to the bus, or from it, at once",
     },
     Attribute {
         name: "maxInFlight",

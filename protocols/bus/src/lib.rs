@@ -10,6 +10,7 @@ mod message;
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+mod normalize;
 mod sink;
 mod source;
 mod target;
@@ -21,6 +22,7 @@ pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
 pub use examine::{Step, examine};
 pub use message::{Headers, Message};
+pub use normalize::{Context, leads_back, normalize};
 pub use sink::{BusSink, check};
 pub use source::{Arrival, Settlement, Source, SourceError, open};
 pub use target::{Bus, Direction, Target};

@@ -3,6 +3,7 @@
 
 mod link;
 mod packets;
+mod read;
 mod reason;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use tokio_util::sync::DropGuard;
 
 use self::link::{End, Link, Order};
 use self::packets::{Admitted, Greeting, Outgoing, Packets};
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
@@ -46,6 +48,8 @@ struct Place {
     target: Target,
     subscription: Subscription,
     around: Surroundings,
+    /// For who reads: how many messages may be under way in a session that outlives the connection.
+    session: Option<u16>,
 }
 
 /// Who the gateway is towards a broker, and until when that holds.
@@ -64,6 +68,7 @@ impl Mqtt {
             target: target.clone(),
             subscription: subscription.clone(),
             around: around.clone(),
+            session: None,
         };
         let (link, until) = place.open().await?;
         let admitted = link.admitted().clone();
@@ -201,6 +206,7 @@ impl Place {
             client_id: client_id.unwrap_or_else(|| format!("event-gateway-{}", subscription.name)),
             named: credential.map(|(name, secret)| (name.clone(), secret.expose().to_owned())),
             keep_alive: KEEP_ALIVE,
+            session: self.session,
         };
         let packets = Packets::new(target.attributes.get("protocolVersion") == Some("3.1.1"));
         let stream: Box<dyn link::Stream> = if target.tls {

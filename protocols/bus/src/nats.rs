@@ -1,6 +1,7 @@
 //! NATS JetStream: published with an identifier that the stream removes duplicates by, and done
 //! when the stream has acknowledged it.
 
+mod read;
 mod reason;
 
 use std::borrow::Cow;
@@ -16,7 +17,9 @@ use async_nats::{AuthError, Client, ConnectOptions, Event};
 use eg_event::outbound::Credential;
 use eg_event::{Delivery, Subscription, header};
 use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
@@ -41,7 +44,11 @@ pub(crate) struct Nats {
 
 /// What the server complained of last: it does not say in an answer that something is not allowed.
 #[derive(Clone, Default)]
-struct Complaint(Arc<Mutex<Option<String>>>);
+struct Complaint {
+    text: Arc<Mutex<Option<String>>>,
+    /// The connection was lost at least once.
+    lost: CancellationToken,
+}
 
 impl Complaint {
     fn note(&self, event: &Event) {
@@ -49,16 +56,17 @@ impl Complaint {
             Event::ServerError(error) => self.set(Some(error.to_string())),
             Event::ClientError(error) => self.set(Some(error.to_string())),
             Event::Connected => self.set(None),
+            Event::Disconnected => self.lost.cancel(),
             _ => {}
         }
     }
 
     fn set(&self, text: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     fn take(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

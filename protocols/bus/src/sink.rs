@@ -74,12 +74,20 @@ impl Sink for BusSink {
 /// asking the bus.
 pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
     let target = Target::of(subscription)?;
-    if target.attributes.get("protocolVersion") == Some("3.1.1") && !target.is_structured() {
+    if target.attributes.get("protocolVersion") == Some("3.1.1")
+        && target.direction() == Direction::Deliver
+        && !target.is_structured()
+    {
         let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
         return Err(InvalidInput::new("attributes.contentMode", detail));
     }
-    if target.direction() == Direction::Deliver {
-        check_name(&target)?;
+    match target.direction() {
+        Direction::Deliver => check_name(&target)?,
+        Direction::Consume if target.topic.text().is_none() => {
+            let detail = "expected a topic without braces: it is read, whatever comes";
+            return Err(InvalidInput::new("topic", detail));
+        }
+        Direction::Consume => {}
     }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {

@@ -7,7 +7,12 @@ use eg_event::Subscription;
 use futures_util::future::BoxFuture;
 
 use crate::connections::Surroundings;
-use crate::target::Target;
+use crate::error::PublishError;
+#[cfg(feature = "mqtt")]
+use crate::mqtt;
+#[cfg(feature = "nats")]
+use crate::nats;
+use crate::target::{Bus, Target};
 
 /// A topic that is read. What it gave is given again, after a lost connection or a restart, until it
 /// has been settled: whoever reads it settles only what is durable, or never can be.
@@ -66,11 +71,23 @@ pub enum Settlement {
 #[error("{0}")]
 pub struct SourceError(pub String);
 
+impl From<PublishError> for SourceError {
+    fn from(error: PublishError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Begins to read the topic of `subscription`.
 pub async fn open(
     subscription: &Arc<Subscription>,
-    _around: &Surroundings,
+    around: &Surroundings,
 ) -> Result<Box<dyn Source>, SourceError> {
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
-    Err(SourceError(format!("nothing can be read from {} yet", target.bus)))
+    match target.bus {
+        #[cfg(feature = "mqtt")]
+        Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
+        #[cfg(feature = "nats")]
+        Bus::Nats => Box::pin(nats::read(target, subscription, around)).await,
+        bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),
+    }
 }

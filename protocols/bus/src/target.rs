@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use eg_event::{InvalidInput, Subscription};
+use eg_event::{InvalidInput, Protocol, Subscription};
 
 use crate::attributes::Attributes;
 use crate::template::Template;
@@ -42,6 +42,32 @@ impl Bus {
     /// Whether TLS is the first thing that is spoken, where it is spoken.
     pub(crate) fn begins_with_tls(self) -> bool {
         self != Self::Nats
+    }
+
+    /// The word for it in metrics and event types.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
+            Self::Amqp10 => "amqp10",
+            Self::Mqtt => "mqtt",
+            Self::Http => "http",
+        }
+    }
+
+    /// Over what events come that are read from it.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Kafka => Protocol::Kafka,
+            Self::Nats => Protocol::Nats,
+            Self::Amqp => Protocol::Amqp,
+            Self::Amqp10 => Protocol::Amqp10,
+            Self::Mqtt => Protocol::MqttBus,
+            Self::Http => Protocol::Http,
+        }
     }
 
     /// The bus of a scheme, whether it is spoken over TLS, and its usual port.

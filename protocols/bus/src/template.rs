@@ -61,6 +61,15 @@ impl Template {
         self.0.iter().map(piece).collect()
     }
 
+    /// The text, where it is the same for every event.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &*self.0 {
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text for `event`; what it fills in is written by `escape`. An attribute that the event
     /// does not have is named in the error.
     pub fn fill<'t>(

@@ -28,14 +28,16 @@ pub(super) struct Order {
 
 /// A connection to a broker.
 pub(super) struct Link {
-    stream: Box<dyn Stream>,
-    packets: Packets,
-    input: Vec<u8>,
-    output: Vec<u8>,
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) packets: Packets,
+    pub(super) input: Vec<u8>,
+    pub(super) output: Vec<u8>,
+    /// What the broker said right after it let the gateway in.
+    pub(super) early: Vec<Said>,
     waiting: HashMap<u16, oneshot::Sender<Result<(), PublishError>>>,
-    keep_alive: Duration,
-    heard_at: Instant,
-    asked_at: Instant,
+    pub(super) keep_alive: Duration,
+    pub(super) heard_at: Instant,
+    pub(super) asked_at: Instant,
     admitted: Admitted,
     spent: bool,
 }
@@ -56,6 +58,7 @@ impl Link {
             packets,
             input: vec![0; READ_BYTES],
             output: Vec::new(),
+            early: Vec::new(),
             waiting: HashMap::new(),
             keep_alive,
             heard_at: now,
@@ -80,17 +83,18 @@ impl Link {
             if count == 0 {
                 return Err("the broker closed the connection without an answer".to_owned());
             }
-            let said = self.packets.read(&self.input[..count], &mut self.output);
-            for one in said {
+            let mut said = self.packets.read(&self.input[..count], &mut self.output).into_iter();
+            while let Some(one) = said.next() {
                 match one {
                     Said::Accepted(admitted) => {
                         self.packets.heed(&admitted);
                         self.admitted = admitted;
+                        self.early = said.collect();
                         return Ok(self);
                     }
                     Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
                     Said::Ended(why) => return Err(format!("the broker ends it: {why}")),
-                    Said::Settled(..) => {}
+                    _ => {}
                 }
             }
         }
@@ -181,11 +185,11 @@ impl Link {
                 Ok(())
             }
             Said::Refused(why) | Said::Ended(why) => Err(format!("the broker ends it: {why}")),
-            Said::Accepted(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
             self.output.clear();

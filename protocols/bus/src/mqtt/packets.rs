@@ -1,14 +1,18 @@
-//! Packets of an MQTT client. The only file of this crate that names the protocol library.
+//! Packets of an MQTT client. Only this file and the one below it name the protocol library.
+
+mod reading;
 
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{
-    ContentType, GenericPacketTrait as _, Packet, Property, Qos, UserProperty, v3_1_1, v5_0,
+    ContentType, GenericPacketTrait as _, Packet, Property, Qos, ReceiveMaximum,
+    SessionExpiryInterval, UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 
+pub(super) use self::reading::{Answer, Arrived};
 use super::reason;
 use crate::message::Message;
 
@@ -17,6 +21,9 @@ pub(super) struct Greeting {
     pub(super) client_id: String,
     pub(super) named: Option<(String, String)>,
     pub(super) keep_alive: Duration,
+    /// For who reads: the session outlives the connection, and has no more messages than this under
+    /// way at once.
+    pub(super) session: Option<u16>,
 }
 
 /// A message to be published.
@@ -53,6 +60,12 @@ pub(super) enum Said {
     Refused(String),
     /// It has the message with this identifier, or does not want it; why.
     Settled(u16, Result<(), String>),
+    /// It lets the gateway subscribe, or does not; why.
+    Subscribed(Result<(), String>),
+    /// A message was published to the gateway.
+    Arrived(Box<Arrived>),
+    /// The message with this identifier is not sent again (QoS 2).
+    Released(u16),
     /// It ends the connection; why.
     Ended(String),
 }
@@ -78,7 +91,8 @@ impl Packets {
         let seconds = u16::try_from(greeting.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let text = |error| format!("CONNECT cannot be written: {error:?}");
         let events = if self.is_old {
-            let mut connect = v3_1_1::Connect::builder().clean_session(true).keep_alive(seconds);
+            let mut connect = v3_1_1::Connect::builder().keep_alive(seconds);
+            connect = connect.clean_session(greeting.session.is_none());
             connect = connect.client_id(&greeting.client_id).map_err(text)?;
             if let Some((name, password)) = &greeting.named {
                 connect = connect.user_name(name).map_err(text)?;
@@ -86,7 +100,16 @@ impl Packets {
             }
             self.connection.checked_send(connect.build().map_err(text)?)
         } else {
-            let mut connect = v5_0::Connect::builder().clean_start(true).keep_alive(seconds);
+            let mut connect = v5_0::Connect::builder().keep_alive(seconds);
+            connect = connect.clean_start(greeting.session.is_none());
+            if let Some(receive_max) = greeting.session {
+                connect = connect.props(vec![
+                    Property::SessionExpiryInterval(
+                        SessionExpiryInterval::new(u32::MAX).map_err(text)?,
+                    ),
+                    Property::ReceiveMaximum(ReceiveMaximum::new(receive_max).map_err(text)?),
+                ]);
+            }
             connect = connect.client_id(&greeting.client_id).map_err(text)?;
             if let Some((name, password)) = &greeting.named {
                 connect = connect.user_name(name).map_err(text)?;
@@ -227,7 +250,7 @@ fn meaning(packet: &Packet) -> Option<Said> {
             let code = disconnect.reason_code().map_or(0, |code| code as u8);
             Said::Ended(reason::words(code))
         }
-        _ => return None,
+        packet => return reading::meaning(packet),
     })
 }
 
