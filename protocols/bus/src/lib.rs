@@ -4,6 +4,7 @@
 mod attributes;
 mod connections;
 mod error;
+mod examine;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -19,6 +20,7 @@ mod tls;
 pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
 pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
+pub use examine::{Step, examine};
 pub use message::{Headers, Message};
 pub use normalize::{Context, leads_back, normalize};
 pub use sink::{BusSink, check};

@@ -85,9 +85,9 @@ pub async fn open(
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
     match target.bus {
         #[cfg(feature = "mqtt")]
-        Bus::Mqtt => mqtt::read(target, subscription, around).await,
+        Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
         #[cfg(feature = "nats")]
-        Bus::Nats => nats::read(target, subscription, around).await,
+        Bus::Nats => Box::pin(nats::read(target, subscription, around)).await,
         bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),
     }
 }
