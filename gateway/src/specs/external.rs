@@ -226,7 +226,7 @@ mod tests {
             url: url.to_owned(),
             auth: None,
             topic: topic.to_owned(),
-            attributes: std::collections::BTreeMap::new(),
+            attributes: BTreeMap::new(),
         };
         endpoint(&external)
     }
