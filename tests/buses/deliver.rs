@@ -18,13 +18,13 @@ use crate::registered::{drained, make_stream, publish, register};
 const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
 /// Reads a topic as a client of its broker does.
-struct Reader {
+pub(crate) struct Reader {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Reader {
-    fn start(script: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
         let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -36,7 +36,7 @@ impl Reader {
         line.expect("something is read in time").unwrap().expect("more is read")
     }
 
-    async fn message(&mut self) -> Value {
+    pub(crate) async fn message(&mut self) -> Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 use crate::consume::{mqtt, reading, reads_nats, status, with};
-use crate::registered::register;
+use crate::deliver::Reader;
+use crate::registered::{drained, make_stream, register};
 
 const COUNT: u64 = 50_000;
 
@@ -90,5 +91,67 @@ async fn an_mqtt_broker_and_the_gateway_are_killed_and_every_event_is_there_once
     broker.restart().await;
     gateway.restart().await;
     let found = settled(&gateway, COUNT).await;
+    assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
+}
+
+/// Publishes `count` events over HTTP, ten keys in turn, however often the gateway
+/// goes away meanwhile.
+async fn publish_many(url: String, count: u64) {
+    let client = reqwest::Client::new();
+    for start in (0..count).step_by(500) {
+        let event = |number: u64| {
+            json!({ "specversion": "1.0", "id": number.to_string(), "source": "/lamps",
+                "type": "lamp.lit", "partitionkey": (number % 10).to_string(),
+                "data": { "number": number } })
+        };
+        let batch = json!((start..start + 500).map(event).collect::<Vec<_>>()).to_string();
+        wait::until_within(2 * wait::DEADLINE, "the gateway takes events", async || {
+            let request = client.post(&url).body(batch.clone());
+            let request = request.header("content-type", "application/cloudevents-batch+json");
+            let answer = request.send().await.ok()?;
+            (answer.status() == 202).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until `count` events have been delivered since the gateway was started.
+async fn delivered(gateway: &Gateway, name: &str, count: u64) {
+    wait::until_within(4 * wait::DEADLINE, "events go out", async || {
+        let stands = gateway.subscription(name).await;
+        (stands["delivered"].as_u64() >= Some(count)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nats_has_every_event_once_and_in_order_when_it_and_the_gateway_are_killed() {
+    let (mut gateway, mut broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
+    make_stream(&broker).await;
+    let url = format!("nats://127.0.0.1:{}", broker.port());
+    let name = register(&gateway, &url, "lamps.lit", json!({ "ordering": "KEY" })).await;
+    let events = gateway.url("/events");
+    let killed = async {
+        delivered(&gateway, &name, COUNT / 50).await;
+        gateway.kill().await;
+        gateway.restart().await;
+        delivered(&gateway, &name, COUNT / 20).await;
+        broker.kill().await;
+        broker.restart().await;
+        delivered(&gateway, &name, COUNT / 10).await;
+        broker.kill().await;
+        gateway.kill().await;
+        gateway.restart().await;
+        broker.restart().await;
+    };
+    tokio::join!(publish_many(events, COUNT), killed);
+    drained(&gateway, &name).await;
+    let (port, count) = (broker.port().to_string(), COUNT.to_string());
+    let mut reader = Reader::start("nats_bus.py", &[&port, "read", "LAMPS", &count]);
+    let mut found = Vec::new();
+    for _ in 0..COUNT {
+        let message = reader.message().await;
+        found.push(json!({ "id": message["headers"]["ce-id"] }));
+    }
     assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
 }
