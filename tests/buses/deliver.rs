@@ -31,7 +31,7 @@ impl Reader {
         Self { _child: child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(2 * DEADLINE, self.lines.next_line()).await;
         line.expect("something is read in time").unwrap().expect("more is read")
     }

@@ -155,3 +155,44 @@ async fn nats_has_every_event_once_and_in_order_when_it_and_the_gateway_are_kill
     }
     assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
 }
+
+#[tokio::test]
+async fn an_mqtt_broker_has_every_event_in_order_when_the_gateway_is_killed_and_it_is_restarted() {
+    let mut gateway = Gateway::start(PROGRAM).await;
+    let mut broker = Broker::mosquitto_that_saves_when_told().await;
+    let port = broker.port().to_string();
+    let mut reader = Reader::start("mqtt_bus.py", &[&port, "5", "lamps/#", "100000000"]);
+    assert_eq!(reader.line().await, "ready");
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let name = register(&gateway, &url, "lamps/lit", json!({ "ordering": "KEY" })).await;
+    let events = gateway.url("/events");
+    let killed = async {
+        delivered(&gateway, &name, COUNT / 50).await;
+        gateway.kill().await;
+        gateway.restart().await;
+        delivered(&gateway, &name, COUNT / 20).await;
+        broker.stop().await;
+        broker.restart().await;
+        delivered(&gateway, &name, COUNT / 10).await;
+        gateway.kill().await;
+        broker.stop().await;
+        broker.restart().await;
+        gateway.restart().await;
+    };
+    let read = async {
+        let (mut known, mut found) = (std::collections::HashSet::new(), Vec::new());
+        while found.len() < usize::try_from(COUNT).unwrap() {
+            let line = reader.line().await;
+            // The reader says again that it is ready when it has come back.
+            let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+            let id = message["headers"]["id"].clone();
+            // At least once: what comes again has the same identifier.
+            if known.insert(id.to_string()) {
+                found.push(json!({ "id": id }));
+            }
+        }
+        found
+    };
+    let ((), (), found) = tokio::join!(publish_many(events, COUNT), killed, read);
+    assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
+}

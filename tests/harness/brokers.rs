@@ -114,6 +114,13 @@ impl Broker {
         self.restart().await;
     }
 
+    /// Ends it in order: it writes down what it has.
+    pub async fn stop(&mut self) {
+        let pid = self.child.id().unwrap().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        self.child.wait().await.unwrap();
+    }
+
     /// Starts it again at the same place.
     pub async fn restart(&mut self) {
         self.child = launch(self.start, self.directory.path(), self.port).await;

@@ -25,6 +25,8 @@ struct Reader {
     batch: usize,
     /// What was given and not settled.
     given: Vec<Option<Answer>>,
+    /// Why the connection was lost, to be told after the last messages.
+    lost: Option<String>,
 }
 
 /// Begins to read the topic of `target`.
@@ -49,7 +51,7 @@ pub(crate) async fn read(
     around.tracker.spawn(async move {
         stop.run_until_cancelled(link.serve(early, give, settle)).await;
     });
-    Ok(Box::new(Reader { messages, settled, batch, given: Vec::new() }))
+    Ok(Box::new(Reader { messages, settled, batch, given: Vec::new(), lost: None }))
 }
 
 impl Link {
@@ -162,6 +164,9 @@ impl Link {
 
 impl Reader {
     async fn next(&mut self) -> Result<Vec<Arrival>, SourceError> {
+        if let Some(why) = self.lost.take() {
+            return Err(SourceError(why));
+        }
         let lost = || SourceError("the connection was closed".to_owned());
         let first = self.messages.recv().await.ok_or_else(lost)?.map_err(SourceError)?;
         let mut arrivals = Vec::new();
@@ -169,9 +174,14 @@ impl Reader {
         while let Some(Arrived { arrival, answer }) = next {
             arrivals.push(arrival);
             self.given.push(answer);
-            // An error is found when this is asked again: the connection is closed then.
-            let more = || self.messages.try_recv().ok()?.ok();
-            next = (arrivals.len() < self.batch).then(more).flatten();
+            next = None;
+            if arrivals.len() < self.batch {
+                match self.messages.try_recv() {
+                    Ok(Ok(message)) => next = Some(message),
+                    Ok(Err(why)) => self.lost = Some(why),
+                    Err(_) => {}
+                }
+            }
         }
         Ok(arrivals)
     }
