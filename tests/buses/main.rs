@@ -1,6 +1,7 @@
 //! The gateway beside real brokers: what goes out is read back by clients that nobody here wrote.
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
+mod amqp;
 mod consume;
 mod deliver;
 mod registered;

@@ -54,6 +54,45 @@ impl Broker {
         .await
     }
 
+    /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port.
+    pub async fn rabbitmq() -> Self {
+        Self::start(|directory, port| {
+            let write = |name: &str, text: String| {
+                let file = directory.join(name);
+                std::fs::write(&file, text).unwrap();
+                file
+            };
+            let config = format!(
+                "listeners.tcp.local = 127.0.0.1:{port}\nlog.console = false\n\
+                 amqp1_0.default_user = guest\n"
+            );
+            let home = directory.join("rabbitmq");
+            std::fs::create_dir_all(&home).unwrap();
+            drop(peers::program("rabbitmq-server", "rabbitmq-server"));
+            // The program of the distribution changes the user; the one behind it does not.
+            let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+            command
+                .env("HOME", &home)
+                .env("RUNNING_UNDER_SYSTEMD", "1")
+                .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+                .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+                .env("RABBITMQ_NODENAME", format!("bus{port}@localhost"))
+                .env("RABBITMQ_DIST_PORT", free_port().to_string())
+                .env("RABBITMQ_CONFIG_FILE", write("rabbitmq.conf", config))
+                .env("RABBITMQ_ENABLED_PLUGINS_FILE", {
+                    write("plugins", "[rabbitmq_amqp1_0].\n".to_owned())
+                })
+                .env("RABBITMQ_MNESIA_BASE", home.join("mnesia"))
+                .env("RABBITMQ_LOG_BASE", home.join("log"))
+                .env(
+                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+                );
+            command
+        })
+        .await
+    }
+
     async fn start(start: fn(&Path, u16) -> Command) -> Self {
         let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
         let child = launch(start, directory.path(), port).await;

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "amqp")]
+use crate::amqp::Amqp;
 use crate::error::PublishError;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::Mqtt;
@@ -101,6 +103,8 @@ pub(crate) async fn connect(
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "amqp")]
+        Bus::Amqp => Ok(Arc::new(Amqp::connect(target, subscription, around).await?)),
         #[cfg(feature = "mqtt")]
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
         #[cfg(feature = "nats")]

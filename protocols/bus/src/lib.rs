@@ -1,9 +1,13 @@
 //! External buses: events go out to topics, and come in from them, with the same promises on every
 //! one.
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod attributes;
 mod connections;
 mod error;
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+mod login;
 mod message;
 mod normalize;
 #[cfg(feature = "mqtt")]
@@ -12,6 +16,8 @@ mod mqtt;
 mod nats;
 mod sink;
 mod source;
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+mod stream;
 mod target;
 mod template;
 mod tls;

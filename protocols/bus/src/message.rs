@@ -52,6 +52,12 @@ impl Message {
     }
 }
 
+/// Where nothing has to be escaped.
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+pub(crate) fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
+}
+
 fn binary(event: &CloudEvent, headers: &Headers) -> Vec<(Cow<'static, str>, String)> {
     let named = |name: &str| Cow::Owned(format!("{}{name}", headers.prefix));
     let mut sent = vec![(named("specversion"), "1.0".to_owned())];

@@ -78,6 +78,11 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = "expected a topic without braces: it is read, whatever comes";
         return Err(InvalidInput::new("topic", detail));
     }
+    let is_named = subscription.auth.as_ref().is_some_and(|auth| auth.certificate.is_some());
+    if target.attributes.get("authentication") == Some("EXTERNAL") && !is_named {
+        let detail = "expected PASSWORD, or a client certificate in auth";
+        return Err(InvalidInput::new("attributes.authentication", detail));
+    }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";
@@ -87,7 +92,7 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = format!("expected none: {} knows no such tokens", target.bus);
         return Err(InvalidInput::new("auth.requestAuth.csrf", detail));
     }
-    let takes_tokens = target.bus == Bus::Kafka;
+    let takes_tokens = matches!(target.bus, Bus::Kafka | Bus::Amqp | Bus::Amqp10);
     if matches!(auth.credential, Some(Credential::OAuth(_))) && !takes_tokens {
         let detail = format!("expected basic: {} takes no OAuth2 tokens here", target.bus);
         return Err(InvalidInput::new("auth.credential.oauth", detail));

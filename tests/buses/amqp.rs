@@ -1,0 +1,104 @@
+//! RabbitMQ gets events over AMQP 0.9.1, and none is lost when it is killed.
+
+use std::collections::HashMap;
+
+use eg_tests::brokers::Broker;
+use eg_tests::gateway::Gateway;
+use eg_tests::peers;
+use eg_tests::wait;
+use serde_json::{Value, json};
+
+use crate::PROGRAM;
+use crate::deliver::{DATA, Reader, assert_is_structured, body, drained, publish_many};
+use crate::registered::{publish, register};
+
+/// Makes a queue, and with an exchange and a key binds it.
+async fn queue(broker: &Broker, arguments: &[&str]) {
+    let mut command = peers::python("amqp_bus.py");
+    command.args([&*broker.port().to_string(), "queue"]).args(arguments);
+    peers::run(command).await;
+}
+
+fn reader(broker: &Broker, queue: &str, count: usize) -> Reader {
+    let (port, count) = (broker.port().to_string(), count.to_string());
+    Reader::start("amqp_bus.py", &[&port, "read", queue, &count])
+}
+
+/// Waits until a delivery has failed, and gives back why.
+async fn failure(gateway: &Gateway, name: &str) -> String {
+    wait::until("a delivery fails", async || {
+        let reason = gateway.subscription(name).await["reason"].take();
+        reason.as_str().map(str::to_owned)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn amqp_gets_attributes_as_headers_and_the_bytes_as_they_are() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    queue(&broker, &["lamps", "house", "lamp.#"]).await;
+    let url = format!("amqp://127.0.0.1:{}/%2f", broker.port());
+    register(&gateway, &url, "{type}.{partitionkey}", json!({ "exchange": "house" })).await;
+    publish(&gateway, "1", DATA).await;
+    let message = reader(&broker, "lamps", 1).message().await;
+    assert_eq!(body(&message), DATA);
+    let expected = json!({
+        "topic": "lamp.lit.7", "exchange": "house", "messageId": "1", "deliveryMode": 2,
+        "contentType": "application/octet-stream", "timestamp": 1_795_255_200,
+        "body": message["body"],
+        "headers": {
+            "cloudEvents_specversion": "1.0", "cloudEvents_id": "1",
+            "cloudEvents_type": "lamp.lit", "cloudEvents_source": "/lamps/caf%C3%A9",
+            "cloudEvents_subject": "a \"quoted\" subject",
+            "cloudEvents_time": "2026-11-21T10:00:00.125Z", "cloudEvents_partitionkey": "7",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        },
+    });
+    assert_eq!(message, expected);
+}
+
+#[tokio::test]
+async fn amqp_gets_one_json_object_in_structured_content_mode() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    queue(&broker, &["lamps"]).await;
+    let url = format!("amqp://127.0.0.1:{}", broker.port());
+    register(&gateway, &url, "lamps", json!({ "contentMode": "STRUCTURED" })).await;
+    publish(&gateway, "1", DATA).await;
+    let message = reader(&broker, "lamps", 1).message().await;
+    assert_is_structured(&message);
+    assert_eq!(message["contentType"], "application/cloudevents+json; charset=utf-8");
+}
+
+#[tokio::test]
+async fn what_rabbitmq_cannot_route_has_failed_until_a_queue_takes_it() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    let url = format!("amqp://127.0.0.1:{}", broker.port());
+    let name = register(&gateway, &url, "lamps", json!({})).await;
+    publish(&gateway, "1", DATA).await;
+    let why = failure(&gateway, &name).await;
+    assert!(why.contains("no queue takes the routing key lamps"), "{why}");
+    queue(&broker, &["lamps"]).await;
+    assert_eq!(reader(&broker, "lamps", 1).message().await["messageId"], "1");
+}
+
+#[tokio::test]
+async fn a_rabbitmq_that_is_killed_in_mid_stream_loses_nothing_and_keeps_the_order() {
+    const COUNT: usize = 20_000;
+    let (gateway, mut broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    queue(&broker, &["lamps"]).await;
+    let url = format!("amqp://127.0.0.1:{}", broker.port());
+    let name = register(&gateway, &url, "lamps", json!({})).await;
+    publish_many(&gateway, COUNT / 2).await;
+    broker.kill().await;
+    publish_many(&gateway, COUNT).await;
+    broker.restart().await;
+    drained(&gateway, &name).await;
+    let delivered = gateway.subscription(&name).await["delivered"].as_u64().unwrap();
+    assert!(delivered >= u64::try_from(COUNT).unwrap(), "{delivered}");
+    let mut reader = reader(&broker, "lamps", 2 * COUNT);
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    while seen.len() < COUNT {
+        let message: Value = reader.message().await;
+        *seen.entry(message["messageId"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+}
