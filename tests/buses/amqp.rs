@@ -13,7 +13,7 @@ use crate::deliver::{DATA, Reader, assert_is_structured, body, drained, publish_
 use crate::registered::{publish, register};
 
 /// Makes a queue, and with an exchange and a key binds it.
-async fn queue(broker: &Broker, arguments: &[&str]) {
+pub(crate) async fn queue(broker: &Broker, arguments: &[&str]) {
     let mut command = peers::python("amqp_bus.py");
     command.args([&*broker.port().to_string(), "queue"]).args(arguments);
     peers::run(command).await;
@@ -25,7 +25,7 @@ fn reader(broker: &Broker, queue: &str, count: usize) -> Reader {
 }
 
 /// Waits until a delivery has failed, and gives back why.
-async fn failure(gateway: &Gateway, name: &str) -> String {
+pub(crate) async fn failure(gateway: &Gateway, name: &str) -> String {
     wait::until("a delivery fails", async || {
         let reason = gateway.subscription(name).await["reason"].take();
         reason.as_str().map(str::to_owned)

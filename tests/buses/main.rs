@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod amqp;
+mod amqp10;
 mod consume;
 mod deliver;
 mod registered;

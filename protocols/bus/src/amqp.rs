@@ -17,7 +17,7 @@ use self::connect::Opened;
 use self::explain::{explain, short};
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
-use crate::message::{Headers, Message, as_it_is};
+use crate::message::{self, Headers, Message, as_it_is};
 use crate::target::Target;
 
 /// The delivery mode of what a queue keeps on disk (AMQP 0.9.1, basic class).
@@ -49,7 +49,7 @@ impl Amqp {
         let channel = opened.connection.create_channel().await.map_err(refused)?;
         let confirm = ConfirmSelectOptions::default();
         channel.confirm_select(confirm).await.map_err(refused)?;
-        let headers = headers(&target);
+        let headers = message::amqp(&target);
         Ok(Self { target, exchange, headers, opened, channel })
     }
 
@@ -117,17 +117,6 @@ impl Connection for Amqp {
     fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
         self.look().boxed()
     }
-}
-
-/// How attributes stand in headers. There is no binding of AMQP 0.9.1: by default it is that of 1.0
-/// (CloudEvents AMQP binding 1.0.2, section 3.1), which is what a broker of both makes of them.
-pub(crate) fn headers(target: &Target) -> Headers {
-    let prefix = match target.attributes.get("headerPrefix") {
-        Some("cloudEvents:") => "cloudEvents:",
-        Some("ce-") => "ce-",
-        _ => "cloudEvents_",
-    };
-    Headers { prefix, content_type: "content-type", value: as_it_is }
 }
 
 fn properties(delivery: &Delivery, message: &Message) -> Result<BasicProperties, String> {

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "amqp10")]
+mod amqp10;
 mod attributes;
 mod connections;
 mod error;

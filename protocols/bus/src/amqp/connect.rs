@@ -50,10 +50,7 @@ impl Opened {
                         let renewal = login.renewal(around);
                         return Ok(Self { connection, blocked, renewal });
                     }
-                    Err(why) => {
-                        let why = format!("{}:{}: {why}", host.0, host.1);
-                        last = PublishError::NotConnected(why);
-                    }
+                    Err(why) => last = stream::not_connected(host, &why),
                 },
                 Err(error) => last = error,
             }

@@ -1,0 +1,150 @@
+//! AMQP 1.0: transferred unsettled, and done when the broker has settled it as accepted.
+
+mod connect;
+mod explain;
+//pub(crate) mod source;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use eg_event::{Delivery, Subscription, Timestamp};
+use fe2o3_amqp::Sender;
+use fe2o3_amqp::types::messaging::{
+    ApplicationProperties, Data, Header, Message as Transfer, Outcome, Properties,
+};
+use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Timestamp as Milliseconds};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::sync::Mutex;
+
+use self::connect::Opened;
+use self::explain::{attach, condition, send};
+use crate::connections::{Connection, Surroundings};
+use crate::error::PublishError;
+use crate::login;
+use crate::message::{self, Headers, Message, as_it_is};
+use crate::target::Target;
+
+/// How many addresses have a link at once; others wait for theirs until one is given up.
+const LINKS_MAX: usize = 64;
+
+type Links = HashMap<String, Arc<Mutex<Sender>>>;
+
+/// A connection to a broker of AMQP 1.0.
+pub(crate) struct Amqp10 {
+    target: Target,
+    headers: Headers,
+    name: String,
+    opened: Mutex<Opened>,
+    links: Mutex<Links>,
+    renewal: login::Renewal,
+}
+
+impl Amqp10 {
+    pub(crate) async fn connect(
+        target: Target,
+        subscription: &Subscription,
+        around: &Surroundings,
+    ) -> Result<Self, PublishError> {
+        let login = login::Login::of(&target, subscription, around).await?;
+        let opened = Opened::open(&target, subscription, around, &login).await?;
+        Ok(Self {
+            headers: message::amqp(&target),
+            target,
+            name: format!("event-gateway {}", subscription.name),
+            opened: Mutex::new(opened),
+            links: Mutex::default(),
+            renewal: login.renewal(around),
+        })
+    }
+
+    async fn hand_over(&self, delivery: &Delivery) -> Result<(), PublishError> {
+        if self.renewal.newer(&delivery.subscription).await?.is_some() {
+            return Err(PublishError::Lost("its token is renewed by another one".to_owned()));
+        }
+        let event = &delivery.event.event;
+        let address = self.target.topic.fill(event, as_it_is);
+        let address = address.map_err(PublishError::NotConfirmed)?;
+        let link = self.link(&address).await?;
+        let message = Message::of(delivery, self.target.is_structured(), &self.headers);
+        let transfer = transfer(delivery, message);
+        let lost = |error| PublishError::Lost(send(&error));
+        let sent = link.lock().await.send_batchable(transfer).await.map_err(lost)?;
+        let why = match sent.await.map_err(lost)? {
+            Outcome::Accepted(_) => return Ok(()),
+            Outcome::Rejected(rejected) => {
+                let said = rejected.error.as_ref().map(condition);
+                format!(
+                    "the broker rejects it{}",
+                    said.map(|said| format!(": {said}")).unwrap_or_default()
+                )
+            }
+            Outcome::Released(_) => {
+                format!(
+                    "the broker releases it: nothing takes it at {address}; make a queue, and bind it"
+                )
+            }
+            Outcome::Modified(_) => "the broker has not taken it (modified)".to_owned(),
+        };
+        Err(PublishError::NotConfirmed(why))
+    }
+
+    /// The link to an address.
+    async fn link(&self, address: &str) -> Result<Arc<Mutex<Sender>>, PublishError> {
+        let mut links = self.links.lock().await;
+        if let Some(link) = links.get(address) {
+            return Ok(Arc::clone(link));
+        }
+        if links.len() >= LINKS_MAX {
+            // Those that are in use stay until they are done.
+            links.clear();
+        }
+        let name = format!("{} {address}", self.name);
+        let mut opened = self.opened.lock().await;
+        let made = Sender::attach(&mut opened.session, name, address).await;
+        let made = made.map_err(|error| PublishError::Lost(attach(&error, address)))?;
+        let link = Arc::new(Mutex::new(made));
+        links.insert(address.to_owned(), Arc::clone(&link));
+        Ok(link)
+    }
+
+    async fn look(&self) -> Result<String, PublishError> {
+        let Some(address) = self.target.topic.text() else {
+            return Ok("connected; the events say to which addresses they go".to_owned());
+        };
+        self.link(address).await?;
+        Ok(format!("connected, and attached to {address}"))
+    }
+}
+
+impl Connection for Amqp10 {
+    fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>> {
+        self.hand_over(delivery).boxed()
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
+        self.look().boxed()
+    }
+}
+
+/// The message of an event (CloudEvents AMQP binding 1.0.2, section 3).
+fn transfer(delivery: &Delivery, message: Message) -> Transfer<Data> {
+    let event = &delivery.event.event;
+    let mut properties = Properties::builder().message_id(event.id().to_owned()).build();
+    let time = event.time().and_then(Timestamp::parse_rfc3339);
+    let milliseconds = time.and_then(|time| i64::try_from(time.as_micros() / 1000).ok());
+    properties.creation_time = milliseconds.map(Milliseconds::from_milliseconds);
+    let mut said = OrderedMap::new();
+    for (name, value) in message.headers {
+        if name == "content-type" {
+            properties.content_type = Some(value.into());
+        } else {
+            said.insert(name.into_owned(), SimpleValue::String(value));
+        }
+    }
+    Transfer::builder()
+        .header(Header::builder().durable(true).build())
+        .properties(properties)
+        .application_properties(ApplicationProperties(said))
+        .data(Data(message.body.to_vec().into()))
+        .build()
+}
