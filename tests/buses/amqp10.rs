@@ -5,7 +5,7 @@ use eg_tests::gateway::Gateway;
 use serde_json::json;
 
 use crate::PROGRAM;
-use crate::amqp::{failure, queue};
+use crate::amqp::{assert_is_read, failure, queue};
 use crate::deliver::{DATA, Reader, assert_is_structured, body};
 use crate::registered::{publish, register};
 
@@ -60,4 +60,9 @@ async fn what_has_no_queue_over_amqp_1_0_has_failed_until_there_is_one() {
     assert!(why.contains("no queue 'lamps'"), "{why}");
     queue(&broker, &["lamps"]).await;
     assert_eq!(reader(&broker, "/amq/queue/lamps", 1).message().await["messageId"], "1");
+}
+
+#[tokio::test]
+async fn amqp_1_0_messages_become_events_once_each_and_are_settled_after_that() {
+    assert_is_read("amqp10", "amqp10_bus.py", "/amq/queue/lamps").await;
 }

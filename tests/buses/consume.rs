@@ -42,7 +42,7 @@ fn with(mut attributes: Value) -> Value {
 }
 
 /// The journal, once it has `count` events.
-async fn journal(gateway: &Gateway, count: usize) -> Vec<Value> {
+pub(crate) async fn journal(gateway: &Gateway, count: usize) -> Vec<Value> {
     wait::until(&format!("{count} events are in the journal"), async || {
         let found = gateway.journal().await;
         (found.len() >= count).then_some(found)
@@ -50,7 +50,7 @@ async fn journal(gateway: &Gateway, count: usize) -> Vec<Value> {
     .await
 }
 
-fn event(entry: &Value) -> Value {
+pub(crate) fn event(entry: &Value) -> Value {
     serde_json::from_str(entry["cloudEvent"].as_str().unwrap()).unwrap()
 }
 

@@ -1,7 +1,7 @@
 """Addresses of an AMQP 1.0 broker as its users see them.
 
-amqp10_bus.py PORT read ADDRESS COUNT     prints COUNT messages, one JSON object a line
-amqp10_bus.py PORT publish ADDRESS        publishes what is read, one JSON object a line, settled
+amqp10_bus.py PORT read ADDRESS COUNT        prints COUNT messages, one JSON object a line
+amqp10_bus.py PORT publish ADDRESS MESSAGE   publishes a JSON object, and waits until it is settled
 """
 
 import base64
@@ -31,15 +31,13 @@ def read(connection, address, count):
         receiver.accept()
 
 
-def publish(connection, address):
-    sender = connection.create_sender(address)
-    for line in sys.stdin:
-        said = json.loads(line)
-        message = Message(body=base64.b64decode(said["body"]), durable=True, inferred=True)
-        message.properties = said.get("headers")
-        message.content_type = said.get("contentType")
-        message.id = said.get("messageId")
-        sender.send(message)
+def publish(connection, address, message):
+    said = json.loads(message)
+    sent = Message(body=base64.b64decode(said["body"]), durable=True, inferred=True)
+    sent.properties = said.get("headers")
+    sent.content_type = said.get("contentType")
+    sent.id = said.get("messageId")
+    connection.create_sender(address).send(sent)
 
 
 port, verb, *arguments = sys.argv[1:]

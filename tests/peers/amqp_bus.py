@@ -2,7 +2,9 @@
 
 amqp_bus.py PORT queue NAME [EXCHANGE KEY]   makes a durable queue, and binds it to a topic exchange
 amqp_bus.py PORT read NAME COUNT             prints COUNT messages, one JSON object a line
-amqp_bus.py PORT publish NAME                publishes what is read, one JSON object a line, confirmed
+amqp_bus.py PORT publish NAME MESSAGE        publishes a JSON object, confirmed
+amqp_bus.py PORT fill NAME FIRST COUNT       publishes COUNT events with numbers from FIRST, confirmed
+amqp_bus.py PORT count NAME                  prints how many messages wait
 """
 
 import base64
@@ -46,17 +48,31 @@ def read(channel, queue, count):
             return
 
 
-def publish(channel, queue):
+def publish(channel, queue, message):
+    said = json.loads(message)
+    properties = pika.BasicProperties(
+        headers=said.get("headers"), content_type=said.get("contentType"),
+        message_id=said.get("messageId"), delivery_mode=2)
     channel.confirm_delivery()
-    for line in sys.stdin:
-        said = json.loads(line)
-        properties = pika.BasicProperties(
-            headers=said.get("headers"), content_type=said.get("contentType"),
-            message_id=said.get("messageId"), delivery_mode=2)
-        channel.basic_publish("", queue, base64.b64decode(said["body"]), properties, mandatory=True)
+    channel.basic_publish("", queue, base64.b64decode(said["body"]), properties, mandatory=True)
+
+
+def fill(channel, queue, first, count):
+    channel.tx_select()
+    for number in range(int(first), int(first) + int(count)):
+        headers = {"specversion": "1.0", "id": str(number), "source": "/lamps", "type": "lamp.lit"}
+        headers = {f"cloudEvents_{name}": value for name, value in headers.items()}
+        properties = pika.BasicProperties(headers=headers, delivery_mode=2)
+        channel.basic_publish("", queue, b"", properties, mandatory=True)
+    channel.tx_commit()
+
+
+def count(channel, queue):
+    print(channel.queue_declare(queue, passive=True).method.message_count)
 
 
 port, verb, *arguments = sys.argv[1:]
 connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", int(port)))
-{"queue": declare, "read": read, "publish": publish}[verb](connection.channel(), *arguments)
+verbs = {"queue": declare, "read": read, "publish": publish, "fill": fill, "count": count}
+verbs[verb](connection.channel(), *arguments)
 connection.close()

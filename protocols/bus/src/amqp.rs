@@ -3,8 +3,8 @@
 
 mod connect;
 mod explain;
+mod read;
 mod runtime;
-//pub(crate) mod source;
 
 use eg_event::{Delivery, Subscription, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -15,6 +15,7 @@ use lapin::{BasicProperties, Channel, Confirmation, ExchangeKind};
 
 use self::connect::Opened;
 use self::explain::{explain, short};
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{self, Headers, Message, as_it_is};

@@ -2,7 +2,7 @@
 
 mod connect;
 mod explain;
-//pub(crate) mod source;
+mod read;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use self::connect::Opened;
 use self::explain::{attach, condition, send};
+pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::login;

@@ -11,11 +11,11 @@ mod error;
 #[cfg(any(feature = "amqp", feature = "amqp10"))]
 mod login;
 mod message;
-mod normalize;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+mod normalize;
 mod sink;
 mod source;
 #[cfg(any(feature = "amqp", feature = "amqp10"))]

@@ -67,6 +67,13 @@ pub(crate) fn amqp(target: &Target) -> Headers {
     Headers { prefix, content_type: "content-type", value: as_it_is }
 }
 
+/// The attribute that a header, or application property, of AMQP is: under any of the prefixes that
+/// are in use.
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+pub(crate) fn attribute_of_amqp(name: &str) -> Option<&str> {
+    ["cloudEvents_", "cloudEvents:", "ce-"].iter().find_map(|prefix| name.strip_prefix(prefix))
+}
+
 /// Where nothing has to be escaped.
 #[cfg(any(feature = "amqp", feature = "amqp10"))]
 pub(crate) fn as_it_is(text: &str) -> Cow<'_, str> {

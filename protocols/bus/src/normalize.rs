@@ -50,7 +50,12 @@ pub fn normalize(arrival: &Arrival, context: Context<'_>) -> Result<Submission, 
         trace.add(name, value);
     }
     let submission = Submission::new(read.event, Arc::clone(context.principal), origin);
-    Ok(Submission { trace, id_assigned: read.id_assigned, declaration: read.declaration, ..submission })
+    Ok(Submission {
+        trace,
+        id_assigned: read.id_assigned,
+        declaration: read.declaration,
+        ..submission
+    })
 }
 
 /// Whether `subscription` would take an event back to the very topic that it was read from.

@@ -85,7 +85,9 @@ impl Packets {
             connect = connect.clean_start(greeting.session.is_none());
             if let Some(receive_max) = greeting.session {
                 connect = connect.props(vec![
-                    Property::SessionExpiryInterval(SessionExpiryInterval::new(u32::MAX).map_err(text)?),
+                    Property::SessionExpiryInterval(
+                        SessionExpiryInterval::new(u32::MAX).map_err(text)?,
+                    ),
                     Property::ReceiveMaximum(ReceiveMaximum::new(receive_max).map_err(text)?),
                 ]);
             }
