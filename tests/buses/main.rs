@@ -3,6 +3,7 @@
 
 mod amqp;
 mod amqp10;
+mod amqp_killed;
 mod consume;
 mod deliver;
 mod registered;

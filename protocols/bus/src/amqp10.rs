@@ -8,16 +8,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eg_event::{Delivery, Subscription, Timestamp};
-use fe2o3_amqp::Sender;
+use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::types::messaging::{
     ApplicationProperties, Data, Header, Message as Transfer, Outcome, Properties,
 };
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Timestamp as Milliseconds};
+use fe2o3_amqp::{Receiver, Sender};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Mutex;
 
 use self::connect::Opened;
-use self::explain::{attach, condition, send};
+use self::explain::{attach, attach_to_read, condition, send};
 pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
@@ -27,6 +28,9 @@ use crate::target::Target;
 
 /// How many addresses have a link at once; others wait for theirs until one is given up.
 const LINKS_MAX: usize = 64;
+
+/// What addresses of RabbitMQ begin with that are queues which have to be there.
+const RABBITMQ_QUEUE: &str = "/amq/queue/";
 
 type Links = HashMap<String, Arc<Mutex<Sender>>>;
 
@@ -101,6 +105,9 @@ impl Amqp10 {
         }
         let name = format!("{} {address}", self.name);
         let mut opened = self.opened.lock().await;
+        if address.starts_with(RABBITMQ_QUEUE) {
+            check_queue(&mut opened, &name, address).await?;
+        }
         let made = Sender::attach(&mut opened.session, name, address).await;
         let made = made.map_err(|error| PublishError::Lost(attach(&error, address)))?;
         let link = Arc::new(Mutex::new(made));
@@ -125,6 +132,18 @@ impl Connection for Amqp10 {
     fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
         self.look().boxed()
     }
+}
+
+/// Fails when there is no such queue: RabbitMQ before 4.0 accepts what is sent there, and drops it.
+async fn check_queue(opened: &mut Opened, name: &str, address: &str) -> Result<(), PublishError> {
+    let reader = Receiver::builder()
+        .name(format!("{name} (is it there?)"))
+        .source(address)
+        .credit_mode(CreditMode::Manual)
+        .attach(&mut opened.session)
+        .await;
+    let reader = reader.map_err(|error| PublishError::Lost(attach_to_read(&error, address)))?;
+    reader.close().await.map_err(|error| PublishError::Lost(error.to_string()))
 }
 
 /// The message of an event (CloudEvents AMQP binding 1.0.2, section 3).

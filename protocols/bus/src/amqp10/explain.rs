@@ -1,8 +1,8 @@
 //! What an operator is to mend when a broker of AMQP 1.0 refuses.
 
-use fe2o3_amqp::connection::OpenError;
+use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
-    LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError,
+    LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError, SessionStopReason,
 };
 use fe2o3_amqp::types::definitions::{AmqpError, Error, ErrorCondition};
 
@@ -44,6 +44,7 @@ pub(super) fn open(error: &OpenError) -> String {
 pub(super) fn attach(error: &SenderAttachError, address: &str) -> String {
     match error {
         SenderAttachError::RemoteClosedWithError(error) => condition(error),
+        SenderAttachError::SessionStopped(reason) => stopped(reason),
         error => format!("{address} cannot be attached to: {error}"),
     }
 }
@@ -51,6 +52,7 @@ pub(super) fn attach(error: &SenderAttachError, address: &str) -> String {
 pub(super) fn attach_to_read(error: &ReceiverAttachError, address: &str) -> String {
     match error {
         ReceiverAttachError::RemoteClosedWithError(error) => condition(error),
+        ReceiverAttachError::SessionStopped(reason) => stopped(reason),
         error => format!("{address} cannot be attached to: {error}"),
     }
 }
@@ -73,7 +75,17 @@ pub(super) fn link(error: &LinkStateError) -> String {
     match error {
         LinkStateError::RemoteDetachedWithError(error)
         | LinkStateError::RemoteClosedWithError(error) => condition(error),
-        LinkStateError::SessionStopped(_) => "the broker ended the connection".to_owned(),
+        LinkStateError::SessionStopped(reason) => stopped(reason),
         error => error.to_string(),
+    }
+}
+
+fn stopped(reason: &SessionStopReason) -> String {
+    match reason {
+        SessionStopReason::RemoteEndedWithError(error)
+        | SessionStopReason::ConnectionStopped(ConnectionStopReason::RemoteClosedWithError(
+            error,
+        )) => condition(error),
+        _ => "the broker ended the connection".to_owned(),
     }
 }
