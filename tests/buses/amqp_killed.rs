@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 use crate::amqp::{queue, reader};
-use crate::deliver::drained;
+use crate::registered::drained;
 use crate::registered::register;
 
 const COUNT: usize = 50_000;

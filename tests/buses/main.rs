@@ -4,8 +4,12 @@
 mod amqp;
 mod amqp10;
 mod amqp_killed;
+mod authenticated;
 mod consume;
 mod deliver;
+mod examined;
+mod given_up;
+mod misconfigured;
 mod registered;
 
 /// The program, as cargo built it for this suite.

@@ -8,6 +8,7 @@ mod amqp10;
 mod attributes;
 mod connections;
 mod error;
+mod examine;
 #[cfg(any(feature = "amqp", feature = "amqp10"))]
 mod login;
 mod message;
@@ -27,6 +28,7 @@ mod tls;
 pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
 pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
+pub use examine::{Step, examine};
 pub use message::{Headers, Message};
 pub use normalize::{Context, leads_back, normalize};
 pub use sink::{BusSink, check};

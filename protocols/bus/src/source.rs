@@ -93,9 +93,9 @@ pub async fn open(
         #[cfg(feature = "amqp10")]
         Bus::Amqp10 => amqp10::read(target, subscription, around).await,
         #[cfg(feature = "mqtt")]
-        Bus::Mqtt => mqtt::read(target, subscription, around).await,
+        Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
         #[cfg(feature = "nats")]
-        Bus::Nats => nats::read(target, subscription, around).await,
+        Bus::Nats => Box::pin(nats::read(target, subscription, around)).await,
         bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),
     }
 }

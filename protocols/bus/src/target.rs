@@ -20,6 +20,8 @@ pub enum Bus {
     Amqp10,
     /// MQTT 5.
     Mqtt,
+    /// Receivers of HTTP, which are no bus but understand attributes too. No [`Target`] has it.
+    Http,
 }
 
 impl Bus {
@@ -34,8 +36,14 @@ impl Bus {
             Self::Nats => cfg!(feature = "nats"),
             Self::Amqp => cfg!(feature = "amqp"),
             Self::Amqp10 => cfg!(feature = "amqp10"),
+            Self::Http => true,
             Self::Kafka => false,
         }
+    }
+
+    /// Whether TLS is the first thing that is spoken, where it is spoken.
+    pub(crate) fn begins_with_tls(self) -> bool {
+        self != Self::Nats
     }
 
     /// The word for it in metrics and event types.
@@ -47,6 +55,7 @@ impl Bus {
             Self::Amqp => "amqp",
             Self::Amqp10 => "amqp10",
             Self::Mqtt => "mqtt",
+            Self::Http => "http",
         }
     }
 
@@ -59,6 +68,7 @@ impl Bus {
             Self::Amqp => Protocol::Amqp,
             Self::Amqp10 => Protocol::Amqp10,
             Self::Mqtt => Protocol::MqttBus,
+            Self::Http => Protocol::Http,
         }
     }
 
@@ -89,6 +99,7 @@ impl fmt::Display for Bus {
             Self::Amqp => "AMQP 0.9.1",
             Self::Amqp10 => "AMQP 1.0",
             Self::Mqtt => "MQTT",
+            Self::Http => "HTTP",
         })
     }
 }

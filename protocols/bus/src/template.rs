@@ -52,6 +52,15 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The name with `any` in place of each attribute.
+    pub(crate) fn pattern(&self, any: &str) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Attribute(_) => any.to_owned(),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
     /// The text, where it is the same for every event.
     #[must_use]
     pub fn text(&self) -> Option<&str> {

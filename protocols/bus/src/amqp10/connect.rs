@@ -1,10 +1,13 @@
 //! Opens connections of AMQP 1.0.
 
+use std::sync::Arc;
+
 use eg_event::Subscription;
 use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::{Connection, Session};
+use tokio_rustls::TlsConnector;
 
 use super::explain;
 use crate::connections::Surroundings;
@@ -12,6 +15,7 @@ use crate::error::PublishError;
 use crate::login::Login;
 use crate::stream;
 use crate::target::Target;
+use crate::tls;
 
 /// Without a sign of life for so long, in milliseconds, the broker counts as gone.
 const IDLE_MS: u32 = 30_000;
@@ -66,7 +70,7 @@ async fn greet(
         .buffer_size(FRAMES_MAX)
         .sasl_profile(profile(login));
     let opened = if target.tls {
-        let connector = stream::tls(target, subscription)?;
+        let connector = TlsConnector::from(Arc::new(tls::of(target, subscription)?));
         let builder = builder.scheme("amqps").domain(host).tls_connector(connector);
         builder.open_with_stream(stream).await
     } else {

@@ -1,10 +1,14 @@
 //! What an operator is to mend when a broker of AMQP 1.0 refuses.
 
+use std::io::ErrorKind;
+
 use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
     LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError, SessionStopReason,
 };
 use fe2o3_amqp::types::definitions::{AmqpError, Error, ErrorCondition};
+
+use crate::tls;
 
 /// What the broker says, in its own words.
 pub(super) fn condition(error: &Error) -> String {
@@ -23,9 +27,12 @@ pub(super) fn condition(error: &Error) -> String {
 
 pub(super) fn open(error: &OpenError) -> String {
     match error {
-        OpenError::Io(error) => {
-            format!("{error}: what answers there may not speak AMQP 1.0, or may want TLS (amqps10)")
+        OpenError::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            "the broker closed the connection without an answer: mend the port, or the scheme, of \
+             the URL; it may want TLS (amqps10)"
+                .to_owned()
         }
+        OpenError::Io(error) => tls::reason(error),
         OpenError::ProtocolHeaderMismatch(_) => {
             "what answers there does not speak AMQP 1.0: mend the port, or the scheme, of the URL; \
              RabbitMQ before 4.0 needs its plugin rabbitmq_amqp1_0"

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::Place;
 use super::link::Link;
 use super::packets::{Answer, Arrived, Said};
 use crate::connections::Surroundings;
@@ -32,29 +33,23 @@ pub(crate) async fn read(
     subscription: &Arc<Subscription>,
     around: &Surroundings,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let mut last = SourceError("the URL names no host".to_owned());
-    for host in &target.hosts {
-        let addresses = around.addresses(host).await?;
-        let opened = super::open(&target, subscription, (&host.0, &addresses)).await;
-        let subscribed = match opened {
-            Ok(link) => link.subscribe(&target).await.map_err(SourceError),
-            Err(error) => Err(error.into()),
-        };
-        match subscribed {
-            Ok((link, early)) => {
-                let batch = usize::from(subscription.max_in_flight);
-                let (give, messages) = mpsc::channel(batch);
-                let (settled, settle) = mpsc::channel(batch);
-                let stop = around.stop.clone();
-                around.tracker.spawn(async move {
-                    stop.run_until_cancelled(link.serve(early, give, settle)).await;
-                });
-                return Ok(Box::new(Reader { messages, settled, batch, given: Vec::new() }));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let place = Place {
+        target,
+        subscription: Subscription::clone(subscription),
+        around: around.clone(),
+        session: Some(subscription.max_in_flight),
+    };
+    // When a token ends, the broker ends the connection, and the next one has a fresh token.
+    let (link, _) = place.open().await?;
+    let (link, early) = link.subscribe(&place.target).await.map_err(SourceError)?;
+    let batch = usize::from(subscription.max_in_flight);
+    let (give, messages) = mpsc::channel(batch);
+    let (settled, settle) = mpsc::channel(batch);
+    let stop = around.stop.clone();
+    around.tracker.spawn(async move {
+        stop.run_until_cancelled(link.serve(early, give, settle)).await;
+    });
+    Ok(Box::new(Reader { messages, settled, batch, given: Vec::new() }))
 }
 
 impl Link {
