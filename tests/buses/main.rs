@@ -4,6 +4,7 @@
 mod amqp;
 mod amqp10;
 mod amqp_killed;
+mod amqp_secured;
 mod authenticated;
 mod consume;
 mod deliver;

@@ -59,7 +59,8 @@ impl Broker {
         .await
     }
 
-    /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port.
+    /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port. Its user `guest` cannot write to what begins
+    /// with `private`.
     pub async fn rabbitmq() -> Self {
         Self::start(|directory, port| {
             let write = |name: &str, text: String| {
@@ -69,7 +70,9 @@ impl Broker {
             };
             let config = format!(
                 "listeners.tcp.local = 127.0.0.1:{port}\nlog.console = false\n\
-                 amqp1_0.default_user = guest\n"
+                 amqp1_0.default_user = guest\ndefault_permissions.configure = .*\n\
+                 default_permissions.read = .*\ndefault_permissions.write = ^(?!private).*\n{}",
+                more(directory)
             );
             let home = directory.join("rabbitmq");
             std::fs::create_dir_all(&home).unwrap();
@@ -85,7 +88,7 @@ impl Broker {
                 .env("RABBITMQ_DIST_PORT", free_port().to_string())
                 .env("RABBITMQ_CONFIG_FILE", write("rabbitmq.conf", config))
                 .env("RABBITMQ_ENABLED_PLUGINS_FILE", {
-                    write("plugins", "[rabbitmq_amqp1_0].\n".to_owned())
+                    write("plugins", "[rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n".to_owned())
                 })
                 .env("RABBITMQ_MNESIA_BASE", home.join("mnesia"))
                 .env("RABBITMQ_LOG_BASE", home.join("log"))

@@ -8,17 +8,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eg_event::{Delivery, Subscription, Timestamp};
-use fe2o3_amqp::link::receiver::CreditMode;
+use fe2o3_amqp::Sender;
 use fe2o3_amqp::types::messaging::{
     ApplicationProperties, Data, Header, Message as Transfer, Outcome, Properties,
 };
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Timestamp as Milliseconds};
-use fe2o3_amqp::{Receiver, Sender};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Mutex;
 
 use self::connect::Opened;
-use self::explain::{attach, attach_to_read, condition, send};
+use self::explain::{attach, condition, send};
 pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
@@ -32,16 +31,21 @@ const LINKS_MAX: usize = 64;
 /// What addresses of RabbitMQ begin with that are queues which have to be there.
 const RABBITMQ_QUEUE: &str = "/amq/queue/";
 
-type Links = HashMap<String, Arc<Mutex<Sender>>>;
-
-/// A connection to a broker of AMQP 1.0.
+/// A way to a broker of AMQP 1.0.
 pub(crate) struct Amqp10 {
     target: Target,
     headers: Headers,
+    subscription: Subscription,
+    around: Surroundings,
+    live: Mutex<Arc<Live>>,
+}
+
+/// A connection, which ends after the last delivery that goes over it.
+struct Live {
     name: String,
-    opened: Mutex<Opened>,
-    links: Mutex<Links>,
     renewal: login::Renewal,
+    opened: Mutex<Opened>,
+    links: Mutex<HashMap<String, Arc<Mutex<Sender>>>>,
 }
 
 impl Amqp10 {
@@ -50,26 +54,34 @@ impl Amqp10 {
         subscription: &Subscription,
         around: &Surroundings,
     ) -> Result<Self, PublishError> {
-        let login = login::Login::of(&target, subscription, around).await?;
-        let opened = Opened::open(&target, subscription, around, &login).await?;
+        let live = Live::open(&target, subscription, around).await?;
         Ok(Self {
             headers: message::amqp(&target),
             target,
-            name: format!("event-gateway {}", subscription.name),
-            opened: Mutex::new(opened),
-            links: Mutex::default(),
-            renewal: login.renewal(around),
+            subscription: subscription.clone(),
+            around: around.clone(),
+            live: Mutex::new(Arc::new(live)),
         })
     }
 
-    async fn hand_over(&self, delivery: &Delivery) -> Result<(), PublishError> {
-        if self.renewal.newer(&delivery.subscription).await?.is_some() {
-            return Err(PublishError::Lost("its token is renewed by another one".to_owned()));
+    /// The connection; another one once there is a newer token.
+    async fn live(&self) -> Result<Arc<Live>, PublishError> {
+        let mut live = self.live.lock().await;
+        if live.renewal.newer(&self.subscription).await?.is_some() {
+            let renewed = Live::open(&self.target, &self.subscription, &self.around).await;
+            // It is not shown again: without it this connection is of no use.
+            let renewed = renewed.map_err(|error| PublishError::Lost(error.to_string()));
+            *live = Arc::new(renewed?);
         }
+        Ok(Arc::clone(&live))
+    }
+
+    async fn hand_over(&self, delivery: &Delivery) -> Result<(), PublishError> {
         let event = &delivery.event.event;
         let address = self.target.topic.fill(event, as_it_is);
         let address = address.map_err(PublishError::NotConfirmed)?;
-        let link = self.link(&address).await?;
+        let live = self.live().await?;
+        let link = live.link(&address).await?;
         let message = Message::of(delivery, self.target.is_structured(), &self.headers);
         let transfer = transfer(delivery, message);
         let lost = |error| PublishError::Lost(send(&error));
@@ -93,6 +105,31 @@ impl Amqp10 {
         Err(PublishError::NotConfirmed(why))
     }
 
+    async fn look(&self) -> Result<String, PublishError> {
+        let Some(address) = self.target.topic.text() else {
+            return Ok("connected; the events say to which addresses they go".to_owned());
+        };
+        self.live().await?.link(address).await?;
+        Ok(format!("connected, and attached to {address}"))
+    }
+}
+
+impl Live {
+    async fn open(
+        target: &Target,
+        subscription: &Subscription,
+        around: &Surroundings,
+    ) -> Result<Self, PublishError> {
+        let login = login::Login::of(target, subscription, around).await?;
+        let opened = Opened::open(target, subscription, around, &login).await?;
+        Ok(Self {
+            name: format!("event-gateway {}", subscription.name),
+            renewal: login.renewal(around),
+            opened: Mutex::new(opened),
+            links: Mutex::default(),
+        })
+    }
+
     /// The link to an address.
     async fn link(&self, address: &str) -> Result<Arc<Mutex<Sender>>, PublishError> {
         let mut links = self.links.lock().await;
@@ -106,21 +143,15 @@ impl Amqp10 {
         let name = format!("{} {address}", self.name);
         let mut opened = self.opened.lock().await;
         if address.starts_with(RABBITMQ_QUEUE) {
-            check_queue(&mut opened, &name, address).await?;
+            // RabbitMQ before 4.0 accepts what is sent to a queue that is not there, and drops it.
+            let found = opened.check(&format!("{name}, to look"), address).await;
+            found.map_err(PublishError::NotConfirmed)?;
         }
         let made = Sender::attach(&mut opened.session, name, address).await;
         let made = made.map_err(|error| PublishError::Lost(attach(&error, address)))?;
         let link = Arc::new(Mutex::new(made));
         links.insert(address.to_owned(), Arc::clone(&link));
         Ok(link)
-    }
-
-    async fn look(&self) -> Result<String, PublishError> {
-        let Some(address) = self.target.topic.text() else {
-            return Ok("connected; the events say to which addresses they go".to_owned());
-        };
-        self.link(address).await?;
-        Ok(format!("connected, and attached to {address}"))
     }
 }
 
@@ -132,18 +163,6 @@ impl Connection for Amqp10 {
     fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
         self.look().boxed()
     }
-}
-
-/// Fails when there is no such queue: RabbitMQ before 4.0 accepts what is sent there, and drops it.
-async fn check_queue(opened: &mut Opened, name: &str, address: &str) -> Result<(), PublishError> {
-    let reader = Receiver::builder()
-        .name(format!("{name} (is it there?)"))
-        .source(address)
-        .credit_mode(CreditMode::Manual)
-        .attach(&mut opened.session)
-        .await;
-    let reader = reader.map_err(|error| PublishError::Lost(attach_to_read(&error, address)))?;
-    reader.close().await.map_err(|error| PublishError::Lost(error.to_string()))
 }
 
 /// The message of an event (CloudEvents AMQP binding 1.0.2, section 3).

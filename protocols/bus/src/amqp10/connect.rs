@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use eg_event::Subscription;
 use fe2o3_amqp::connection::ConnectionHandle;
+use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::SessionHandle;
-use fe2o3_amqp::{Connection, Session};
+use fe2o3_amqp::{Connection, Receiver, Session};
 use tokio_rustls::TlsConnector;
 
 use super::explain;
@@ -28,7 +29,7 @@ const FRAMES_MAX: usize = 512;
 pub(super) struct Opened {
     pub(super) session: SessionHandle<()>,
     /// It ends when it is dropped.
-    _connection: ConnectionHandle<()>,
+    connection: ConnectionHandle<()>,
 }
 
 impl Opened {
@@ -50,6 +51,23 @@ impl Opened {
             }
         }
         Err(last)
+    }
+}
+
+impl Opened {
+    /// Fails when an address cannot be read from. In a session of its own, which ends with a failure.
+    pub(super) async fn check(&mut self, name: &str, address: &str) -> Result<(), String> {
+        let session = Session::begin(&mut self.connection).await;
+        let mut session = session.map_err(|error| error.to_string())?;
+        let reader = Receiver::builder()
+            .name(name)
+            .source(address)
+            .credit_mode(CreditMode::Manual)
+            .attach(&mut session)
+            .await;
+        let reader = reader.map_err(|error| explain::attach_to_read(&error, address))?;
+        reader.close().await.map_err(|error| error.to_string())?;
+        session.end().await.map_err(|error| error.to_string())
     }
 }
 
@@ -79,7 +97,7 @@ async fn greet(
     let mut connection = opened.map_err(|error| explain::open(&error))?;
     let session = Session::begin(&mut connection).await;
     let session = session.map_err(|error| error.to_string())?;
-    Ok(Opened { session, _connection: connection })
+    Ok(Opened { session, connection })
 }
 
 fn profile(login: &Login) -> SaslProfile {
