@@ -89,7 +89,7 @@ pub(crate) async fn journal(gateway: &Gateway, count: usize) -> Vec<Value> {
     .await
 }
 
-fn event(entry: &Value) -> Value {
+pub(crate) fn event(entry: &Value) -> Value {
     serde_json::from_str(entry["cloudEvent"].as_str().unwrap()).unwrap()
 }
 

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout};
 use crate::PROGRAM;
 use crate::registered::{drained, make_stream, publish, register};
 
-const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
+pub(crate) const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
 /// Reads a topic as a client of its broker does.
 pub(crate) struct Reader {
@@ -41,12 +41,12 @@ impl Reader {
     }
 }
 
-fn body(message: &Value) -> Vec<u8> {
+pub(crate) fn body(message: &Value) -> Vec<u8> {
     BASE64.decode(message["body"].as_str().unwrap()).unwrap()
 }
 
 /// Checks the JSON object that an event is in structured content mode.
-fn assert_is_structured(message: &Value) {
+pub(crate) fn assert_is_structured(message: &Value) {
     let event: Value = serde_json::from_slice(&body(message)).unwrap();
     assert_eq!((&event["id"], &event["type"]), (&json!("1"), &json!("lamp.lit")));
     assert_eq!(event["subject"], "a \"quoted\" subject");
@@ -129,7 +129,7 @@ async fn mqtt_3_1_1_gets_one_json_object() {
 }
 
 /// Publishes `count` events in batches.
-async fn publish_many(gateway: &Gateway, count: usize) {
+pub(crate) async fn publish_many(gateway: &Gateway, count: usize) {
     let client = reqwest::Client::new();
     for first in (0..count).step_by(100) {
         let event = |number: usize| {

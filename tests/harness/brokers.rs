@@ -76,6 +76,48 @@ impl Broker {
         .await
     }
 
+    /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port. Its user `guest` cannot write to what begins
+    /// with `private`.
+    pub async fn rabbitmq() -> Self {
+        Self::start(|directory, port| {
+            let write = |name: &str, text: String| {
+                let file = directory.join(name);
+                std::fs::write(&file, text).unwrap();
+                file
+            };
+            let config = format!(
+                "listeners.tcp.local = 127.0.0.1:{port}\nlog.console = false\n\
+                 amqp1_0.default_user = guest\ndefault_permissions.configure = .*\n\
+                 default_permissions.read = .*\ndefault_permissions.write = ^(?!private).*\n{}",
+                more(directory)
+            );
+            let home = directory.join("rabbitmq");
+            std::fs::create_dir_all(&home).unwrap();
+            drop(peers::program("rabbitmq-server", "rabbitmq-server"));
+            // The program of the distribution changes the user; the one behind it does not.
+            let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+            command
+                .env("HOME", &home)
+                .env("RUNNING_UNDER_SYSTEMD", "1")
+                .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+                .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+                .env("RABBITMQ_NODENAME", format!("bus{port}@localhost"))
+                .env("RABBITMQ_DIST_PORT", free_port().to_string())
+                .env("RABBITMQ_CONFIG_FILE", write("rabbitmq.conf", config))
+                .env("RABBITMQ_ENABLED_PLUGINS_FILE", {
+                    write("plugins", "[rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n".to_owned())
+                })
+                .env("RABBITMQ_MNESIA_BASE", home.join("mnesia"))
+                .env("RABBITMQ_LOG_BASE", home.join("log"))
+                .env(
+                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+                );
+            command
+        })
+        .await
+    }
+
     /// Tells it to write down what it has, and waits until it has.
     pub async fn save(&self) {
         let pid = self.child.id().unwrap().to_string();

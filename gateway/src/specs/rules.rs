@@ -39,9 +39,9 @@ const EXTERNAL_SUBSCRIPTIONS_MAX: usize = 16;
 const RESERVED: [&str; 2] = ["mqtt", "event-gateway"];
 
 /// The schemes of the buses that can be named.
-pub(super) const SCHEMES: [&str; 11] = [
-    "kafka", "kafkas", "nats", "tls+nats", "amqp", "amqps", "amqp10", "mqtt", "mqtts", "http",
-    "https",
+pub(super) const SCHEMES: [&str; 12] = [
+    "kafka", "kafkas", "nats", "tls+nats", "amqp", "amqps", "amqp10", "amqps10", "mqtt", "mqtts",
+    "http", "https",
 ];
 
 type Checked = Result<(), InvalidInput>;
