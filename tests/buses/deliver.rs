@@ -15,38 +15,38 @@ use tokio::process::{Child, ChildStdout};
 use crate::PROGRAM;
 use crate::registered::{drained, make_stream, publish, register};
 
-const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
+pub(crate) const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
 /// Reads a topic as a client of its broker does.
-struct Reader {
+pub(crate) struct Reader {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Reader {
-    fn start(script: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
         let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(2 * DEADLINE, self.lines.next_line()).await;
         line.expect("something is read in time").unwrap().expect("more is read")
     }
 
-    async fn message(&mut self) -> Value {
+    pub(crate) async fn message(&mut self) -> Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 }
 
-fn body(message: &Value) -> Vec<u8> {
+pub(crate) fn body(message: &Value) -> Vec<u8> {
     BASE64.decode(message["body"].as_str().unwrap()).unwrap()
 }
 
 /// Checks the JSON object that an event is in structured content mode.
-fn assert_is_structured(message: &Value) {
+pub(crate) fn assert_is_structured(message: &Value) {
     let event: Value = serde_json::from_slice(&body(message)).unwrap();
     assert_eq!((&event["id"], &event["type"]), (&json!("1"), &json!("lamp.lit")));
     assert_eq!(event["subject"], "a \"quoted\" subject");
@@ -129,7 +129,7 @@ async fn mqtt_3_1_1_gets_one_json_object() {
 }
 
 /// Publishes `count` events in batches.
-async fn publish_many(gateway: &Gateway, count: usize) {
+pub(crate) async fn publish_many(gateway: &Gateway, count: usize) {
     let client = reqwest::Client::new();
     for first in (0..count).step_by(100) {
         let event = |number: usize| {
