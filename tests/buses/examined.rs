@@ -43,7 +43,10 @@ async fn the_first_step_that_is_wrong_is_the_last() {
     let (code, steps) = examine(&[&url, "--topic", "lamps"]).await;
     let (name, is_good, found) = steps.last().unwrap();
     assert_eq!((code, &**name, *is_good), (1, "topic", false));
-    assert_eq!(found, "no stream takes lamps: make one whose subjects include it");
+    assert_eq!(
+        found,
+        "no stream takes lamps: make one whose subjects include it, with JetStream enabled"
+    );
     broker.kill().await;
     let (code, steps) = examine(&[&url]).await;
     let (name, is_good, found) = steps.last().unwrap();
@@ -95,6 +98,6 @@ async fn certificates_and_passwords_come_from_files() {
     let (code, steps) = examine(&[&args[..], &[&file(&ca)]].concat()).await;
     let (name, is_good, found) = steps.last().unwrap();
     assert_eq!((code, &**name, *is_good), (1, "auth", false));
-    assert!(found.ends_with("the user of auth.credential do that on the broker"), "{found}");
+    assert!(found.ends_with("not authorized (0x87): mend auth.credential"), "{found}");
     assert!(!found.contains("wrong"), "{found}");
 }

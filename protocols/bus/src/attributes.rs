@@ -8,7 +8,7 @@ use eg_event::{InvalidInput, Subscription};
 use crate::target::Bus;
 use crate::template::Template;
 
-/// How many characters a name may differ by from the one that is suggested.
+/// How many characters a name may differ by from the one that is suggested; half of them at most.
 const SUGGESTION_DISTANCE_MAX: usize = 4;
 
 /// The longest pause between two attempts that can be asked for, in milliseconds.
@@ -323,7 +323,7 @@ fn unknown(bus: Bus, name: &str) -> String {
     let known = ATTRIBUTES.iter().filter(|one| one.buses.contains(&bus)).map(|one| one.name);
     let near = known.clone().map(|known| (strsim::levenshtein(known, name), known)).min();
     match near {
-        Some((distance, near)) if distance <= SUGGESTION_DISTANCE_MAX => {
+        Some((distance, near)) if distance <= SUGGESTION_DISTANCE_MAX.min(name.len() / 2) => {
             format!("is not known for {bus}; did you mean {near}?")
         }
         _ => format!("expected one of {}", known.collect::<Vec<_>>().join(", ")),

@@ -104,7 +104,8 @@ impl Nats {
         }
         let client = options.connect(hosts).await;
         let client = client.map_err(|error| PublishError::NotConnected(reason::of(&error)))?;
-        let jetstream = ContextBuilder::new().timeout(timeout).build(client.clone());
+        // Before the attempt is over: what the server complains of is told with it.
+        let jetstream = ContextBuilder::new().timeout(timeout * 9 / 10).build(client.clone());
         Ok(Self { target, client, jetstream, complaint })
     }
 
@@ -197,7 +198,7 @@ impl Nats {
 }
 
 fn no_stream(subject: &str) -> String {
-    format!("no stream takes {subject}: make one whose subjects include it")
+    format!("no stream takes {subject}: make one whose subjects include it, with JetStream enabled")
 }
 
 impl Connection for Nats {

@@ -41,8 +41,9 @@ impl BusSink {
         let until = Instant::now() + timeout;
         let late = |what: &str| format!("{what} within {} ms", timeout.as_millis());
         let connected = timeout_at(until, self.connections.of(&delivery.subscription)).await;
-        let connection = connected
-            .unwrap_or_else(|_| Err(PublishError::NotConnected(late("nobody answered"))))?;
+        let connection = connected.unwrap_or_else(|_| {
+            Err(PublishError::NotConnected(late("nobody answered as the scheme of the URL says")))
+        })?;
         let published = timeout_at(until, connection.publish(delivery)).await;
         if matches!(published, Err(_) | Ok(Err(PublishError::Lost(_)))) {
             self.connections.give_up(&delivery.subscription.name, &connection);

@@ -1,5 +1,6 @@
 //! TLS towards a bus.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
@@ -32,34 +33,43 @@ pub(crate) async fn connect(
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| format!("{host} is no name that a certificate can have"))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map_err(|error| reason(&error))
+    connected.map_err(|error| {
+        let is_tls = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+        let doubt = if is_tls { "" } else { ": is TLS spoken there?" };
+        format!("{}{doubt}", reason(&error))
+    })
 }
 
 /// Why there is no connection, and what an operator is to mend.
 pub(crate) fn reason(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let mend = match cause {
-        Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::UnknownIssuer => ": give its authority in attributes.caCertificates",
+    let Some(cause) = cause else { return plain(error) };
+    let known = match cause {
+        rustls::Error::InvalidCertificate(why) => match why {
+            CertificateError::UnknownIssuer => {
+                "the certificate of the bus is of an authority that is not trusted: give that in \
+                 attributes.caCertificates"
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                ": the certificate is for another name than that of the URL"
+                "the certificate of the bus is for another name than that of the URL"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                ": the certificate of the bus has to be renewed"
+                "the certificate of the bus has ended: renew it there"
             }
-            _ => "",
+            _ => return error.to_string(),
         },
-        Some(rustls::Error::InvalidMessage(_)) => ": no TLS is spoken there",
-        Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)) => {
-            ": the bus wants a client certificate, in auth.certificate"
+        rustls::Error::InvalidMessage(_) => {
+            "no TLS is spoken there: mend scheme or port of the URL"
         }
-        Some(rustls::Error::AlertReceived(AlertDescription::UnknownCA)) => {
-            ": the bus does not trust the authority of auth.certificate"
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the bus wants a client certificate: give one in auth.certificate"
         }
-        Some(_) => "",
-        None => return plain(error),
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
+            "the bus does not trust the authority of auth.certificate"
+        }
+        _ => return error.to_string(),
     };
-    format!("{error}{mend}")
+    known.to_owned()
 }
 
 fn plain(error: &io::Error) -> String {

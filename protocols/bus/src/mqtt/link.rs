@@ -11,9 +11,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::packets::{Admitted, Greeting, Outgoing, Packets, Said};
 use crate::error::PublishError;
+use crate::tls;
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// What may be wrong when a broker does not answer as one.
+const DOUBT: &str = ": is it an MQTT broker, and does the port expect TLS?";
 
 /// What carries a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -76,12 +80,12 @@ impl Link {
     /// Introduces the gateway, and waits until it is let in.
     pub(super) async fn greet(mut self, greeting: &Greeting) -> Result<Self, String> {
         self.packets.greet(greeting, &mut self.output)?;
-        self.flush().await.map_err(|error| error.to_string())?;
+        self.flush().await.map_err(|error| doubtful(&error))?;
         loop {
             let count = self.stream.read(&mut self.input).await;
-            let count = count.map_err(|error| error.to_string())?;
+            let count = count.map_err(|error| doubtful(&error))?;
             if count == 0 {
-                return Err("the broker closed the connection without an answer".to_owned());
+                return Err(format!("the broker closed the connection without an answer{DOUBT}"));
             }
             let mut said = self.packets.read(&self.input[..count], &mut self.output).into_iter();
             while let Some(one) = said.next() {
@@ -93,7 +97,7 @@ impl Link {
                         return Ok(self);
                     }
                     Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
-                    Said::Ended(why) => return Err(format!("the broker ends it: {why}")),
+                    Said::Ended(why) => return Err(format!("{why}{DOUBT}")),
                     _ => {}
                 }
             }
@@ -206,4 +210,10 @@ pub(super) fn refuse(orders: &mut mpsc::Receiver<Order>, why: &PublishError) {
         // Whoever has given up is told nothing.
         drop(order.done.send(Err(why.clone())));
     }
+}
+
+/// Why the broker was not to be greeted.
+fn doubtful(error: &io::Error) -> String {
+    let doubt = if error.get_ref().is_some() { "" } else { DOUBT };
+    format!("{}{doubt}", tls::reason(error))
 }

@@ -241,11 +241,11 @@ fn meaning(packet: &Packet) -> Option<Said> {
     Some(match packet {
         Packet::V3_1_1Connack(connack) => match connack.return_code() as u8 {
             0 => Said::Accepted(Admitted::default()),
-            code => Said::Refused(reason::words(reason::of_3_1_1(code))),
+            code => Said::Refused(reason::of_connect(reason::of_3_1_1(code))),
         },
         Packet::V5_0Connack(connack) => match connack.reason_code() as u8 {
             0 => Said::Accepted(Admitted::of(&connack.props)),
-            code => Said::Refused(reason::words(code)),
+            code => Said::Refused(reason::of_connect(code)),
         },
         Packet::V3_1_1Puback(puback) => Said::Settled(puback.packet_id(), Ok(())),
         Packet::V3_1_1Pubcomp(pubcomp) => Said::Settled(pubcomp.packet_id(), Ok(())),

@@ -12,6 +12,14 @@ pub(super) fn of_3_1_1(code: u8) -> u8 {
     }
 }
 
+/// As [`words`], for who is not let in.
+pub(super) fn of_connect(code: u8) -> String {
+    match code {
+        0x87 => "not authorized (0x87): mend auth.credential".to_owned(),
+        code => words(code),
+    }
+}
+
 /// The code in words, and what there is to mend.
 pub(super) fn words(code: u8) -> String {
     let (name, mend) = match code {

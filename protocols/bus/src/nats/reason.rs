@@ -34,6 +34,7 @@ pub(super) fn of(error: &ConnectError) -> String {
 
 /// What the server said in its own words, and what there is to mend.
 pub(super) fn of_complaint(complaint: &str) -> String {
+    let complaint = complaint.trim_start_matches("nats: ");
     let lower = complaint.to_ascii_lowercase();
     let mend = if lower.contains("permissions violation") {
         ": let the user of auth.credential do that on the server"
@@ -69,7 +70,7 @@ fn said(cause: impl Display) -> String {
     if text.starts_with("expected INFO") {
         return "the server does not speak NATS: mend scheme or port of the URL".to_owned();
     }
-    format!("the server says {text}")
+    format!("the server says {}", text.trim_start_matches("nats: "))
 }
 
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
