@@ -60,10 +60,10 @@ def publish(channel, queue, message):
 def fill(channel, queue, first, count):
     channel.tx_select()
     for number in range(int(first), int(first) + int(count)):
-        headers = {"specversion": "1.0", "id": str(number), "source": "/lamps", "type": "lamp.lit"}
-        headers = {f"cloudEvents_{name}": value for name, value in headers.items()}
-        properties = pika.BasicProperties(headers=headers, delivery_mode=2)
-        channel.basic_publish("", queue, b"", properties, mandatory=True)
+        event = {"specversion": "1.0", "id": str(number), "source": "/lamps", "type": "lamp.lit"}
+        media_type = "application/cloudevents+json"
+        properties = pika.BasicProperties(content_type=media_type, delivery_mode=2)
+        channel.basic_publish("", queue, json.dumps(event).encode(), properties, mandatory=True)
     channel.tx_commit()
 
 

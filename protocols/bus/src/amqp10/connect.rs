@@ -66,7 +66,8 @@ impl Opened {
             .attach(&mut session)
             .await;
         let reader = reader.map_err(|error| explain::attach_to_read(&error, address))?;
-        reader.close().await.map_err(|error| error.to_string())?;
+        // RabbitMQ before 4.0 does not answer when it is closed.
+        drop(reader);
         session.end().await.map_err(|error| error.to_string())
     }
 }
