@@ -59,6 +59,23 @@ impl Broker {
         .await
     }
 
+    /// Mosquitto, which writes sessions and messages to its file only when it is told to.
+    pub async fn mosquitto_that_saves_when_told() -> Self {
+        Self::start(|directory, port| {
+            let config = format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {}/\nautosave_interval 0\nmax_queued_messages 0\nuser root\n",
+                directory.display()
+            );
+            let file = directory.join("mosquitto.conf");
+            std::fs::write(&file, config).unwrap();
+            let mut command = peers::program("mosquitto", "mosquitto");
+            command.arg("-c").arg(file);
+            command
+        })
+        .await
+    }
+
     /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port. Its user `guest` cannot write to what begins
     /// with `private`.
     pub async fn rabbitmq() -> Self {
@@ -99,6 +116,14 @@ impl Broker {
             command
         })
         .await
+    }
+
+    /// Tells it to write down what it has, and waits until it has.
+    pub async fn save(&self) {
+        let pid = self.child.id().unwrap().to_string();
+        Command::new("kill").args(["-USR1", &pid]).status().await.unwrap();
+        let file = self.directory.path().join("mosquitto.db");
+        wait::until("the broker has saved", async || file.exists().then_some(())).await;
     }
 
     async fn start(start: fn(&Path, u16) -> Command) -> Self {

@@ -15,6 +15,7 @@ use super::change::{
     ApplicationInput, AuthChange, DefinitionInput, ExternalInput, RuntimeInput, SpecInput,
 };
 use super::definition::{ApplicationLimits, Version};
+use super::external::direction;
 
 const NAME_CHARACTERS_MAX: usize = 100;
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
@@ -101,11 +102,12 @@ pub(super) fn definition(input: &DefinitionInput) -> Checked {
     for (index, one) in input.external_subscriptions.iter().enumerate() {
         let place = format!("externalSubscriptions[{index}]");
         external(&place, one)?;
-        if seen.contains(&(&one.url, &one.topic)) {
-            let detail = "expected each url and topic once";
+        let named = (&one.url, &one.topic, direction(&one.attributes));
+        if seen.contains(&named) {
+            let detail = "expected each url and topic once in each direction";
             return Err(InvalidInput::new(format!("{place}.topic"), detail));
         }
-        seen.push((&one.url, &one.topic));
+        seen.push(named);
     }
     Ok(())
 }

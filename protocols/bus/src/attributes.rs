@@ -351,7 +351,7 @@ mod tests {
     fn an_attribute_that_is_wrong_is_named_with_what_was_expected() {
         let rows = [
             ("contentmode", "BINARY", "did you mean contentMode?"),
-            ("colour", "red", "expected one of authentication"),
+            ("temperature", "red", "expected one of authentication"),
             ("contentMode", "binary", "expected one of BINARY, STRUCTURED"),
             ("maxInFlight", "0", "expected a number from 1 to 400"),
             ("stream", " ", "expected a text"),
