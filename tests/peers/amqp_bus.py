@@ -1,6 +1,6 @@
 """Queues of an AMQP 0.9.1 broker as its users see them.
 
-amqp_bus.py PORT queue NAME [EXCHANGE KEY]   makes a durable queue, and binds it to a topic exchange
+amqp_bus.py PORT queue NAME [EXCHANGE [KEY]] makes a durable queue, and binds it to a topic exchange
 amqp_bus.py PORT read NAME COUNT             prints COUNT messages, one JSON object a line
 amqp_bus.py PORT publish NAME MESSAGE        publishes a JSON object, confirmed
 amqp_bus.py PORT fill NAME FIRST COUNT       publishes COUNT events with numbers from FIRST, confirmed
@@ -18,6 +18,7 @@ def declare(channel, queue, exchange=None, key=None):
     channel.queue_declare(queue, durable=True)
     if exchange:
         channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+    if key:
         channel.queue_bind(queue, exchange, key)
 
 
