@@ -14,7 +14,7 @@ use crate::registered::drained;
 use crate::registered::register;
 
 const COUNT: usize = 50_000;
-const KEYS: usize = 16;
+const KEYS: usize = 100;
 
 fn event(number: usize) -> Value {
     json!({ "specversion": "1.0", "id": number.to_string(), "source": "/lamps",

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::acme::free_port;
+use crate::wait::DEADLINE;
 use crate::{peers, wait};
 
 /// What the configuration of a broker has besides.
@@ -178,6 +179,7 @@ async fn launch(start: fn(&Path, u16) -> Command, directory: &Path, port: u16) -
     let command = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
     let reachable = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
-    wait::until("the broker listens", reachable).await;
+    // RabbitMQ takes its time.
+    wait::until_within(3 * DEADLINE, "the broker listens", reachable).await;
     child
 }

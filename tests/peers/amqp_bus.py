@@ -1,6 +1,6 @@
 """Queues of an AMQP 0.9.1 broker as its users see them.
 
-amqp_bus.py PORT queue NAME [EXCHANGE KEY]   makes a durable queue, and binds it to a topic exchange
+amqp_bus.py PORT queue NAME [EXCHANGE [KEY]] makes a durable queue, and binds it to a topic exchange
 amqp_bus.py PORT read NAME COUNT             prints COUNT messages, one JSON object a line
 amqp_bus.py PORT publish NAME MESSAGE        publishes a JSON object, confirmed
 amqp_bus.py PORT fill NAME FIRST COUNT       publishes COUNT events with numbers from FIRST, confirmed
@@ -18,6 +18,7 @@ def declare(channel, queue, exchange=None, key=None):
     channel.queue_declare(queue, durable=True)
     if exchange:
         channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+    if key:
         channel.queue_bind(queue, exchange, key)
 
 
@@ -60,10 +61,10 @@ def publish(channel, queue, message):
 def fill(channel, queue, first, count):
     channel.tx_select()
     for number in range(int(first), int(first) + int(count)):
-        headers = {"specversion": "1.0", "id": str(number), "source": "/lamps", "type": "lamp.lit"}
-        headers = {f"cloudEvents_{name}": value for name, value in headers.items()}
-        properties = pika.BasicProperties(headers=headers, delivery_mode=2)
-        channel.basic_publish("", queue, b"", properties, mandatory=True)
+        event = {"specversion": "1.0", "id": str(number), "source": "/lamps", "type": "lamp.lit"}
+        media_type = "application/cloudevents+json"
+        properties = pika.BasicProperties(content_type=media_type, delivery_mode=2)
+        channel.basic_publish("", queue, json.dumps(event).encode(), properties, mandatory=True)
     channel.tx_commit()
 
 

@@ -58,7 +58,7 @@ impl Opened {
     /// Fails when an address cannot be read from. In a session of its own, which ends with a failure.
     pub(super) async fn check(&mut self, name: &str, address: &str) -> Result<(), String> {
         let session = Session::begin(&mut self.connection).await;
-        let mut session = session.map_err(|error| error.to_string())?;
+        let mut session = session.map_err(|error| explain::begin(&error))?;
         let reader = Receiver::builder()
             .name(name)
             .source(address)
@@ -66,7 +66,8 @@ impl Opened {
             .attach(&mut session)
             .await;
         let reader = reader.map_err(|error| explain::attach_to_read(&error, address))?;
-        reader.close().await.map_err(|error| error.to_string())?;
+        // RabbitMQ before 4.0 does not answer when it is closed.
+        drop(reader);
         session.end().await.map_err(|error| error.to_string())
     }
 }
@@ -89,14 +90,15 @@ async fn greet(
         .sasl_profile(profile(login));
     let opened = if target.tls {
         let connector = TlsConnector::from(Arc::new(tls::of(target, subscription)?));
-        let builder = builder.scheme("amqps").domain(host).tls_connector(connector);
-        builder.open_with_stream(stream).await
+        // TLS comes first, without a header of AMQP before it (AMQP 1.0 part 5, section 5.2.1).
+        let builder = builder.scheme("amqps").alt_tls_establishment(true);
+        builder.domain(host).tls_connector(connector).open_with_stream(stream).await
     } else {
         builder.scheme("amqp").open_with_stream(stream).await
     };
     let mut connection = opened.map_err(|error| explain::open(&error))?;
     let session = Session::begin(&mut connection).await;
-    let session = session.map_err(|error| error.to_string())?;
+    let session = session.map_err(|error| explain::begin(&error))?;
     Ok(Opened { session, connection })
 }
 

@@ -6,6 +6,7 @@ use fe2o3_amqp::connection::{ConnectionStopReason, OpenError};
 use fe2o3_amqp::link::{
     LinkStateError, ReceiverAttachError, RecvError, SendError, SenderAttachError, SessionStopReason,
 };
+use fe2o3_amqp::session::BeginError;
 use fe2o3_amqp::types::definitions::{AmqpError, Error, ErrorCondition};
 
 use crate::tls;
@@ -15,7 +16,7 @@ pub(super) fn condition(error: &Error) -> String {
     let hint = match &error.condition {
         ErrorCondition::AmqpError(AmqpError::NotFound) => ": make it, or mend the topic",
         ErrorCondition::AmqpError(AmqpError::UnauthorizedAccess) => {
-            ": give the user of auth that permission"
+            ": let the user of auth do that there, and mend the path of the URL"
         }
         _ => "",
     };
@@ -44,6 +45,16 @@ pub(super) fn open(error: &OpenError) -> String {
                 .to_owned()
         }
         OpenError::RemoteClosedWithError(error) => condition(error),
+        error => error.to_string(),
+    }
+}
+
+pub(super) fn begin(error: &BeginError) -> String {
+    match error {
+        BeginError::RemoteEndedWithError(error)
+        | BeginError::ConnectionStopped(ConnectionStopReason::RemoteClosedWithError(error)) => {
+            condition(error)
+        }
         error => error.to_string(),
     }
 }
