@@ -10,15 +10,15 @@ use eg_tests::peers;
 use eg_tests::wait::{self, DEADLINE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::PROGRAM;
 use crate::registered::{publish, register};
 
-const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
+pub(crate) const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
 /// Reads a topic as a client of its broker does.
-struct Reader {
+pub(crate) struct Reader {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -26,7 +26,12 @@ struct Reader {
 impl Reader {
     fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(args);
+        Self::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
     }
@@ -36,7 +41,7 @@ impl Reader {
         line.expect("something is read in time").unwrap().expect("more is read")
     }
 
-    async fn message(&mut self) -> Value {
+    pub(crate) async fn message(&mut self) -> Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 }
@@ -50,12 +55,12 @@ async fn stream(broker: &Broker) {
     .await;
 }
 
-fn body(message: &Value) -> Vec<u8> {
+pub(crate) fn body(message: &Value) -> Vec<u8> {
     BASE64.decode(message["body"].as_str().unwrap()).unwrap()
 }
 
 /// Checks the JSON object that an event is in structured content mode.
-fn assert_is_structured(message: &Value) {
+pub(crate) fn assert_is_structured(message: &Value) {
     let event: Value = serde_json::from_slice(&body(message)).unwrap();
     assert_eq!((&event["id"], &event["type"]), (&json!("1"), &json!("lamp.lit")));
     assert_eq!(event["subject"], "a \"quoted\" subject");
@@ -154,7 +159,7 @@ async fn publish_many(gateway: &Gateway, count: usize) {
 }
 
 /// Waits until everything was delivered.
-async fn drained(gateway: &Gateway, name: &str) {
+pub(crate) async fn drained(gateway: &Gateway, name: &str) {
     let time_max = 4 * DEADLINE;
     wait::until_within(time_max, "everything is delivered", async || {
         let stands = gateway.subscription(name).await;

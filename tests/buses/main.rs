@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod deliver;
+mod kafka;
 mod registered;
 
 /// The program, as cargo built it for this suite.

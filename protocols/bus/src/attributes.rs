@@ -46,6 +46,13 @@ const ALL: &[Bus] = &Bus::ALL;
 pub const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "authentication",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        default: "PLAIN",
+        effect: "the SASL mechanism of the basic credential; that of an OAuth2 one is OAUTHBEARER",
+    },
+    Attribute {
+        name: "authentication",
         buses: &[Bus::Nats],
         kind: Kind::Word(&["PASSWORD", "TOKEN", "NKEY", "CREDENTIALS"]),
         default: "PASSWORD",
@@ -61,7 +68,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "clientId",
-        buses: &[Bus::Mqtt],
+        buses: &[Bus::Kafka, Bus::Mqtt],
         kind: Kind::Text,
         default: "",
         effect: "the client identifier; by default event-gateway- and the name of the subscription",
@@ -79,6 +86,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Word(&["deliver"]),
         default: "deliver",
         effect: "whether events go to the topic",
+    },
+    Attribute {
+        name: "group",
+        buses: &[Bus::Kafka],
+        kind: Kind::Text,
+        default: "",
+        effect: "the consumer group; by default event-gateway- and the name of the subscription",
     },
     Attribute {
         name: "maxInFlight",
@@ -121,6 +135,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Word(&["true", "false"]),
         default: "false",
         effect: "whether the broker keeps the last event of a topic for who subscribes later",
+    },
+    Attribute {
+        name: "startAt",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["EARLIEST", "LATEST"]),
+        default: "EARLIEST",
+        effect: "where a consumer group begins that has read nothing yet",
     },
     Attribute {
         name: "stream",

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::PublishError;
+#[cfg(feature = "kafka")]
+use crate::kafka::Kafka;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::Mqtt;
 #[cfg(feature = "nats")]
@@ -42,8 +44,7 @@ pub(crate) trait Connection: Send + Sync {
 /// renewed before it ends. Says why there is none.
 pub trait Tokens: Send + Sync {
     /// The token.
-    fn token<'a>(&'a self, subscription: &'a Subscription)
-    -> BoxFuture<'a, Result<Token, String>>;
+    fn token<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Token, String>>;
 }
 
 /// An access token.
@@ -102,6 +103,8 @@ pub(crate) async fn connect(
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Ok(Arc::new(Kafka::connect(target, subscription, around).await?)),
         #[cfg(feature = "mqtt")]
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
         #[cfg(feature = "nats")]

@@ -4,6 +4,8 @@
 mod attributes;
 mod connections;
 mod error;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;

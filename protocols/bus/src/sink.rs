@@ -71,6 +71,10 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
         return Err(InvalidInput::new("attributes.contentMode", detail));
     }
+    #[cfg(feature = "kafka")]
+    if target.bus == Bus::Kafka {
+        crate::kafka::check(&target)?;
+    }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";

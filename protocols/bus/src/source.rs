@@ -7,7 +7,9 @@ use eg_event::Subscription;
 use futures_util::future::BoxFuture;
 
 use crate::connections::Surroundings;
-use crate::target::Target;
+#[cfg(feature = "kafka")]
+use crate::kafka::KafkaSource;
+use crate::target::{Bus, Target};
 
 /// A topic that is read. What it gave is given again, after a lost connection or a restart, until it
 /// has been settled: whoever reads it settles only what is durable, or never can be.
@@ -69,8 +71,12 @@ pub struct SourceError(pub String);
 /// Begins to read the topic of `subscription`.
 pub async fn open(
     subscription: &Arc<Subscription>,
-    _around: &Surroundings,
+    around: &Surroundings,
 ) -> Result<Box<dyn Source>, SourceError> {
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
-    Err(SourceError(format!("nothing can be read from {} yet", target.bus)))
+    match target.bus {
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Ok(Box::new(KafkaSource::open(&target, subscription, around).await?)),
+        bus => Err(SourceError(format!("nothing can be read from {bus} yet"))),
+    }
 }

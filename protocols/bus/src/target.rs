@@ -32,7 +32,8 @@ impl Bus {
         match self {
             Self::Mqtt => cfg!(feature = "mqtt"),
             Self::Nats => cfg!(feature = "nats"),
-            Self::Kafka | Self::Amqp | Self::Amqp10 => false,
+            Self::Kafka => cfg!(feature = "kafka"),
+            Self::Amqp | Self::Amqp10 => false,
         }
     }
 

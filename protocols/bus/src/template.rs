@@ -52,6 +52,23 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The name, if it is the same for every event.
+    #[must_use]
+    pub fn plain(&self) -> Option<&str> {
+        match &*self.0 {
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What is the same for every event.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            Piece::Attribute(_) => None,
+        })
+    }
+
     /// The text for `event`; what it fills in is written by `escape`. An attribute that the event
     /// does not have is named in the error.
     pub fn fill<'t>(
@@ -59,7 +76,7 @@ impl Template {
         event: &CloudEvent,
         escape: fn(&str) -> Cow<'_, str>,
     ) -> Result<Cow<'t, str>, String> {
-        if let [Piece::Text(text)] = &*self.0 {
+        if let Some(text) = self.plain() {
             return Ok(Cow::Borrowed(text));
         }
         let mut filled = String::new();
