@@ -15,7 +15,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{Metadata, MetadataBroker};
 use rdkafka::statistics::Statistics;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,6 +30,8 @@ const REACH_MAX: Duration = Duration::from_secs(5);
 const UNREACHED_HOLDS: Duration = Duration::from_secs(1);
 /// The longest pause before a connection is tried again.
 const RECONNECT_MAX_MS: u32 = 2_000;
+/// How long the end of the program waits until a client has taken its leave.
+const LEAVE_MAX: Duration = Duration::from_secs(3);
 /// For how long a token counts whose provider does not say.
 const TOKEN_LIFE: Duration = Duration::from_mins(5);
 /// How soon another token is asked for when there was none, and at the earliest anyway.
@@ -356,16 +358,21 @@ impl Cluster {
     }
 }
 
-/// Drops `last` on a thread that may block, once what is given back is dropped: clients of Kafka take
-/// their leave, and wait for it.
+/// Drops `last` on a thread of its own, once what is given back is dropped: clients of Kafka take
+/// their leave, and wait for brokers, without end if there are none any more.
 pub(super) fn dropped_elsewhere<T: Send + 'static>(last: T, around: &Surroundings) -> DropGuard {
     let given_up = CancellationToken::new();
     let guard = given_up.clone().drop_guard();
-    let (tracker, stop) = (around.tracker.clone(), around.stop.clone());
-    let blocking = tracker.clone();
-    tracker.spawn(async move {
+    let stop = around.stop.clone();
+    around.tracker.spawn(async move {
         stop.run_until_cancelled(given_up.cancelled()).await;
-        blocking.spawn_blocking(move || drop(last));
+        let (done, left) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            drop(last);
+            drop(done);
+        });
+        // Whether it is done or not: nobody waits longer.
+        drop(tokio::time::timeout(LEAVE_MAX, left).await);
     });
     guard
 }

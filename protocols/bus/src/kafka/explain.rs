@@ -78,6 +78,11 @@ pub(super) fn complaint_of(said: &str) -> String {
             "the broker does not let the gateway in: check auth.credential and the attribute \
              authentication",
         ),
+        (
+            "in state SSL_HANDSHAKE",
+            "the broker ends the handshake: it speaks no TLS there (use kafka:// or its TLS port), or \
+             wants a client certificate (set auth.certificate)",
+        ),
         ("certificate required", "the broker wants a client certificate: set auth.certificate"),
     ];
     match rows.iter().find(|(part, _)| said.contains(part)) {
