@@ -25,6 +25,9 @@ use crate::target::Target;
 const AHEAD_KIB_MAX: u32 = 16 * 1024;
 /// How long nothing more is read ahead once enough is there, in milliseconds.
 const AHEAD_PAUSE_MS: u32 = 20;
+/// After how long a reader that was killed counts as gone, in milliseconds: its partitions are read
+/// by nobody until then.
+const SESSION_MS: u32 = 10_000;
 /// How often the client says how many messages wait, in milliseconds.
 const LAG_EVERY_MS: u32 = 5_000;
 /// How long the client may take to go back.
@@ -81,6 +84,7 @@ impl KafkaSource {
                 "group.id",
                 group.unwrap_or_else(|| format!("event-gateway-{}", subscription.name)),
             )
+            .set("session.timeout.ms", SESSION_MS.to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", start)
