@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod authenticator;
+mod bus;
 mod certificate;
 mod config;
 mod issuer;
@@ -16,6 +17,7 @@ mod system;
 
 pub use authenticate::{Authenticate, Credential, Unauthenticated};
 pub use authenticator::{Authenticator, Surroundings};
+pub use bus::a_bus_of;
 pub use config::{
     Algorithm, AuthConfig, CertificateName, CertificatesConfig, IntrospectionConfig, IssuerConfig,
 };

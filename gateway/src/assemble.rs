@@ -24,6 +24,7 @@ use crate::authorize::Authorizer;
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
+use crate::consume::{self, Consumers};
 use crate::credentials::{CredentialError, Credentials};
 use crate::declared::DeclaredStore;
 use crate::dispatch::registry::RegistryError;
@@ -102,6 +103,8 @@ pub struct Gateway {
     store: Store,
     dispatch: Arc<Dispatch>,
     specs: Arc<Registry>,
+    /// What is read from buses, and by what.
+    consumers: (Consumers, consume::Ports),
     health: Arc<Health>,
     front: Front,
     protocols: Protocols,
@@ -129,13 +132,19 @@ impl Gateway {
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
 
         let (sending, stop_sending) = (TaskTracker::new(), CancellationToken::new());
-        let WayOut { dispatch, specs, declared, quotas, check_target } =
+        let WayOut { dispatch, specs, declared, quotas, consumers, around, check_target } =
             WayOut::open(&config, &store, &clock, (&sending, &stop_sending))?;
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
+        let reading = consume::Ports {
+            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
+            channels: Arc::new(declared.clone()),
+            around,
+            clock: clock.clone(),
+        };
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
@@ -157,7 +166,7 @@ impl Gateway {
         let routes = routes(&config.http, ports, &mqtt, (&front, &catalog));
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let health = health(&store, &dispatch, &metrics, (&front, &mqtt));
+        let health = health(&store, &dispatch, &metrics, (&front, &mqtt, &consumers));
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
@@ -182,6 +191,7 @@ impl Gateway {
             store,
             dispatch,
             specs,
+            consumers: (consumers, reading),
             health,
             front,
             protocols: Protocols { http, mqtt, admin },
@@ -223,6 +233,9 @@ impl Gateway {
         let ended = CancellationToken::new();
         let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
+        let (consumers, ports) = self.consumers;
+        let reading = consumers.run(ports, self.serving.clone(), self.stop.clone());
+        self.serving.spawn(reading);
         self.front.maintain(&self.serving, &self.stop);
         for listener in self.front.serve(self.protocols) {
             self.serving.spawn(tell_end(ended.clone(), listener));
@@ -282,9 +295,11 @@ fn health(
     store: &Store,
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
-    (front, mqtt): (&Front, &MqttServer),
+    (front, mqtt, consumers): (&Front, &MqttServer, &Consumers),
 ) -> Arc<Health> {
-    let gauges = front.gauges().chain([mqtt_gauges(mqtt)]).collect();
+    let consumers = consumers.clone();
+    let reading: Gauges = Box::new(move |metrics| consumers.measure(metrics));
+    let gauges = front.gauges().chain([mqtt_gauges(mqtt), reading]).collect();
     let (journal, counted) = (store.journal().clone(), Arc::clone(metrics));
     Arc::new(Health::new(journal, Arc::clone(dispatch), counted, gauges))
 }
@@ -304,6 +319,10 @@ struct WayOut {
     declared: DeclaredStore,
     /// What that lets applications send and hold.
     quotas: Quotas,
+    /// What that has read from buses.
+    consumers: Consumers,
+    /// What connections to buses are made with.
+    around: eg_bus::Surroundings,
     /// Says beforehand whether events may be sent somewhere.
     check_target: TargetCheck,
 }
@@ -318,6 +337,7 @@ impl WayOut {
     ) -> Result<Self, AssembleError> {
         let sinks = Sinks::open(&config.push(), clock, sending, stop_sending)?;
         let http = Arc::clone(&sinks.http);
+        let around = sinks.around.clone();
         let sinks = Arc::new(sinks);
         let checking = Arc::clone(&sinks);
         let check_target: TargetCheck = Arc::new(move |asked| checking.check_target(asked));
@@ -332,6 +352,7 @@ impl WayOut {
         })?;
         let declared = DeclaredStore::default();
         let quotas = Quotas::new(store.journal(), clock);
+        let consumers = Consumers::default();
         let specs = Registry::open(registry::Outlets {
             ledger: store.ledger().clone(),
             keys,
@@ -339,9 +360,10 @@ impl WayOut {
             http,
             check_target: Arc::clone(&check_target),
             dispatch: Arc::clone(&dispatch),
-            follower: Arc::new((declared.clone(), quotas.clone())),
+            follower: Arc::new(((declared.clone(), quotas.clone()), consumers.clone())),
         })?;
-        Ok(Self { dispatch, specs: Arc::new(specs), declared, quotas, check_target })
+        let specs = Arc::new(specs);
+        Ok(Self { dispatch, specs, declared, quotas, consumers, around, check_target })
     }
 }
 

@@ -149,7 +149,6 @@ impl Audit {
         left_out: u64,
     ) -> BoxFuture<'static, Result<Receipt, Refusal>> {
         let event = event(entry, left_out, self.clock.now());
-        let subscriptions = self.dispatch.count_matching(&event);
         let origin = Origin {
             protocol: Protocol::Internal,
             binding: Binding::Structured,
@@ -157,6 +156,7 @@ impl Audit {
             address: entry.operation.into(),
             client_id: None,
         };
+        let subscriptions = self.dispatch.count_matching(&event, &origin);
         let principal = entry.principal.map_or_else(the_gateway, Arc::clone);
         let submission =
             Submission { id_assigned: true, ..Submission::new(event, principal, origin) };

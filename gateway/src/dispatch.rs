@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use eg_event::{
-    Clock, CloudEvent, Ingested, Receipt, Refusal, Sequence, Sink, Subscription, Timestamp,
+    Clock, CloudEvent, Ingested, Origin, Receipt, Refusal, Sequence, Sink, Subscription, Timestamp,
 };
 use eg_storage::{Changes, Journal, Ledger, StoreError};
 use futures_util::future::FutureExt as _;
@@ -236,10 +236,10 @@ impl Dispatch {
         self.checkpoint().await
     }
 
-    /// How many subscriptions let `event` pass now.
+    /// How many subscriptions an event that came by `origin` concerns now.
     #[must_use]
-    pub fn count_matching(&self, event: &CloudEvent) -> u32 {
-        u32::try_from(self.index.load().matching(event).count()).unwrap_or(u32::MAX)
+    pub fn count_matching(&self, event: &CloudEvent, origin: &Origin) -> u32 {
+        u32::try_from(self.index.load().concerned(event, origin).count()).unwrap_or(u32::MAX)
     }
 
     /// The events that are in quarantine.

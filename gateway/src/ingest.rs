@@ -59,8 +59,9 @@ impl Ingest for Pipeline {
         let mut sifted = self.validator.sift(&mut submissions);
         let counted = submissions.into_iter().map(|submission| {
             let routed = submission.held.is_none();
+            let Submission { event, origin, .. } = &submission;
             let subscriptions =
-                if routed { self.dispatch.count_matching(&submission.event) } else { 0 };
+                if routed { self.dispatch.count_matching(event, origin) } else { 0 };
             (submission, subscriptions)
         });
         let counted: Vec<_> = counted.collect();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use eg_bus::leads_back;
 use eg_event::{Sequence, StoredEvent};
 use eg_storage::{Attempt, Journal, Ledger, StoreError, Verdict};
 
@@ -112,7 +113,7 @@ pub async fn follow(
         Considered {
             mismatch: match &event.held {
                 Some(_) => Some("it is in quarantine".to_owned()),
-                None => matching::explain(&definition.subscription, &event.event),
+                None => mismatch(&definition, &event),
             },
             place: registered.lane().place(event.sequence, definition.begins),
             attempts: attempts.iter().filter(of_this).cloned().collect(),
@@ -130,6 +131,14 @@ pub async fn scan(
 ) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
     let journal = journal.clone();
     blocking(move || journal.scan(from, events_max, 1 << 20)).await
+}
+
+fn mismatch(definition: &Definition, event: &StoredEvent) -> Option<String> {
+    let Definition { subscription, .. } = definition;
+    matching::explain(subscription, &event.event).or_else(|| {
+        let back = leads_back(subscription, &event.event, &event.origin);
+        back.then(|| format!("it was read from there ({})", event.origin.address))
+    })
 }
 
 async fn blocking<T: Send + 'static>(

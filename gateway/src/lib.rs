@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod certificates;
 mod cli;
 pub mod config;
+pub mod consume;
 pub mod credentials;
 pub mod declared;
 pub mod dispatch;

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use eg_auth::policy::is_reserved;
+use eg_bus::leads_back;
 use eg_event::filter::{Comparison, Filter, attribute_text};
-use eg_event::{CloudEvent, Subscription};
+use eg_event::{CloudEvent, Origin, Subscription};
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 /// The extension that carries the version of an event's type.
@@ -76,14 +77,31 @@ impl<T> MatchIndex<T> {
 
     /// Those whose subscription lets `event` pass.
     pub fn matching<'a>(&'a self, event: &'a CloudEvent) -> impl Iterator<Item = &'a T> {
+        self.entries_matching(event).map(|(_, value)| value)
+    }
+
+    fn entries_matching<'a>(
+        &'a self,
+        event: &'a CloudEvent,
+    ) -> impl Iterator<Item = &'a (Subscription, T)> {
         let texts = INDEXED.map(|name| attribute_text(event, name));
         let hashes = self.patterns.iter().filter_map(move |pattern| self.hash(*pattern, &texts));
         let indexed = hashes.filter_map(|hash| self.buckets.get(&hash)).flatten();
         let candidates = indexed.chain(&self.others);
-        candidates.filter_map(|&number| {
-            let (subscription, value) = &self.entries[number as usize];
-            lets_pass(subscription, event).then_some(value)
-        })
+        candidates
+            .map(|&number| &self.entries[number as usize])
+            .filter(|(subscription, _)| lets_pass(subscription, event))
+    }
+
+    /// The same, of an event that came by `origin`: none that would take it back there.
+    pub fn concerned<'a>(
+        &'a self,
+        event: &'a CloudEvent,
+        origin: &'a Origin,
+    ) -> impl Iterator<Item = &'a T> {
+        self.entries_matching(event)
+            .filter(|(subscription, _)| !leads_back(subscription, event, origin))
+            .map(|(_, value)| value)
     }
 
     /// Where a subscription belongs in the index.

@@ -29,8 +29,17 @@ const RESULTS: [&str; 11] = [
     "unavailable",
 ];
 /// Over what events come.
-const PROTOCOLS: [Protocol; 4] =
-    [Protocol::Http, Protocol::Mqtt311, Protocol::Mqtt5, Protocol::Internal];
+const PROTOCOLS: [Protocol; 9] = [
+    Protocol::Http,
+    Protocol::Mqtt311,
+    Protocol::Mqtt5,
+    Protocol::Internal,
+    Protocol::Kafka,
+    Protocol::Nats,
+    Protocol::Amqp,
+    Protocol::Amqp10,
+    Protocol::MqttBus,
+];
 
 /// Over what somebody may ask to be recognized.
 const ASKED_OVER: [&str; 3] = ["http", "mqtt", "admin"];

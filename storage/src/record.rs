@@ -298,7 +298,8 @@ macro_rules! codes {
 }
 
 codes!(protocol_code, protocol_of, Protocol, "an unknown protocol", {
-    Http = 0, Mqtt311 = 1, Mqtt5 = 2, Internal = 3,
+    Http = 0, Mqtt311 = 1, Mqtt5 = 2, Internal = 3, Kafka = 4, Nats = 5, Amqp = 6, Amqp10 = 7,
+    MqttBus = 8,
 });
 codes!(binding_code, binding_of, Binding, "an unknown binding", {
     Binary = 0, Structured = 1, Batch = 2, KymaV1 = 3, KymaV2 = 4, Mapped = 5,
@@ -306,6 +307,7 @@ codes!(binding_code, binding_of, Binding, "an unknown binding", {
 });
 codes!(method_code, method_of, Method, "an unknown method of authentication", {
     Anonymous = 0, Bearer = 1, Certificate = 2, Basic = 3, ApiKey = 4, System = 5,
+    Bus = 6,
 });
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use eg_tests::brokers::Broker;
 use eg_tests::gateway::Gateway;
 use eg_tests::peers;
-use eg_tests::wait::{self, DEADLINE};
+use eg_tests::wait::DEADLINE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::PROGRAM;
-use crate::registered::{publish, register};
+use crate::registered::{drained, make_stream, publish, register};
 
 pub(crate) const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
@@ -46,15 +46,6 @@ impl Reader {
     }
 }
 
-async fn stream(broker: &Broker) {
-    let mut command = peers::python("nats_bus.py");
-    peers::run({
-        command.args([&broker.port().to_string(), "stream", "LAMPS", "lamps.>"]);
-        command
-    })
-    .await;
-}
-
 pub(crate) fn body(message: &Value) -> Vec<u8> {
     BASE64.decode(message["body"].as_str().unwrap()).unwrap()
 }
@@ -70,7 +61,7 @@ pub(crate) fn assert_is_structured(message: &Value) {
 #[tokio::test]
 async fn nats_gets_attributes_as_headers_and_the_bytes_as_they_are() {
     let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     register(&gateway, &url, "lamps.{type}", json!({ "stream": "LAMPS" })).await;
     publish(&gateway, "1", DATA).await;
@@ -95,7 +86,7 @@ async fn nats_gets_attributes_as_headers_and_the_bytes_as_they_are() {
 #[tokio::test]
 async fn nats_gets_one_json_object_in_structured_content_mode() {
     let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     let attributes = json!({ "contentMode": "STRUCTURED" });
     register(&gateway, &url, "lamps.lit", attributes).await;
@@ -158,22 +149,11 @@ async fn publish_many(gateway: &Gateway, count: usize) {
     }
 }
 
-/// Waits until everything was delivered.
-pub(crate) async fn drained(gateway: &Gateway, name: &str) {
-    let time_max = 4 * DEADLINE;
-    wait::until_within(time_max, "everything is delivered", async || {
-        let stands = gateway.subscription(name).await;
-        let left = ["waiting", "inFlight", "retrying", "parked", "deadLetters"];
-        left.iter().all(|field| stands[field] == 0).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_nats_server_that_is_killed_in_mid_stream_loses_nothing_and_gets_nothing_twice() {
     const COUNT: usize = 20_000;
     let (gateway, mut broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     let name = register(&gateway, &url, "lamps.lit", json!({})).await;
     publish_many(&gateway, COUNT / 2).await;

@@ -1,8 +1,13 @@
 //! The gateway beside real brokers: what goes out is read back by clients that nobody here wrote.
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
+mod authenticated;
+mod consume;
 mod deliver;
+mod examined;
+mod given_up;
 mod kafka;
+mod misconfigured;
 mod registered;
 
 /// The program, as cargo built it for this suite.

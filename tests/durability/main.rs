@@ -9,3 +9,4 @@ mod failed_syncs;
 mod full_disk;
 mod journal_facts;
 mod ledger_facts;
+mod upgrade;

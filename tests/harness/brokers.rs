@@ -9,6 +9,9 @@ use tokio::process::{Child, Command};
 use crate::acme::free_port;
 use crate::{peers, wait};
 
+/// What the configuration of a broker has besides.
+const MORE: &str = "more.conf";
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
@@ -24,8 +27,9 @@ impl Broker {
         Self::start(|directory, port| {
             let config = format!(
                 "listen: \"127.0.0.1:{port}\"\n\
-                 jetstream: {{ store_dir: \"{}\", sync_interval: always }}\n",
-                directory.display()
+                 jetstream: {{ store_dir: \"{}\", sync_interval: always }}\n{}",
+                directory.display(),
+                more(directory)
             );
             let file = directory.join("nats.conf");
             std::fs::write(&file, config).unwrap();
@@ -42,8 +46,9 @@ impl Broker {
             let config = format!(
                 "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
                  persistence_location {}/\nautosave_interval 1\nautosave_on_changes true\n\
-                 max_queued_messages 0\nuser root\n",
-                directory.display()
+                 max_queued_messages 0\nuser root\n{}",
+                directory.display(),
+                more(directory)
             );
             let file = directory.join("mosquitto.conf");
             std::fs::write(&file, config).unwrap();
@@ -77,10 +82,21 @@ impl Broker {
         self.child.kill().await.unwrap();
     }
 
+    /// Starts it again at the same place, with `more` in its configuration.
+    pub async fn configure(&mut self, more: &str) {
+        std::fs::write(self.directory().join(MORE), more).unwrap();
+        self.kill().await;
+        self.restart().await;
+    }
+
     /// Starts it again at the same place.
     pub async fn restart(&mut self) {
         self.child = launch(self.start, self.directory.path(), self.port).await;
     }
+}
+
+fn more(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join(MORE)).unwrap_or_default()
 }
 
 async fn launch(start: fn(&Path, u16) -> Command, directory: &Path, port: u16) -> Child {

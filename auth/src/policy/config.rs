@@ -101,6 +101,8 @@ pub enum MethodName {
     Basic,
     /// An API key.
     ApiKey,
+    /// A bus that a definition of the application says events come from.
+    Bus,
 }
 
 impl MethodName {
@@ -113,6 +115,7 @@ impl MethodName {
             Self::Certificate => "certificate",
             Self::Basic => "basic",
             Self::ApiKey => "api-key",
+            Self::Bus => "bus",
         }
     }
 }

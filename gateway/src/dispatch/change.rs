@@ -152,8 +152,8 @@ impl Dispatch {
         Ok(removed)
     }
 
-    /// Makes everything as it is `wanted`, with what is `beside`, or changes nothing; `is_dry_run` only says what would
-    /// be done.
+    /// Makes everything as it is `wanted`, with what is `beside`, or changes nothing; `is_dry_run`
+    /// only says what would be done.
     pub async fn establish(
         self: &Arc<Self>,
         wanted: Wanted,

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eg_bus::leads_back;
 use eg_event::{Data, Delivery, Outcome, Sequence, StoredEvent, Subscription, Timestamp};
 use eg_storage::{Attempt, StoreError, Verdict};
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
@@ -323,7 +324,9 @@ impl Driver {
                 let events = journal.scan(from, usize::MAX, RESCAN_BYTES)?;
                 let next = events.last().map_or(rescan.until, |last| last.sequence.next());
                 let passes = |event: &&Arc<StoredEvent>| {
-                    event.held.is_none() && matching::lets_pass(&subscription, &event.event)
+                    event.held.is_none()
+                        && matching::lets_pass(&subscription, &event.event)
+                        && !leads_back(&subscription, &event.event, &event.origin)
                 };
                 let found = events.iter().filter(passes).map(|event| event.sequence).collect();
                 Ok(Read::Rescanned { from, next, found })

@@ -148,7 +148,7 @@ impl Bench {
             };
             let event = builder.build().unwrap();
             let submission = Submission::new(event, Arc::clone(&principal), origin);
-            let matching = self.dispatch().count_matching(&submission.event);
+            let matching = self.dispatch().count_matching(&submission.event, &submission.origin);
             (submission, matching)
         });
         let receipts = self.store().journal().append(submissions.collect()).await;

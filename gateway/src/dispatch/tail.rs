@@ -83,7 +83,7 @@ fn route(dispatch: &Dispatch, position: &mut Sequence, events: &[Arc<StoredEvent
             dispatch.quarantine.route(event, dispatch.outlets.clock.now());
             continue;
         }
-        for registered in index.matching(&event.event) {
+        for registered in index.concerned(&event.event, &event.origin) {
             let entry = concerned.entry(Arc::as_ptr(registered));
             entry.or_insert_with(|| (registered, Vec::new())).1.push(event.sequence);
         }

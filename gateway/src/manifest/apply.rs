@@ -141,7 +141,10 @@ fn input(asked: &super::DefinitionManifest, old: Option<&Definition>) -> Definit
     DefinitionInput {
         name: Some(asked.name.clone()),
         description: asked.description.clone(),
-        group: asked.group.clone(),
+        group: match old.filter(|_| asked.is_bare) {
+            Some(old) => old.group.clone(),
+            None => asked.group.clone(),
+        },
         version: old.and_then(|old| old.version.clone()),
         spec: SpecInput { data: Some(asked.data.clone()), ..SpecInput::default() },
         external_subscriptions: kept.collect(),
@@ -207,4 +210,29 @@ fn wanted(
     }
     Faults::unless_empty(faults)?;
     Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::declared::fixture;
+    use crate::manifest::DefinitionManifest;
+
+    #[test]
+    fn a_document_that_has_no_place_for_a_group_leaves_it_as_it_is() {
+        let data = "asyncapi: 3.0.0\ninfo: {title: Orders, version: 1.0.0}\n";
+        let mut known = fixture::definition("shop", "orders", data);
+        known.group = Some("sales".to_owned());
+        let mut asked = DefinitionManifest {
+            application: "shop".to_owned(),
+            name: "orders".to_owned(),
+            description: None,
+            group: None,
+            data: data.to_owned(),
+            is_bare: true,
+        };
+        assert_eq!(input(&asked, Some(&known)).group.as_deref(), Some("sales"));
+        asked.is_bare = false;
+        assert_eq!(input(&asked, Some(&known)).group, None);
+    }
 }

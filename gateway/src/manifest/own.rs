@@ -27,6 +27,8 @@ pub struct DefinitionManifest {
     pub group: Option<String>,
     /// The text of the document.
     pub data: String,
+    /// It is the document itself, which has no place for a group.
+    pub is_bare: bool,
 }
 
 /// Whether a manifest is of one of these kinds.
@@ -52,7 +54,8 @@ pub(super) fn document(reader: &Reader<'_>, data: String) -> Option<Asked> {
     let name = info.checked("title", &rule, |text| rules::name(text).is_ok());
     let description = info.text("description").map(str::to_owned);
     let (application, name) = (application?, name?);
-    let asked = DefinitionManifest { application, name, description, group: None, data };
+    let group = None;
+    let asked = DefinitionManifest { application, name, description, group, data, is_bare: true };
     Some(Asked::Definition(Box::new(asked)))
 }
 
@@ -91,6 +94,7 @@ fn definition(spec: &Object<'_>, name: Option<String>) -> Option<Asked> {
         description: description.map(str::to_owned),
         group: group.map(str::to_owned),
         data: data?,
+        is_bare: false,
     })))
 }
 

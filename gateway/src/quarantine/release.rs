@@ -55,7 +55,7 @@ impl Dispatch {
         };
         let event = mended(&letter.event.event, data);
         check(&letter.event, &event, declared)?;
-        let subscriptions = self.count_matching(&event);
+        let subscriptions = self.count_matching(&event, &letter.event.origin);
         let released = StoredEvent { event, held: None, ..letter.event };
         // A crash from here on leaves both: the release is then a duplicate of this one.
         let answers = self.outlets.journal.append_released(released, subscriptions).await;
@@ -126,7 +126,7 @@ impl Dispatch {
         let released = found.filter(|event| event.held.is_none());
         Ok(released.map(|event| Released {
             sequence: event.sequence,
-            subscriptions: self.count_matching(&event.event),
+            subscriptions: self.count_matching(&event.event, &event.origin),
         }))
     }
 }

@@ -90,7 +90,7 @@ impl Draft {
             ("applications", self.snapshot.applications.len(), APPLICATIONS_MAX),
             ("runtimes", self.snapshot.runtimes.len(), RUNTIMES_MAX),
             ("definitions", self.snapshot.definitions.len(), DEFINITIONS_MAX),
-            ("external subscriptions over HTTP", self.snapshot.pushes().count(), PUSHES_MAX),
+            ("external subscriptions", self.snapshot.external_count(), PUSHES_MAX),
             ("bytes of documents", self.snapshot.document_bytes(), DOCUMENT_BYTES_MAX),
         ];
         let over = counts.into_iter().find(|(_, count, limit)| count > limit);

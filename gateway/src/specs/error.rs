@@ -64,9 +64,6 @@ pub enum SpecsError {
     /// What was to be made together with it could not be; nothing is changed.
     #[error("{0}")]
     Beside(RegistryError),
-    /// It is registered, and what follows from it could not be done yet.
-    #[error("this is registered, but what is pushed because of it could not be changed: {0}")]
-    Push(#[from] RegistryError),
 }
 
 impl SpecsError {

@@ -18,6 +18,7 @@ use super::change::{
 use super::error::{Rejected, SpecsError};
 use super::registry::{Follow, Outlets, Registry};
 use super::snapshot::Snapshot;
+use crate::dispatch::change::Wanted;
 use crate::dispatch::{self, Dispatch};
 use crate::secrets::{self, Keys, SecretsConfig};
 
@@ -127,7 +128,8 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench::open(directory.path());
     let changes = vec![application("shop"), definition("shop")];
-    let planned = bench.registry.plan(changes.clone()).await.unwrap();
+    let planned = bench.registry.apply_with(changes.clone(), Wanted::default(), true).await;
+    let (planned, _) = planned.unwrap();
     assert_eq!(kinds(&planned), [ChangeKind::Created; 2]);
     assert!(bench.registry.snapshot().applications().is_empty() && bench.pushes().is_empty());
     let made = bench.registry.apply(changes).await.unwrap();

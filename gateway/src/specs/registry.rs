@@ -1,13 +1,13 @@
 //! The registry: what is registered now, and how that is changed. A list of changes is made as a
 //! whole: checked, written down together, seen together.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use eg_event::{Clock, Subscription};
 use eg_http::HttpSink;
-use eg_storage::{Ledger, StoreError};
+use eg_storage::{Changes, Ledger, StoreError};
 use tokio::sync::{Mutex, broadcast};
 
 use super::change::{Change, ChangeKind, Changed};
@@ -137,66 +137,55 @@ impl Registry {
 
     /// Makes all changes, or none. They are durable once this completes.
     pub async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Changed>, Rejected> {
-        let steps = self.bring(changes).await?;
-        let changing = self.changing.lock().await;
-        let outcome = self.draft(steps).await?;
-        if outcome.changed.iter().all(|changed| changed.kind == ChangeKind::Unchanged) {
-            return Ok(outcome.changed);
-        }
-        let Outcome { next, changed, follow } = outcome;
-        let next = self.write(next).await.map_err(SpecsError::of_all)?;
-        follow();
-        self.snapshot.store(Arc::new(next));
-        // It is no error that nobody listens.
-        let _ = self.news.send(changed.clone().into()).ok();
-        let settled = self.settle_pushes().await;
-        drop(changing);
-        settled.map_err(SpecsError::of_all)?;
-        Ok(changed)
+        let applied = self.apply_with(changes, Wanted::default(), false).await;
+        applied.map(|(changed, _)| changed)
     }
 
-    /// Makes all changes and everything that is `wanted` of the dispatch in one durable step, or
-    /// nothing; `is_dry_run` only says what would be done.
+    /// Makes all changes, what is pushed because of them, and everything that is `wanted` of the
+    /// dispatch in one durable step, or nothing; `is_dry_run` only says what would be done.
     pub async fn apply_with(
         &self,
         changes: Vec<Change>,
-        wanted: Wanted,
+        mut wanted: Wanted,
         is_dry_run: bool,
     ) -> Result<(Vec<Changed>, Effects), Rejected> {
         let steps = self.bring(changes).await?;
-        let changing = self.changing.lock().await;
+        let _changing = self.changing.lock().await;
         let Outcome { next, changed, follow } = self.draft(steps).await?;
         let is_changed = changed.iter().any(|one| one.kind != ChangeKind::Unchanged);
-        let written = document::put_difference(&self.snapshot(), &next, &self.outlets.keys);
-        let written = written.map_err(SpecsError::of_all)?;
-        let news: Arc<[Changed]> = changed.clone().into();
-        let switch = Box::new(move || {
-            follow();
-            self.snapshot.store(Arc::new(next));
-            // It is no error that nobody listens.
-            let _ = self.news.send(news).ok();
-        });
-        let beside = is_changed.then_some(Beside { changes: written, switch });
+        let asked = wanted.subscriptions.len();
+        let beside = if is_changed {
+            wanted.subscriptions.extend(self.unsettled(&next));
+            let (changes, next) = self.encode(next).await.map_err(SpecsError::of_all)?;
+            let news: Arc<[Changed]> = changed.clone().into();
+            let switch = Box::new(move || {
+                follow();
+                self.snapshot.store(Arc::new(next));
+                // It is no error that nobody listens.
+                let _ = self.news.send(news).ok();
+            });
+            Some(Beside { changes, switch })
+        } else {
+            None
+        };
         let effects = self.outlets.dispatch.establish(wanted, beside, is_dry_run).await;
-        let effects = effects.map_err(|error| SpecsError::Beside(error).of_all())?;
+        let mut effects = effects.map_err(|error| SpecsError::Beside(error).of_all())?;
+        effects.subscriptions.truncate(asked);
         if is_changed && !is_dry_run {
-            self.settle_pushes().await.map_err(SpecsError::of_all)?;
+            self.remove_pushes().await;
         }
-        drop(changing);
         Ok((changed, effects))
-    }
-
-    /// Says what `changes` would do, and changes nothing.
-    pub async fn plan(&self, changes: Vec<Change>) -> Result<Vec<Changed>, Rejected> {
-        let steps = self.bring(changes).await?;
-        let _changing = self.changing.lock().await;
-        self.draft(steps).await.map(|outcome| outcome.changed)
     }
 
     /// Makes what is pushed what is registered: what a crash interrupted is done at the start.
     pub async fn settle(&self) -> Result<(), SpecsError> {
         let _changing = self.changing.lock().await;
-        self.settle_pushes().await
+        let subscriptions = self.unsettled(&self.snapshot());
+        let wanted = Wanted { subscriptions, ..Wanted::default() };
+        let settled = self.outlets.dispatch.establish(wanted, None, false).await;
+        settled.map_err(SpecsError::Beside)?;
+        self.remove_pushes().await;
+        Ok(())
     }
 
     /// Fetches what the changes need. Nobody else waits for that.
@@ -263,40 +252,39 @@ impl Registry {
         done.unwrap_or_else(|_| Err(SpecsError::Store(StoreError::Closed).of_all()))
     }
 
-    async fn write(&self, next: Snapshot) -> Result<Snapshot, SpecsError> {
-        let (ledger, keys, old) =
-            (self.outlets.ledger.clone(), Arc::clone(&self.outlets.keys), self.snapshot());
-        let write = move || {
-            let changes = document::put_difference(&old, &next, &keys)?;
-            ledger.apply(&changes)?;
-            Ok(next)
-        };
-        let written = tokio::task::spawn_blocking(write).await;
-        written.unwrap_or(Err(SpecsError::Store(StoreError::Closed)))
+    /// What is to be written down so that `next` holds.
+    async fn encode(&self, next: Snapshot) -> Result<(Changes, Snapshot), SpecsError> {
+        let (keys, old) = (Arc::clone(&self.outlets.keys), self.snapshot());
+        let work = move || Ok((document::put_difference(&old, &next, &keys)?, next));
+        let encoded = tokio::task::spawn_blocking(work).await;
+        encoded.unwrap_or(Err(SpecsError::Store(StoreError::Closed)))
     }
 
-    /// Makes, changes and removes the subscriptions that belong to definitions.
-    async fn settle_pushes(&self) -> Result<(), SpecsError> {
+    /// The subscriptions of definitions in `next` that are not there, or otherwise.
+    fn unsettled(&self, next: &Snapshot) -> Vec<(Subscription, Position)> {
+        let dispatch = &self.outlets.dispatch;
+        let is_settled = |push: &Subscription| {
+            let known = dispatch.get(&push.key());
+            known.is_some_and(|known| *known.definition().subscription == *push)
+        };
+        let unsettled = next.pushes().filter(|push| !is_settled(push));
+        unsettled.map(|push| (push.clone(), Position::Now)).collect()
+    }
+
+    /// Removes the subscriptions of definitions that ask for them no more. What cannot be written
+    /// down of that now is written with the next change.
+    async fn remove_pushes(&self) {
         let (snapshot, dispatch) = (self.snapshot(), &self.outlets.dispatch);
-        let mut missing: HashMap<_, _> =
-            snapshot.pushes().map(|push| (push.name.as_str(), push)).collect();
+        let asked: HashSet<_> = snapshot.pushes().map(Subscription::key).collect();
         for registered in dispatch.all() {
             let subscription = Arc::clone(&registered.definition().subscription);
             let name = &*subscription.key();
-            if external::owner(name).is_none() {
+            if external::owner(name).is_none() || asked.contains(name) {
                 continue;
             }
-            match missing.remove(name) {
-                None => drop(dispatch.delete(name).await?),
-                Some(push) if *push != *subscription => {
-                    drop(dispatch.update(Subscription::clone(push)).await?);
-                }
-                Some(_) => {}
+            if let Err(error) = dispatch.delete(name).await {
+                tracing::error!(%error, name, "a subscription that nothing asks for is left over");
             }
         }
-        for push in missing.into_values() {
-            dispatch.create(push.clone(), Position::Now).await?;
-        }
-        Ok(())
     }
 }

@@ -236,8 +236,13 @@ fn external(place: &str, input: &ExternalInput) -> Checked {
     // Certificates are shown in handshakes of TLS alone.
     let scheme = uri.as_ref().and_then(Uri::scheme_str).unwrap_or_default();
     let is_tls = ["kafkas", "tls+nats", "amqps", "mqtts", "https"].contains(&scheme);
-    let endpoint = if is_tls { "https://bus.invalid/" } else { "http://bus.invalid/" };
-    auth(&format!("{place}.auth"), &input.auth, endpoint)
+    let has_certificate =
+        matches!(&input.auth, AuthChange::Set(auth) if auth.certificate.is_some());
+    if has_certificate && !is_tls {
+        let detail = "expected none, or a URL with TLS: it is shown during TLS handshakes";
+        return wrong("auth.certificate", detail.to_owned());
+    }
+    auth(&format!("{place}.auth"), &input.auth, &input.url)
 }
 
 fn auth(place: &str, given: &AuthChange, endpoint: &str) -> Checked {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eg_event::Subscription;
 
 use super::definition::{Application, Definition, Runtime};
+use super::external;
 
 /// What is registered at one moment.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +14,7 @@ pub struct Snapshot {
     pub(super) applications: BTreeMap<String, Arc<Application>>,
     pub(super) runtimes: BTreeMap<String, Arc<Runtime>>,
     pub(super) definitions: BTreeMap<String, Arc<Definition>>,
-    /// What is pushed because of a definition, by its id.
+    /// What is pushed, and what is read from buses, because of a definition, by its id.
     pub(super) pushes: BTreeMap<String, Arc<[Subscription]>>,
 }
 
@@ -91,7 +92,24 @@ impl Snapshot {
 
     /// What is pushed because of what is registered.
     pub fn pushes(&self) -> impl Iterator<Item = &Subscription> {
-        self.pushes.values().flat_map(|pushes| pushes.iter())
+        let all = self.pushes.values().flat_map(|pushes| pushes.iter());
+        all.filter(|one| !external::is_consumed(one))
+    }
+
+    /// What is read from buses because of what is registered, each with the name of its
+    /// application.
+    pub fn consumed(&self) -> impl Iterator<Item = (&str, &Subscription)> {
+        self.pushes.iter().flat_map(|(id, all)| {
+            let definition = self.definitions.get(id);
+            let owner = definition.and_then(|one| self.applications.get(&one.application_id));
+            let consumed = all.iter().filter(|one| external::is_consumed(one));
+            consumed.filter_map(move |one| owner.map(|owner| (&*owner.name, one)))
+        })
+    }
+
+    /// How many external subscriptions do anything.
+    pub(super) fn external_count(&self) -> usize {
+        self.pushes.values().map(|all| all.len()).sum()
     }
 
     /// How many bytes all documents have together.

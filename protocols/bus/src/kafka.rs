@@ -19,7 +19,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio_util::sync::DropGuard;
 
 use self::client::{Cluster, Context, Reached};
-pub(crate) use self::source::KafkaSource;
+pub(crate) use self::source::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
@@ -77,7 +77,7 @@ impl Kafka {
 
     /// Waits until the cluster can be reached, or it is clear that it cannot.
     async fn reach(&self) -> Result<Reached, PublishError> {
-        let (producer, topic) = (self.producer.clone(), self.target.topic.plain());
+        let (producer, topic) = (self.producer.clone(), self.target.topic.text());
         let name = topic.map(str::to_owned);
         let ask = move |timeout| producer.client().fetch_metadata(name.as_deref(), timeout);
         self.cluster.reach(topic, ask).await
@@ -117,7 +117,7 @@ impl Kafka {
 
     async fn look(&self) -> Result<String, PublishError> {
         let Reached { brokers, topic } = self.reach().await?;
-        Ok(match (self.target.topic.plain(), topic) {
+        Ok(match (self.target.topic.text(), topic) {
             (Some(name), Some(Ok(partitions))) => {
                 format!("connected to {brokers} broker(s); {name} has {partitions} partition(s)")
             }
@@ -139,10 +139,9 @@ impl Connection for Kafka {
 
 /// Says what is wrong with a topic.
 pub(crate) fn check(target: &Target) -> Result<(), InvalidInput> {
-    let is_plain = target.topic.plain().is_some();
-    let is_legal = |text: &str| text.chars().all(is_legal) && text.len() <= NAME_MAX;
-    let is_dots = matches!(target.topic.plain(), Some("." | ".."));
-    if target.topic.texts().all(is_legal) && !(is_plain && is_dots) {
+    let name = target.topic.pattern("any");
+    let is_dots = matches!(&*name, "." | "..");
+    if name.chars().all(is_legal) && name.len() <= NAME_MAX && !is_dots {
         return Ok(());
     }
     let detail = "expected the name of a Kafka topic: letters, digits, dots, underscores and \

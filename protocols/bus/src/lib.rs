@@ -4,6 +4,7 @@
 mod attributes;
 mod connections;
 mod error;
+mod examine;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod message;
@@ -11,6 +12,7 @@ mod message;
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+mod normalize;
 mod sink;
 mod source;
 mod target;
@@ -20,7 +22,9 @@ mod tls;
 pub use attributes::{ATTRIBUTES, Attribute, Attributes, Kind};
 pub use connections::{AddressCheck, Surroundings, Token, Tokens};
 pub use error::PublishError;
+pub use examine::{Step, examine};
 pub use message::{Headers, Message};
+pub use normalize::{Context, leads_back, normalize};
 pub use sink::{BusSink, check};
 pub use source::{Arrival, Settlement, Source, SourceError, open};
 pub use target::{Bus, Direction, Target};

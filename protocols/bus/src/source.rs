@@ -7,8 +7,13 @@ use eg_event::Subscription;
 use futures_util::future::BoxFuture;
 
 use crate::connections::Surroundings;
+use crate::error::PublishError;
 #[cfg(feature = "kafka")]
-use crate::kafka::KafkaSource;
+use crate::kafka;
+#[cfg(feature = "mqtt")]
+use crate::mqtt;
+#[cfg(feature = "nats")]
+use crate::nats;
 use crate::target::{Bus, Target};
 
 /// A topic that is read. What it gave is given again, after a lost connection or a restart, until it
@@ -68,6 +73,12 @@ pub enum Settlement {
 #[error("{0}")]
 pub struct SourceError(pub String);
 
+impl From<PublishError> for SourceError {
+    fn from(error: PublishError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Begins to read the topic of `subscription`.
 pub async fn open(
     subscription: &Arc<Subscription>,
@@ -76,7 +87,11 @@ pub async fn open(
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
     match target.bus {
         #[cfg(feature = "kafka")]
-        Bus::Kafka => Ok(Box::new(KafkaSource::open(&target, subscription, around).await?)),
-        bus => Err(SourceError(format!("nothing can be read from {bus} yet"))),
+        Bus::Kafka => Box::pin(kafka::read(target, subscription, around)).await,
+        #[cfg(feature = "mqtt")]
+        Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
+        #[cfg(feature = "nats")]
+        Bus::Nats => Box::pin(nats::read(target, subscription, around)).await,
+        bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),
     }
 }

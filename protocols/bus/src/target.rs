@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use eg_event::{InvalidInput, Subscription};
+use eg_event::{InvalidInput, Protocol, Subscription};
 
 use crate::attributes::Attributes;
 use crate::template::Template;
@@ -20,6 +20,8 @@ pub enum Bus {
     Amqp10,
     /// MQTT 5.
     Mqtt,
+    /// Receivers of HTTP, which are no bus but understand attributes too. No [`Target`] has it.
+    Http,
 }
 
 impl Bus {
@@ -32,8 +34,40 @@ impl Bus {
         match self {
             Self::Mqtt => cfg!(feature = "mqtt"),
             Self::Nats => cfg!(feature = "nats"),
+            Self::Http => true,
             Self::Kafka => cfg!(feature = "kafka"),
             Self::Amqp | Self::Amqp10 => false,
+        }
+    }
+
+    /// Whether TLS is the first thing that is spoken, where it is spoken.
+    pub(crate) fn begins_with_tls(self) -> bool {
+        self != Self::Nats
+    }
+
+    /// The word for it in metrics and event types.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
+            Self::Amqp10 => "amqp10",
+            Self::Mqtt => "mqtt",
+            Self::Http => "http",
+        }
+    }
+
+    /// Over what events come that are read from it.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Kafka => Protocol::Kafka,
+            Self::Nats => Protocol::Nats,
+            Self::Amqp => Protocol::Amqp,
+            Self::Amqp10 => Protocol::Amqp10,
+            Self::Mqtt => Protocol::MqttBus,
+            Self::Http => Protocol::Http,
         }
     }
 
@@ -63,6 +97,7 @@ impl fmt::Display for Bus {
             Self::Amqp => "AMQP 0.9.1",
             Self::Amqp10 => "AMQP 1.0",
             Self::Mqtt => "MQTT",
+            Self::Http => "HTTP",
         })
     }
 }

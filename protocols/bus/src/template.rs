@@ -52,21 +52,22 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// The name, if it is the same for every event.
+    /// The name with `any` in place of each attribute.
+    pub(crate) fn pattern(&self, any: &str) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Attribute(_) => any.to_owned(),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
+    /// The text, where it is the same for every event.
     #[must_use]
-    pub fn plain(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match &*self.0 {
             [Piece::Text(text)] => Some(text),
             _ => None,
         }
-    }
-
-    /// What is the same for every event.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Text(text) => Some(&**text),
-            Piece::Attribute(_) => None,
-        })
     }
 
     /// The text for `event`; what it fills in is written by `escape`. An attribute that the event
@@ -76,7 +77,7 @@ impl Template {
         event: &CloudEvent,
         escape: fn(&str) -> Cow<'_, str>,
     ) -> Result<Cow<'t, str>, String> {
-        if let Some(text) = self.plain() {
+        if let Some(text) = self.text() {
             return Ok(Cow::Borrowed(text));
         }
         let mut filled = String::new();

@@ -33,7 +33,7 @@ pub fn attributes(sender: &Sender) -> impl Iterator<Item = (&'static str, &str)>
 pub const fn kind(method: Method) -> &'static str {
     match method {
         Method::Anonymous => "unauthenticated",
-        Method::Bearer | Method::Certificate => "service_account",
+        Method::Bearer | Method::Certificate | Method::Bus => "service_account",
         Method::Basic => "user",
         Method::ApiKey => "api_key",
         Method::System => "system",

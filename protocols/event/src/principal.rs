@@ -22,6 +22,8 @@ pub enum Method {
     ApiKey,
     /// The gateway itself.
     System,
+    /// A bus that a definition of the application says events come from.
+    Bus,
 }
 
 impl Method {
@@ -35,6 +37,7 @@ impl Method {
             Self::Basic => "basic",
             Self::ApiKey => "api-key",
             Self::System => "system",
+            Self::Bus => "bus",
         }
     }
 }

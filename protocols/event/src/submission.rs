@@ -22,6 +22,16 @@ pub enum Protocol {
     Mqtt5,
     /// The gateway itself: requeue, lifecycle and audit events.
     Internal,
+    /// Read from a topic of Kafka.
+    Kafka,
+    /// Read from a subject of NATS `JetStream`.
+    Nats,
+    /// Read from a queue over AMQP 0.9.1.
+    Amqp,
+    /// Read from an address over AMQP 1.0.
+    Amqp10,
+    /// Read from a topic of another MQTT broker.
+    MqttBus,
 }
 
 impl Protocol {
@@ -33,7 +43,18 @@ impl Protocol {
             Self::Mqtt311 => "mqtt-3.1.1",
             Self::Mqtt5 => "mqtt-5",
             Self::Internal => "internal",
+            Self::Kafka => "kafka",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp-0.9.1",
+            Self::Amqp10 => "amqp-1.0",
+            Self::MqttBus => "mqtt-bus",
         }
+    }
+
+    /// Whether the gateway read the event from an external bus.
+    #[must_use]
+    pub const fn is_bus(self) -> bool {
+        matches!(self, Self::Kafka | Self::Nats | Self::Amqp | Self::Amqp10 | Self::MqttBus)
     }
 }
 
@@ -82,7 +103,8 @@ pub struct Origin {
     pub binding: Binding,
     /// The peer's address; `None` for events of the gateway itself.
     pub remote: Option<SocketAddr>,
-    /// What the sender addressed: the request path, or the MQTT topic.
+    /// What the sender addressed: the request path, the MQTT topic, or the URL of a bus with the
+    /// topic that was read.
     pub address: Box<str>,
     /// The MQTT client identifier.
     pub client_id: Option<Arc<str>>,

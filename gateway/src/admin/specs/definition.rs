@@ -323,6 +323,9 @@ pub(super) fn external_subscriptions(definition: &words::Definition) -> Vec<Even
             Effect::Pushed(name) => {
                 ExternalSubscriptionStatus { active: true, message: None, subscription: Some(name) }
             }
+            Effect::Consumed(name) => {
+                ExternalSubscriptionStatus { active: true, message: None, subscription: Some(name) }
+            }
             Effect::None(why) => {
                 ExternalSubscriptionStatus { active: false, message: Some(why), subscription: None }
             }

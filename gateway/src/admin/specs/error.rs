@@ -30,10 +30,6 @@ pub(in crate::admin) fn rejected(rejected: Rejected, place: impl Fn(usize) -> St
         }
         SpecsError::Beside(error) => registry(error),
         SpecsError::Store(error) => store(&error),
-        SpecsError::Push(error) => {
-            let inner = registry(error);
-            Error { message: format!("{text} ({})", inner.message), ..inner }
-        }
         SpecsError::Secret(_) | SpecsError::Encode(_) => coded(Code::InternalError, &text),
     }
 }

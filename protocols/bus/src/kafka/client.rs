@@ -56,6 +56,7 @@ struct Told {
     /// The brokers whose addresses were checked, as `host:port`.
     checked: Mutex<HashSet<String>>,
     token: Mutex<Result<Token, String>>,
+    clock: Clock,
     /// How many messages wait that have not been read.
     lag: Mutex<Option<u64>>,
     _renewing: Option<DropGuard>,
@@ -114,7 +115,7 @@ impl ClientContext for Context {
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         let token = held(&self.0.token).clone()?;
-        let now = Clock::system().now();
+        let now = self.0.clock.now();
         let ends = token.expires_at.unwrap_or_else(|| now.after(TOKEN_LIFE));
         Ok(OAuthToken {
             token: token.secret.expose().to_owned(),
@@ -182,6 +183,7 @@ pub(super) async fn configure(
         complaint: Mutex::default(),
         checked: Mutex::default(),
         token: Mutex::new(token),
+        clock: around.clock.clone(),
         lag: Mutex::default(),
         _renewing: renewed.clone().map(CancellationToken::drop_guard),
     }));
@@ -223,7 +225,7 @@ fn renew_token(
             while let Some(held_by) = told.upgrade() {
                 let pause = match &*held(&held_by.token) {
                     Ok(Token { expires_at: Some(ends), .. }) => {
-                        ends.since(Clock::system().now()) * 3 / 4
+                        ends.since(around.clock.now()) * 3 / 4
                     }
                     Ok(_) => TOKEN_LIFE * 3 / 4,
                     Err(_) => TOKEN_AGAIN,

@@ -17,7 +17,6 @@ use tokio_util::sync::DropGuard;
 use super::client::{self, Cluster, Context, Reached};
 use super::{HEADERS, explain, misfit};
 use crate::connections::Surroundings;
-use crate::error::PublishError;
 use crate::source::{Arrival, Settlement, Source, SourceError};
 use crate::target::Target;
 
@@ -34,7 +33,7 @@ const LAG_EVERY_MS: u32 = 5_000;
 const SEEK_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A topic that is read.
-pub(crate) struct KafkaSource {
+struct KafkaSource {
     topic: String,
     max: usize,
     reader: Reader,
@@ -57,19 +56,22 @@ struct Place {
     offset: i64,
 }
 
-impl From<PublishError> for SourceError {
-    fn from(error: PublishError) -> Self {
-        Self(error.to_string())
-    }
+/// Begins to read the topic of `target`.
+pub(crate) async fn read(
+    target: Target,
+    subscription: &Subscription,
+    around: &Surroundings,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(KafkaSource::open(&target, subscription, around).await?))
 }
 
 impl KafkaSource {
-    pub(crate) async fn open(
+    async fn open(
         target: &Target,
         subscription: &Subscription,
         around: &Surroundings,
     ) -> Result<Self, SourceError> {
-        let plain = target.topic.plain().map(str::to_owned);
+        let plain = target.topic.text().map(str::to_owned);
         let topic = plain.ok_or_else(|| {
             SourceError("topic: expected one topic, without attributes in braces".to_owned())
         })?;
@@ -115,14 +117,14 @@ impl KafkaSource {
         }
         while self.early.is_empty() {
             match self.reader.consumer.recv().await {
-                Ok(message) => self.early.push(read(&message)),
+                Ok(message) => self.early.push(arrival(&message)),
                 Err(error) => self.reader.bear(&error, &self.topic)?,
             }
         }
         while self.early.len() < self.max
             && let Some(Ok(message)) = self.reader.consumer.recv().now_or_never()
         {
-            self.early.push(read(&message));
+            self.early.push(arrival(&message));
         }
         let taken = self.early.drain(..self.max.min(self.early.len()));
         let (given, arrivals) = taken.unzip();
@@ -210,7 +212,7 @@ impl Reader {
         let polled = async {
             loop {
                 if let Ok(message) = self.consumer.recv().await {
-                    early.push(read(&message));
+                    early.push(arrival(&message));
                 }
             }
         };
@@ -254,12 +256,12 @@ impl Source for KafkaSource {
 }
 
 /// A message, and where it is.
-fn read(message: &BorrowedMessage<'_>) -> (Place, Arrival) {
+fn arrival(message: &BorrowedMessage<'_>) -> (Place, Arrival) {
     let place = Place { partition: message.partition(), offset: message.offset() };
     // A topic that was made anew has the same offsets again.
     let made_at = message.timestamp().to_millis().unwrap_or_default();
     let topic = message.topic();
-    let mut arrival = Arrival {
+    let mut arrived = Arrival {
         topic: topic.to_owned(),
         key: message.key().map(Bytes::copy_from_slice),
         identity: Some(format!("{topic}/{}/{}/{made_at}", place.partition, place.offset)),
@@ -270,16 +272,16 @@ fn read(message: &BorrowedMessage<'_>) -> (Place, Arrival) {
         let Some(value) = header.value else { continue };
         let (name, value) = (header.key, String::from_utf8_lossy(value).into_owned());
         if name.eq_ignore_ascii_case(HEADERS.content_type) {
-            arrival.content_type = Some(value);
+            arrived.content_type = Some(value);
         } else if let Some(name) = name.strip_prefix(HEADERS.prefix) {
-            arrival.attributes.push((name.to_owned(), value));
+            arrived.attributes.push((name.to_owned(), value));
         } else if let Some(name) =
             trace::HEADERS.iter().find(|known| name.eq_ignore_ascii_case(known))
         {
-            arrival.trace.push(((*name).to_owned(), value));
+            arrived.trace.push(((*name).to_owned(), value));
         }
     }
-    (place, arrival)
+    (place, arrived)
 }
 
 #[cfg(test)]

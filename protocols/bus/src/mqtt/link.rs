@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::packets::{Greeting, Outgoing, Packets, Said};
+use super::packets::{Admitted, Greeting, Outgoing, Packets, Said};
 use crate::error::PublishError;
 
 /// How many bytes are read at once.
@@ -28,14 +28,26 @@ pub(super) struct Order {
 
 /// A connection to a broker.
 pub(super) struct Link {
-    stream: Box<dyn Stream>,
-    packets: Packets,
-    input: Vec<u8>,
-    output: Vec<u8>,
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) packets: Packets,
+    pub(super) input: Vec<u8>,
+    pub(super) output: Vec<u8>,
+    /// What the broker said right after it let the gateway in.
+    pub(super) early: Vec<Said>,
     waiting: HashMap<u16, oneshot::Sender<Result<(), PublishError>>>,
-    keep_alive: Duration,
-    heard_at: Instant,
-    asked_at: Instant,
+    pub(super) keep_alive: Duration,
+    pub(super) heard_at: Instant,
+    pub(super) asked_at: Instant,
+    admitted: Admitted,
+    spent: bool,
+}
+
+/// Why nothing more is published over a connection.
+pub(super) enum End {
+    /// Nobody orders any more, or it was lost.
+    Closed,
+    /// What the gateway is known by has ended; nothing is under way.
+    Spent,
 }
 
 impl Link {
@@ -46,11 +58,19 @@ impl Link {
             packets,
             input: vec![0; READ_BYTES],
             output: Vec::new(),
+            early: Vec::new(),
             waiting: HashMap::new(),
             keep_alive,
             heard_at: now,
             asked_at: now,
+            admitted: Admitted::default(),
+            spent: false,
         }
+    }
+
+    /// What the broker takes.
+    pub(super) fn admitted(&self) -> &Admitted {
+        &self.admitted
     }
 
     /// Introduces the gateway, and waits until it is let in.
@@ -63,43 +83,59 @@ impl Link {
             if count == 0 {
                 return Err("the broker closed the connection without an answer".to_owned());
             }
-            let said = self.packets.read(&self.input[..count], &mut self.output);
-            for one in said {
+            let mut said = self.packets.read(&self.input[..count], &mut self.output).into_iter();
+            while let Some(one) = said.next() {
                 match one {
-                    Said::Accepted => return Ok(self),
+                    Said::Accepted(admitted) => {
+                        self.packets.heed(&admitted);
+                        self.admitted = admitted;
+                        self.early = said.collect();
+                        return Ok(self);
+                    }
                     Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
-                    Said::Ended(why) => return Err(why),
-                    Said::Settled(..) => {}
+                    Said::Ended(why) => return Err(format!("the broker ends it: {why}")),
+                    _ => {}
                 }
             }
         }
     }
 
-    /// Publishes what comes by `orders` until nobody orders any more, or the connection is lost.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    /// Publishes what comes by `orders` until nobody orders any more, the connection is lost, or
+    /// `spent_at` has come and everything is settled.
+    pub(super) async fn run(
+        mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        spent_at: Option<Instant>,
+    ) -> End {
         let why = loop {
-            match self.step(&mut orders).await {
-                Ok(true) => {}
-                Ok(false) => return,
+            match self.step(orders, spent_at).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
                 Err(why) => break why,
             }
         };
-        orders.close();
-        let waiting = self.waiting.into_values();
-        let lost = || Err(PublishError::Lost(why.clone()));
-        // Whoever has given up is told nothing.
-        waiting.for_each(|done| drop(done.send(lost())));
-        while let Ok(order) = orders.try_recv() {
-            drop(order.done.send(lost()));
+        let lost = PublishError::Lost(why);
+        for done in self.waiting.into_values() {
+            // Whoever has given up is told nothing.
+            drop(done.send(Err(lost.clone())));
         }
+        refuse(orders, &lost);
+        End::Closed
     }
 
-    /// Does what comes next; says whether there may be more to do.
-    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<bool, String> {
+    /// Does what comes next; says whether that was the last.
+    async fn step(
+        &mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        spent_at: Option<Instant>,
+    ) -> Result<Option<End>, String> {
+        if self.spent && self.waiting.is_empty() {
+            return Ok(Some(End::Spent));
+        }
         let quiet_since = self.heard_at.max(self.asked_at);
         tokio::select! {
-            order = orders.recv(), if self.packets.has_room() => {
-                let Some(order) = order else { return Ok(false) };
+            order = orders.recv(), if self.packets.has_room() && !self.spent => {
+                let Some(order) = order else { return Ok(Some(End::Closed)) };
                 self.publish(order);
                 // What has come meanwhile goes with it.
                 while self.packets.has_room() && let Ok(order) = orders.try_recv() {
@@ -116,6 +152,9 @@ impl Link {
                     self.hear(said)?;
                 }
             }
+            () = sleep_until(spent_at.unwrap_or(quiet_since)), if spent_at.is_some() && !self.spent => {
+                self.spent = true;
+            }
             () = sleep_until(quiet_since + self.keep_alive / 2) => {
                 if self.heard_at.elapsed() > self.keep_alive * 3 / 2 {
                     return Err("the broker says nothing any more".to_owned());
@@ -125,7 +164,7 @@ impl Link {
             }
         }
         self.flush().await.map_err(|error| error.to_string())?;
-        Ok(true)
+        Ok(None)
     }
 
     fn publish(&mut self, order: Order) {
@@ -145,17 +184,26 @@ impl Link {
                 }
                 Ok(())
             }
-            Said::Refused(why) | Said::Ended(why) => Err(why),
-            Said::Accepted => Ok(()),
+            Said::Refused(why) | Said::Ended(why) => Err(format!("the broker ends it: {why}")),
+            _ => Ok(()),
         }
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
             self.stream.write_all(&self.output).await?;
             self.output.clear();
             self.stream.flush().await?;
         }
         Ok(())
+    }
+}
+
+/// Tells everyone who ordered something, and whoever still would, why nothing comes of it.
+pub(super) fn refuse(orders: &mut mpsc::Receiver<Order>, why: &PublishError) {
+    orders.close();
+    while let Ok(order) = orders.try_recv() {
+        // Whoever has given up is told nothing.
+        drop(order.done.send(Err(why.clone())));
     }
 }

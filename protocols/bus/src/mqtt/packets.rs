@@ -1,14 +1,19 @@
-//! Packets of an MQTT client. The only file of this crate that names the protocol library.
+//! Packets of an MQTT client. Only this file and the one below it name the protocol library.
+
+mod reading;
 
 use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::Event;
 use mqtt_protocol_core::mqtt::packet::{
-    ContentType, GenericPacketTrait as _, Packet, Property, Qos, UserProperty, v3_1_1, v5_0,
+    ContentType, GenericPacketTrait as _, Packet, Property, Qos, ReceiveMaximum,
+    SessionExpiryInterval, UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 
+pub(super) use self::reading::{Answer, Arrived};
+use super::reason;
 use crate::message::Message;
 
 /// How the gateway introduces itself.
@@ -16,6 +21,9 @@ pub(super) struct Greeting {
     pub(super) client_id: String,
     pub(super) named: Option<(String, String)>,
     pub(super) keep_alive: Duration,
+    /// For who reads: the session outlives the connection, and has no more messages than this under
+    /// way at once.
+    pub(super) session: Option<u16>,
 }
 
 /// A message to be published.
@@ -26,15 +34,38 @@ pub(super) struct Outgoing {
     pub(super) retain: bool,
 }
 
+/// What a broker takes (MQTT 5.0 section 3.2.2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// The highest quality of service.
+    pub(super) qos_max: u8,
+    /// Whether it retains messages.
+    pub(super) retain_available: bool,
+    /// The largest packet, in bytes; `None`: any.
+    pub(super) packet_bytes_max: Option<u32>,
+}
+
+impl Default for Admitted {
+    fn default() -> Self {
+        Self { qos_max: 2, retain_available: true, packet_bytes_max: None }
+    }
+}
+
 /// What the broker said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// It lets the gateway in.
-    Accepted,
+    /// It lets the gateway in, and takes this.
+    Accepted(Admitted),
     /// It does not; why.
     Refused(String),
     /// It has the message with this identifier, or does not want it; why.
     Settled(u16, Result<(), String>),
+    /// It lets the gateway subscribe, or does not; why.
+    Subscribed(Result<(), String>),
+    /// A message was published to the gateway.
+    Arrived(Box<Arrived>),
+    /// The message with this identifier is not sent again (QoS 2).
+    Released(u16),
     /// It ends the connection; why.
     Ended(String),
 }
@@ -43,6 +74,7 @@ pub(super) enum Said {
 pub(super) struct Packets {
     connection: Connection<role::Client>,
     is_old: bool,
+    admitted: Admitted,
 }
 
 impl Packets {
@@ -51,7 +83,7 @@ impl Packets {
         let version = if is_old { Version::V3_1_1 } else { Version::V5_0 };
         let mut connection = Connection::new(version);
         connection.set_auto_pub_response(true);
-        Self { connection, is_old }
+        Self { connection, is_old, admitted: Admitted::default() }
     }
 
     /// Writes CONNECT.
@@ -59,7 +91,8 @@ impl Packets {
         let seconds = u16::try_from(greeting.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let text = |error| format!("CONNECT cannot be written: {error:?}");
         let events = if self.is_old {
-            let mut connect = v3_1_1::Connect::builder().clean_session(true).keep_alive(seconds);
+            let mut connect = v3_1_1::Connect::builder().keep_alive(seconds);
+            connect = connect.clean_session(greeting.session.is_none());
             connect = connect.client_id(&greeting.client_id).map_err(text)?;
             if let Some((name, password)) = &greeting.named {
                 connect = connect.user_name(name).map_err(text)?;
@@ -67,7 +100,16 @@ impl Packets {
             }
             self.connection.checked_send(connect.build().map_err(text)?)
         } else {
-            let mut connect = v5_0::Connect::builder().clean_start(true).keep_alive(seconds);
+            let mut connect = v5_0::Connect::builder().keep_alive(seconds);
+            connect = connect.clean_start(greeting.session.is_none());
+            if let Some(receive_max) = greeting.session {
+                connect = connect.props(vec![
+                    Property::SessionExpiryInterval(
+                        SessionExpiryInterval::new(u32::MAX).map_err(text)?,
+                    ),
+                    Property::ReceiveMaximum(ReceiveMaximum::new(receive_max).map_err(text)?),
+                ]);
+            }
             connect = connect.client_id(&greeting.client_id).map_err(text)?;
             if let Some((name, password)) = &greeting.named {
                 connect = connect.user_name(name).map_err(text)?;
@@ -76,6 +118,11 @@ impl Packets {
             self.connection.checked_send(connect.build().map_err(text)?)
         };
         write(events, out)
+    }
+
+    /// Sends nothing from now on that the broker does not take.
+    pub(super) fn heed(&mut self, admitted: &Admitted) {
+        self.admitted = admitted.clone();
     }
 
     /// Whether another message may be under way.
@@ -90,6 +137,7 @@ impl Packets {
         out: &mut Vec<u8>,
     ) -> Result<u16, String> {
         let qos = if outgoing.exactly_once { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+        self.admitted.check(qos, outgoing)?;
         let packet_id = self.connection.acquire_packet_id();
         let packet_id = packet_id.map_err(|_| "65,535 messages are under way".to_owned())?;
         let body = outgoing.message.body.clone();
@@ -105,7 +153,7 @@ impl Packets {
             let publish = publish.props(properties).payload(body.to_vec());
             self.connection.checked_send(publish.build().map_err(text)?)
         };
-        write(events, out)?;
+        write(events, out).inspect_err(|_| drop(self.connection.release_packet_id(packet_id)))?;
         Ok(packet_id)
     }
 
@@ -174,38 +222,70 @@ fn properties(
 }
 
 fn meaning(packet: &Packet) -> Option<Said> {
-    let reason = |refused: bool, code: String| if refused { Err(code) } else { Ok(()) };
+    let refusal = |code: u8| if code >= 0x80 { Err(reason::words(code)) } else { Ok(()) };
     Some(match packet {
         Packet::V3_1_1Connack(connack) => match connack.return_code() as u8 {
-            0 => Said::Accepted,
-            _ => Said::Refused(format!("{:?}", connack.return_code())),
+            0 => Said::Accepted(Admitted::default()),
+            code => Said::Refused(reason::words(reason::of_3_1_1(code))),
         },
         Packet::V5_0Connack(connack) => match connack.reason_code() as u8 {
-            0 => Said::Accepted,
-            _ => Said::Refused(format!("{:?}", connack.reason_code())),
+            0 => Said::Accepted(Admitted::of(&connack.props)),
+            code => Said::Refused(reason::words(code)),
         },
         Packet::V3_1_1Puback(puback) => Said::Settled(puback.packet_id(), Ok(())),
         Packet::V3_1_1Pubcomp(pubcomp) => Said::Settled(pubcomp.packet_id(), Ok(())),
         Packet::V5_0Puback(puback) => {
-            let code = puback.reason_code();
-            let refused = code.is_some_and(|code| code as u8 >= 0x80);
-            Said::Settled(puback.packet_id(), reason(refused, format!("{code:?}")))
+            let code = puback.reason_code().map_or(0, |code| code as u8);
+            Said::Settled(puback.packet_id(), refusal(code))
         }
         Packet::V5_0Pubrec(pubrec) => {
-            let code = pubrec.reason_code();
-            if code.is_none_or(|code| (code as u8) < 0x80) {
-                return None;
-            }
-            Said::Settled(pubrec.packet_id(), Err(format!("{code:?}")))
+            let code = pubrec.reason_code().map_or(0, |code| code as u8);
+            Said::Settled(pubrec.packet_id(), Err(refusal(code).err()?))
         }
         Packet::V5_0Pubcomp(pubcomp) => {
-            let code = pubcomp.reason_code();
-            let refused = code.is_some_and(|code| code as u8 >= 0x80);
-            Said::Settled(pubcomp.packet_id(), reason(refused, format!("{code:?}")))
+            let code = pubcomp.reason_code().map_or(0, |code| code as u8);
+            Said::Settled(pubcomp.packet_id(), refusal(code))
         }
         Packet::V5_0Disconnect(disconnect) => {
-            Said::Ended(format!("{:?}", disconnect.reason_code()))
+            let code = disconnect.reason_code().map_or(0, |code| code as u8);
+            Said::Ended(reason::words(code))
         }
-        _ => return None,
+        packet => return reading::meaning(packet),
     })
+}
+
+impl Admitted {
+    fn of(properties: &[Property]) -> Self {
+        let mut admitted = Self::default();
+        for property in properties {
+            match property {
+                Property::MaximumQos(max) => admitted.qos_max = max.val(),
+                Property::RetainAvailable(is) => admitted.retain_available = is.val() == 1,
+                Property::MaximumPacketSize(max) => admitted.packet_bytes_max = Some(max.val()),
+                _ => {}
+            }
+        }
+        admitted
+    }
+
+    fn check(&self, qos: Qos, outgoing: &Outgoing) -> Result<(), String> {
+        if qos as u8 > self.qos_max {
+            return Err(format!(
+                "the broker takes QoS {} at most: set attributes.qos",
+                self.qos_max
+            ));
+        }
+        if outgoing.retain && !self.retain_available {
+            return Err("the broker retains nothing: leave attributes.retain out".to_owned());
+        }
+        let headers = &outgoing.message.headers;
+        let named: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
+        let bytes = outgoing.topic.len() + named + outgoing.message.body.len();
+        match self.packet_bytes_max {
+            Some(max) if bytes > max as usize => {
+                Err(format!("the event has {bytes} bytes, and the broker takes {max} at most"))
+            }
+            _ => Ok(()),
+        }
+    }
 }

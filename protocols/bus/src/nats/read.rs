@@ -1,0 +1,240 @@
+//! The way in from NATS: a durable consumer that is pulled from, whose messages are acknowledged
+//! one by one once they are settled.
+//!
+//! What was given and never acknowledged is given again only when the server's `ack_wait` is over,
+//! and what is newer would overtake it. So a lost connection, or a delivery that is missing, ends
+//! the reading; and who begins to read waits until what is outstanding comes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer};
+use async_nats::jetstream::{AckKind, Message};
+use async_nats::{StatusCode, Subject, Subscriber};
+use eg_event::{Subscription, header, trace};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::StreamExt as _;
+
+use super::Nats;
+use crate::connections::Surroundings;
+use crate::source::{Arrival, Settlement, Source, SourceError};
+use crate::target::Target;
+
+/// After what time the server gives a message again that was not acknowledged.
+const ACK_WAIT: Duration = Duration::from_secs(5);
+/// How much longer is waited for that.
+const ACK_WAIT_MORE: Duration = Duration::from_millis(500);
+/// How long a request for messages waits at the server.
+const REQUEST: Duration = Duration::from_secs(20);
+/// How much longer its end is waited for.
+const REQUEST_MORE: Duration = Duration::from_secs(5);
+
+/// A subject that is read.
+struct Reader {
+    nats: Nats,
+    consumer: Consumer<Config>,
+    inbox: Subject,
+    messages: Subscriber,
+    /// How many messages are asked for at once.
+    batch: usize,
+    /// How many of those are still to come.
+    asked: usize,
+    /// The number of the latest delivery of the consumer.
+    latest: Option<u64>,
+    /// What was given and not settled.
+    given: Vec<Message>,
+    lag: Option<u64>,
+}
+
+/// Begins to read the subject of `target`.
+pub(crate) async fn read(
+    target: Target,
+    subscription: &Arc<Subscription>,
+    around: &Surroundings,
+) -> Result<Box<dyn Source>, SourceError> {
+    let nats = Nats::connect(target, subscription, around).await?;
+    let batch = usize::from(subscription.max_in_flight);
+    let consumer = consumer(&nats, &subscription.name, batch).await?;
+    let info = consumer.cached_info();
+    if info.num_ack_pending > 0 {
+        let (name, messages) = (&*subscription.name, info.num_ack_pending);
+        tracing::info!(name, messages, "waits for what was not acknowledged to be given again");
+        tokio::time::sleep(ACK_WAIT + ACK_WAIT_MORE).await;
+    }
+    let inbox = Subject::from(nats.client.new_inbox());
+    let messages = nats.client.subscribe(inbox.clone()).await;
+    let messages = messages.map_err(|error| nats.say(&error.to_string()))?;
+    let lag = Some(info.num_pending);
+    let (latest, given) = (None, Vec::new());
+    Ok(Box::new(Reader { nats, consumer, inbox, messages, batch, asked: 0, latest, given, lag }))
+}
+
+/// The durable consumer, made if there is none.
+async fn consumer(
+    nats: &Nats,
+    subscription: &str,
+    batch: usize,
+) -> Result<Consumer<Config>, SourceError> {
+    let subject = nats.target.topic.text().unwrap_or_default().to_owned();
+    let stream = match nats.target.attributes.get("stream") {
+        Some(stream) => stream.to_owned(),
+        None => nats.jetstream.stream_by_subject(&*subject).await.map_err(|error| {
+            let what = "make one whose subjects include it, or name it by the attribute stream";
+            nats.say(&format!("no stream has {subject}: {what} ({error})"))
+        })?,
+    };
+    let found = nats.jetstream.get_stream(&*stream).await;
+    let found = found.map_err(|error| nats.say(&format!("the stream {stream}: {error}")))?;
+    let name = match nats.target.attributes.get("group") {
+        Some(group) => group.to_owned(),
+        None => format!("event-gateway-{subscription}"),
+    };
+    let config = Config {
+        durable_name: Some(name.clone()),
+        description: Some("read by event-gateway".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: i64::try_from(batch).unwrap_or(i64::MAX),
+        filter_subject: subject,
+        ..Config::default()
+    };
+    let made = found.create_consumer(config).await;
+    made.map_err(|error| nats.say(&format!("the consumer {name}: {error}")))
+}
+
+impl Nats {
+    fn say(&self, text: &str) -> SourceError {
+        SourceError(match self.complaint.take() {
+            Some(complaint) => format!("{text}; the server says: {complaint}"),
+            None => text.to_owned(),
+        })
+    }
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Vec<Arrival>, SourceError> {
+        loop {
+            if self.asked == 0 {
+                self.ask().await?;
+            }
+            let lost = self.nats.complaint.lost.clone();
+            let waited = tokio::time::timeout(REQUEST + REQUEST_MORE, self.messages.next());
+            let Some(waited) = lost.run_until_cancelled(waited).await else {
+                return Err(self.nats.say("the connection was lost"));
+            };
+            let mut next = Some(waited.map_err(|_| self.nats.say("the server is silent"))?);
+            let mut arrivals = Vec::new();
+            while let Some(message) = next {
+                let ended = || self.nats.say("the connection was closed");
+                let message = message.ok_or_else(ended)?;
+                arrivals.extend(self.take(message)?);
+                let has_room = arrivals.len() < self.batch && self.asked > 0;
+                next = if has_room { self.messages.next().now_or_never() } else { None };
+            }
+            if !arrivals.is_empty() {
+                return Ok(arrivals);
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<(), SourceError> {
+        let request =
+            BatchConfig { batch: self.batch, expires: Some(REQUEST), ..BatchConfig::default() };
+        let asked = self.consumer.request_batch(request, self.inbox.clone()).await;
+        asked.map_err(|error| self.nats.say(&error.to_string()))?;
+        self.asked = self.batch;
+        Ok(())
+    }
+
+    /// A message; none if it is what the server says of the request.
+    fn take(&mut self, message: async_nats::Message) -> Result<Option<Arrival>, SourceError> {
+        match message.status {
+            None | Some(StatusCode::OK) => {}
+            Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {
+                self.asked = 0;
+                return Ok(None);
+            }
+            Some(StatusCode::IDLE_HEARTBEAT) => return Ok(None),
+            Some(status) => {
+                let said = message.description.unwrap_or_else(|| status.to_string());
+                return Err(self.nats.say(&said));
+            }
+        }
+        self.asked = self.asked.saturating_sub(1);
+        let message = Message { context: self.nats.jetstream.clone(), message };
+        let (arrival, number, waiting) = arrival(&message)?;
+        if self.is_alone() && self.latest.is_some_and(|latest| number != latest + 1) {
+            return Err(SourceError("a delivery is missing".to_owned()));
+        }
+        self.latest = Some(number);
+        self.lag = Some(waiting);
+        self.given.push(message);
+        Ok(Some(arrival))
+    }
+
+    /// Whether nobody else reads by the same consumer, as far as can be known.
+    fn is_alone(&self) -> bool {
+        self.nats.target.attributes.get("group").is_none()
+    }
+
+    async fn tell(&mut self, settlements: &[Settlement]) -> Result<(), SourceError> {
+        let given = std::mem::take(&mut self.given);
+        for (message, settlement) in given.iter().zip(settlements) {
+            let kind = match settlement {
+                Settlement::Taken => AckKind::Ack,
+                Settlement::Refused(_) => AckKind::Term,
+                Settlement::Again => AckKind::Nak(None),
+            };
+            let told = message.ack_with(kind).await;
+            told.map_err(|error| self.nats.say(&error.to_string()))?;
+        }
+        let flushed = self.nats.client.flush().await;
+        flushed.map_err(|error| self.nats.say(&error.to_string()))
+    }
+}
+
+impl Source for Reader {
+    fn receive(&mut self) -> BoxFuture<'_, Result<Vec<Arrival>, SourceError>> {
+        self.next().boxed()
+    }
+
+    fn settle<'a>(
+        &'a mut self,
+        settlements: &'a [Settlement],
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        self.tell(settlements).boxed()
+    }
+
+    fn lag(&mut self) -> BoxFuture<'_, Option<u64>> {
+        std::future::ready(self.lag).boxed()
+    }
+}
+
+/// A message as it came, the number of its delivery, and how many wait behind it.
+fn arrival(message: &Message) -> Result<(Arrival, u64, u64), SourceError> {
+    let info = message.info().map_err(|error| SourceError(error.to_string()))?;
+    // A stream that is made anew counts from one again, but at another time.
+    let published = info.published.unix_timestamp_nanos();
+    let mut arrival = Arrival {
+        topic: message.subject.to_string(),
+        identity: Some(format!("{}/{}/{published}", info.stream, info.stream_sequence)),
+        body: message.payload.clone(),
+        ..Arrival::default()
+    };
+    for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
+        let Some(value) = values.first().map(async_nats::HeaderValue::as_str) else { continue };
+        let name: &str = name.as_ref();
+        let name = name.to_ascii_lowercase();
+        if let Some(attribute) = name.strip_prefix("ce-") {
+            let text = header::decode(value.as_bytes());
+            let text = text.map_or_else(|_| value.to_owned(), std::borrow::Cow::into_owned);
+            arrival.attributes.push((attribute.to_owned(), text));
+        } else if name == "content-type" {
+            arrival.content_type = Some(value.to_owned());
+        } else if trace::HEADERS.contains(&&*name) {
+            arrival.trace.push((name, value.to_owned()));
+        }
+    }
+    Ok((arrival, info.consumer_sequence, info.pending))
+}
