@@ -9,8 +9,8 @@ use eg_tests::{peers, wait};
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
-use crate::deliver::{DATA, Reader, assert_is_structured, body, drained};
-use crate::registered::{publish, register};
+use crate::deliver::{DATA, Reader, assert_is_structured, body};
+use crate::registered::{drained, publish, register};
 
 /// How many events are under way when something is cut or killed.
 const COUNT: usize = 50_000;

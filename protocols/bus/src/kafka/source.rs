@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use eg_event::{Subscription, trace};
@@ -30,7 +31,9 @@ const SESSION_MS: u32 = 10_000;
 /// How often the client says how many messages wait, in milliseconds.
 const LAG_EVERY_MS: u32 = 5_000;
 /// How long the client may take to go back.
-const SEEK_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const SEEK_MAX: Duration = Duration::from_secs(5);
+/// How often is looked whether something has come.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A topic that is read.
 struct KafkaSource {
@@ -116,7 +119,10 @@ impl KafkaSource {
             self.reader.reach(&self.topic, &mut self.early).await?;
         }
         while self.early.is_empty() {
-            match self.reader.consumer.recv().await {
+            // Woken or not: the client misses, rarely, to say that something has come.
+            let waited = tokio::time::timeout(LOOK_EVERY, self.reader.consumer.recv()).await;
+            let Ok(received) = waited else { continue };
+            match received {
                 Ok(message) => self.early.push(arrival(&message)),
                 Err(error) => self.reader.bear(&error, &self.topic)?,
             }
