@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink as _};
 use eg_http::{HttpConfig, PushError, Server as HttpServer};
@@ -139,20 +139,8 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
-        let reading = consume::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            channels: Arc::new(declared.clone()),
-            around,
-            clock: clock.clone(),
-        };
-        let ports = eg_mqtt::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
-            channels: Arc::new(declared.clone()),
-            authenticator: recognize("mqtt"),
-            live: live.clone(),
-            clock: clock.clone(),
-        };
+        let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
+        let ports = mqtt_ports(&pipeline, &declared, recognize("mqtt"), (&live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -176,6 +164,7 @@ impl Gateway {
             credentials,
             check_target,
             declared,
+            consumers: consumers.clone(),
             policy: policies.store().clone(),
             specs: Arc::clone(&specs),
             catalog,
@@ -276,6 +265,39 @@ fn way_in(
     let (journal, dispatch) = (store.journal().clone(), Arc::clone(dispatch));
     let pipeline = Pipeline::new(sieves, journal, dispatch, Arc::clone(metrics));
     Arc::new(pipeline.with_quotas(quotas.clone()))
+}
+
+/// What topics of buses are read with.
+fn consume_ports(
+    pipeline: &Arc<Pipeline>,
+    declared: &DeclaredStore,
+    around: eg_bus::Surroundings,
+    (metrics, clock): (&Arc<Metrics>, &Clock),
+) -> consume::Ports {
+    consume::Ports {
+        ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+        channels: Arc::new(declared.clone()),
+        around,
+        metrics: Arc::clone(metrics),
+        clock: clock.clone(),
+    }
+}
+
+/// What MQTT clients are served with.
+fn mqtt_ports(
+    pipeline: &Arc<Pipeline>,
+    declared: &DeclaredStore,
+    authenticator: Arc<dyn Authenticate>,
+    (live, clock): (&Live, &Clock),
+) -> eg_mqtt::Ports {
+    eg_mqtt::Ports {
+        ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+        handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
+        channels: Arc::new(declared.clone()),
+        authenticator,
+        live: live.clone(),
+        clock: clock.clone(),
+    }
 }
 
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.

@@ -24,7 +24,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    fn start(script: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
         command.args(args);
         Self::of(command)
@@ -36,7 +36,7 @@ impl Reader {
         Self { _child: child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(2 * DEADLINE, self.lines.next_line()).await;
         line.expect("something is read in time").unwrap().expect("more is read")
     }
@@ -134,7 +134,7 @@ async fn mqtt_3_1_1_gets_one_json_object() {
 }
 
 /// Publishes `count` events in batches.
-async fn publish_many(gateway: &Gateway, count: usize) {
+pub(crate) async fn publish_many(gateway: &Gateway, count: usize) {
     let client = reqwest::Client::new();
     for first in (0..count).step_by(100) {
         let event = |number: usize| {

@@ -27,18 +27,32 @@ pub(crate) async fn try_to_register(
     application: &str,
     external: &Value,
 ) -> Result<String, String> {
+    let definition = try_to_register_all(gateway, application, &json!([external])).await?;
+    Ok(format!("spec-{definition}-0"))
+}
+
+/// Registers the application `lamps` with these external subscriptions. Gives back the definition.
+pub(crate) async fn register_all(gateway: &Gateway, external: Value) -> String {
+    try_to_register_all(gateway, "lamps", &external).await.unwrap()
+}
+
+async fn try_to_register_all(
+    gateway: &Gateway,
+    application: &str,
+    external: &Value,
+) -> Result<String, String> {
     let create = "mutation($n: String!) { createApplication(in: { name: $n }) { id } }";
     let made = gateway.graphql(create, json!({ "n": application })).await;
     let spec = "asyncapi: 3.0.0\ninfo: {title: Lamps, version: 1.0.0}\nchannels:\n  lit:\n    \
         address: lamps/lit\n    messages: {lit: {name: lamp.lit}}\n";
     let input = json!({
         "spec": { "eventSpecType": "ASYNC_API", "data": spec },
-        "externalSubscriptions": [external],
+        "externalSubscriptions": external,
     });
     let app = &made["createApplication"]["id"];
     let added = gateway.graphql_raw(ADD, json!({ "app": app, "in": input })).await;
     match added["data"]["addEventAPI"]["id"].as_str() {
-        Some(id) => Ok(format!("spec-{id}-0")),
+        Some(id) => Ok(id.to_owned()),
         None => Err(added["errors"][0]["message"].as_str().unwrap().to_owned()),
     }
 }

@@ -59,6 +59,73 @@ impl Broker {
         .await
     }
 
+    /// Mosquitto, which writes sessions and messages to its file only when it is told to.
+    pub async fn mosquitto_that_saves_when_told() -> Self {
+        Self::start(|directory, port| {
+            let config = format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {}/\nautosave_interval 0\nmax_queued_messages 0\nuser root\n",
+                directory.display()
+            );
+            let file = directory.join("mosquitto.conf");
+            std::fs::write(&file, config).unwrap();
+            let mut command = peers::program("mosquitto", "mosquitto");
+            command.arg("-c").arg(file);
+            command
+        })
+        .await
+    }
+
+    /// RabbitMQ with AMQP 0.9.1 and 1.0 on one port. Its user `guest` cannot write to what begins
+    /// with `private`.
+    pub async fn rabbitmq() -> Self {
+        Self::start(|directory, port| {
+            let write = |name: &str, text: String| {
+                let file = directory.join(name);
+                std::fs::write(&file, text).unwrap();
+                file
+            };
+            let config = format!(
+                "listeners.tcp.local = 127.0.0.1:{port}\nlog.console = false\n\
+                 amqp1_0.default_user = guest\ndefault_permissions.configure = .*\n\
+                 default_permissions.read = .*\ndefault_permissions.write = ^(?!private).*\n{}",
+                more(directory)
+            );
+            let home = directory.join("rabbitmq");
+            std::fs::create_dir_all(&home).unwrap();
+            drop(peers::program("rabbitmq-server", "rabbitmq-server"));
+            // The program of the distribution changes the user; the one behind it does not.
+            let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+            command
+                .env("HOME", &home)
+                .env("RUNNING_UNDER_SYSTEMD", "1")
+                .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+                .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+                .env("RABBITMQ_NODENAME", format!("bus{port}@localhost"))
+                .env("RABBITMQ_DIST_PORT", free_port().to_string())
+                .env("RABBITMQ_CONFIG_FILE", write("rabbitmq.conf", config))
+                .env("RABBITMQ_ENABLED_PLUGINS_FILE", {
+                    write("plugins", "[rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n".to_owned())
+                })
+                .env("RABBITMQ_MNESIA_BASE", home.join("mnesia"))
+                .env("RABBITMQ_LOG_BASE", home.join("log"))
+                .env(
+                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+                );
+            command
+        })
+        .await
+    }
+
+    /// Tells it to write down what it has, and waits until it has.
+    pub async fn save(&self) {
+        let pid = self.child.id().unwrap().to_string();
+        Command::new("kill").args(["-USR1", &pid]).status().await.unwrap();
+        let file = self.directory.path().join("mosquitto.db");
+        wait::until("the broker has saved", async || file.exists().then_some(())).await;
+    }
+
     async fn start(start: fn(&Path, u16) -> Command) -> Self {
         let (directory, port) = (tempfile::tempdir().unwrap(), free_port());
         let child = launch(start, directory.path(), port).await;

@@ -4,6 +4,7 @@
 // kafka_bus.cjs PORT read NAME COUNT         prints COUNT messages, one JSON object a line
 // kafka_bus.cjs PORT write NAME              publishes the messages of standard input, one JSON object
 //                                            a line: key, headers, and the value in base64
+// kafka_bus.cjs PORT many NAME COUNT         publishes COUNT events of 10 keys
 
 const readline = require("node:readline");
 const { Kafka, logLevel } = require("kafkajs");
@@ -56,6 +57,19 @@ async function write() {
     const { key, headers, body } = JSON.parse(line);
     messages.push({ key, headers, value: body === null ? null : Buffer.from(body, "base64") });
   }
+  await publish(messages);
+}
+
+async function many() {
+  const message = (_, number) => {
+    const [id, key] = [String(number), String(number % 10)];
+    const attributes = { ce_source: "/lamps", ce_type: "lamp.lit", ce_partitionkey: key };
+    return { key, headers: { ce_specversion: "1.0", ce_id: id, ...attributes }, value: null };
+  };
+  await publish(Array.from({ length: Number(argument) }, message));
+}
+
+async function publish(messages) {
   const producer = kafka.producer();
   await producer.connect();
   for (let first = 0; first < messages.length; first += 1000) {
@@ -64,7 +78,7 @@ async function write() {
   await producer.disconnect();
 }
 
-({ topic, read, write })[verb]().then(() => process.exit(0), (error) => {
+({ topic, read, write, many })[verb]().then(() => process.exit(0), (error) => {
   console.error(error);
   process.exit(1);
 });

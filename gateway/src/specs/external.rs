@@ -1,7 +1,7 @@
 //! What external subscriptions lead to: events of the definition are pushed to those over HTTP;
 //! the others are told to wait for their bus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eg_bus::{Attributes, Bus, Target};
 use eg_event::filter::{Comparison, Filter};
@@ -40,17 +40,23 @@ pub fn effect(definition: &Definition, external: &ExternalSubscription) -> Effec
     if definition.spec.data.is_none() {
         return Effect::None("the document is not there yet".to_owned());
     }
-    if external.attributes.get("direction").is_some_and(|to| to == CONSUME) {
+    if direction(&external.attributes) == CONSUME {
         return Effect::Consumed(name(definition, external));
     }
     Effect::Pushed(name(definition, external))
+}
+
+/// Which way events go, as `attributes` say.
+#[must_use]
+pub fn direction(attributes: &BTreeMap<String, String>) -> &str {
+    attributes.get("direction").map_or("deliver", String::as_str)
 }
 
 /// Whether a subscription of a definition is one by which a topic is read.
 #[must_use]
 pub fn is_consumed(subscription: &Subscription) -> bool {
     let topic = subscription.bus.as_ref();
-    topic.and_then(|topic| topic.attributes.get("direction")).is_some_and(|to| to == CONSUME)
+    topic.is_some_and(|topic| direction(&topic.attributes) == CONSUME)
 }
 
 /// The definition that the subscription called `name` belongs to; none if it is an operator's.
@@ -220,7 +226,7 @@ mod tests {
             url: url.to_owned(),
             auth: None,
             topic: topic.to_owned(),
-            attributes: std::collections::BTreeMap::new(),
+            attributes: BTreeMap::new(),
         };
         endpoint(&external)
     }

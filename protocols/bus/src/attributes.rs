@@ -66,6 +66,14 @@ pub const ATTRIBUTES: &[Attribute] = &[
             key, or the text of a credentials file",
     },
     Attribute {
+        name: "authentication",
+        buses: &[Bus::Amqp, Bus::Amqp10],
+        kind: Kind::Word(&["PASSWORD", "EXTERNAL"]),
+        default: "PASSWORD",
+        effect: "whether the broker asks for the name and the password (or token) of auth, or takes \
+            the client certificate for an answer",
+    },
+    Attribute {
         name: "caCertificates",
         buses: ALL,
         kind: Kind::Pem,
@@ -101,6 +109,21 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "whether events go to the topic, or come from it",
     },
     Attribute {
+        name: "direction",
+        buses: &[Bus::Http],
+        kind: Kind::Word(&["deliver"]),
+        default: "deliver",
+        effect: "over HTTP, events come in at the gateway's own port",
+    },
+    Attribute {
+        name: "exchange",
+        buses: &[Bus::Amqp],
+        kind: Kind::Text,
+        default: "",
+        effect: "the exchange whose routing key the topic is; by default the topic is the name of a \
+            queue",
+    },
+    Attribute {
         name: "group",
         buses: &[Bus::Nats],
         kind: Kind::Text,
@@ -116,11 +139,11 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "the shared subscription that is read by; by default the gateway reads alone",
     },
     Attribute {
-        name: "direction",
-        buses: &[Bus::Http],
-        kind: Kind::Word(&["deliver"]),
-        default: "deliver",
-        effect: "over HTTP, events come in at the gateway's own port",
+        name: "headerPrefix",
+        buses: &[Bus::Amqp, Bus::Amqp10],
+        kind: Kind::Word(&["cloudEvents_", "cloudEvents:", "ce-"]),
+        default: "cloudEvents_",
+        effect: "what the names of attributes begin with, as headers or application properties",
     },
     Attribute {
         name: "group",
@@ -349,7 +372,7 @@ mod tests {
     fn an_attribute_that_is_wrong_is_named_with_what_was_expected() {
         let rows = [
             ("contentmode", "BINARY", "did you mean contentMode?"),
-            ("colour", "red", "expected one of authentication"),
+            ("temperature", "red", "expected one of authentication"),
             ("contentMode", "binary", "expected one of BINARY, STRUCTURED"),
             ("maxInFlight", "0", "expected a number from 1 to 400"),
             ("stream", " ", "expected a text"),

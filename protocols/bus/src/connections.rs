@@ -15,6 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "amqp")]
+use crate::amqp::Amqp;
+#[cfg(feature = "amqp10")]
+use crate::amqp10::Amqp10;
 use crate::error::PublishError;
 #[cfg(feature = "kafka")]
 use crate::kafka::Kafka;
@@ -108,6 +112,10 @@ pub(crate) async fn connect(
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "amqp")]
+        Bus::Amqp => Ok(Arc::new(Amqp::connect(target, subscription, around).await?)),
+        #[cfg(feature = "amqp10")]
+        Bus::Amqp10 => Ok(Arc::new(Amqp10::connect(target, subscription, around).await?)),
         #[cfg(feature = "kafka")]
         Bus::Kafka => Ok(Arc::new(Kafka::connect(target, subscription, around).await?)),
         #[cfg(feature = "mqtt")]

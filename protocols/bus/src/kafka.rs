@@ -72,7 +72,9 @@ impl Kafka {
         let producer: FutureProducer<Context> = producer.map_err(|error| misfit(&error))?;
         let dropped = client::dropped_elsewhere(producer.clone(), around);
         let cluster = Cluster::new(context, around.clone());
-        Ok(Self { target, producer, cluster, _dropped: dropped })
+        let connection = Self { target, producer, cluster, _dropped: dropped };
+        connection.reach().await?;
+        Ok(connection)
     }
 
     /// Waits until the cluster can be reached, or it is clear that it cannot.

@@ -1,12 +1,18 @@
 //! External buses: events go out to topics, and come in from them, with the same promises on every
 //! one.
 
+#[cfg(feature = "amqp")]
+mod amqp;
+#[cfg(feature = "amqp10")]
+mod amqp10;
 mod attributes;
 mod connections;
 mod error;
 mod examine;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+mod login;
 mod message;
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -15,6 +21,8 @@ mod nats;
 mod normalize;
 mod sink;
 mod source;
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+mod stream;
 mod target;
 mod template;
 mod tls;

@@ -93,6 +93,11 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         }
         Direction::Consume => {}
     }
+    let is_named = subscription.auth.as_ref().is_some_and(|auth| auth.certificate.is_some());
+    if target.attributes.get("authentication") == Some("EXTERNAL") && !is_named {
+        let detail = "expected PASSWORD, or a client certificate in auth";
+        return Err(InvalidInput::new("attributes.authentication", detail));
+    }
     let Some(auth) = &subscription.auth else { return Ok(()) };
     if auth.certificate.is_some() && !target.tls {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use eg_event::Subscription;
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "amqp")]
+use crate::amqp;
+#[cfg(feature = "amqp10")]
+use crate::amqp10;
 use crate::connections::Surroundings;
 use crate::error::PublishError;
 #[cfg(feature = "kafka")]
@@ -86,6 +90,10 @@ pub async fn open(
 ) -> Result<Box<dyn Source>, SourceError> {
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "amqp")]
+        Bus::Amqp => amqp::read(target, subscription, around).await,
+        #[cfg(feature = "amqp10")]
+        Bus::Amqp10 => amqp10::read(target, subscription, around).await,
         #[cfg(feature = "kafka")]
         Bus::Kafka => Box::pin(kafka::read(target, subscription, around)).await,
         #[cfg(feature = "mqtt")]

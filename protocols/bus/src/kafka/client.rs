@@ -26,6 +26,8 @@ use crate::target::Target;
 
 /// How long brokers may take to say what there is.
 const REACH_MAX: Duration = Duration::from_secs(5);
+/// How long they may take each time they are asked.
+const REACH_EACH: Duration = Duration::from_secs(1);
 /// How long the answer that they cannot be reached holds.
 const UNREACHED_HOLDS: Duration = Duration::from_secs(1);
 /// The longest pause before a connection is tried again.
@@ -291,7 +293,7 @@ impl Cluster {
         ask: A,
     ) -> Result<Reached, PublishError>
     where
-        A: FnOnce(Duration) -> KafkaResult<Metadata> + Send + 'static,
+        A: Fn(Duration) -> KafkaResult<Metadata> + Send + 'static,
     {
         let mut answer = self.answer.lock().await;
         if let Some(Answer { given_at, reached }) = &*answer {
@@ -312,10 +314,21 @@ impl Cluster {
 
     async fn ask<A>(&self, topic: Option<&str>, ask: A) -> Result<Reached, PublishError>
     where
-        A: FnOnce(Duration) -> KafkaResult<Metadata> + Send + 'static,
+        A: Fn(Duration) -> KafkaResult<Metadata> + Send + 'static,
     {
         let mut condition = self.context.0.condition.subscribe();
-        let asked = tokio::task::spawn_blocking(move || ask(REACH_MAX));
+        let given_up = CancellationToken::new();
+        let _guard = given_up.clone().drop_guard();
+        let asked = tokio::task::spawn_blocking(move || {
+            let began_at = Instant::now();
+            loop {
+                let answer = ask(REACH_EACH);
+                let is_late = began_at.elapsed() >= REACH_MAX || given_up.is_cancelled();
+                if answer.is_ok() || is_late {
+                    return answer;
+                }
+            }
+        });
         let metadata = tokio::select! {
             asked = asked => match asked {
                 Ok(Ok(metadata)) => metadata,

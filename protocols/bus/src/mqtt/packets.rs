@@ -10,6 +10,7 @@ use mqtt_protocol_core::mqtt::packet::{
     ContentType, GenericPacketTrait as _, Packet, Property, Qos, ReceiveMaximum,
     SessionExpiryInterval, UserProperty, v3_1_1, v5_0,
 };
+use mqtt_protocol_core::mqtt::result_code::MqttError;
 use mqtt_protocol_core::mqtt::{Connection, Version, role};
 
 pub(super) use self::reading::{Answer, Arrived};
@@ -88,10 +89,9 @@ impl Packets {
 
     /// Writes CONNECT.
     pub(super) fn greet(&mut self, greeting: &Greeting, out: &mut Vec<u8>) -> Result<(), String> {
-        let seconds = u16::try_from(greeting.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let text = |error| format!("CONNECT cannot be written: {error:?}");
         let events = if self.is_old {
-            let mut connect = v3_1_1::Connect::builder().keep_alive(seconds);
+            let mut connect = v3_1_1::Connect::builder().keep_alive(seconds(greeting.keep_alive));
             connect = connect.clean_session(greeting.session.is_none());
             connect = connect.client_id(&greeting.client_id).map_err(text)?;
             if let Some((name, password)) = &greeting.named {
@@ -100,22 +100,12 @@ impl Packets {
             }
             self.connection.checked_send(connect.build().map_err(text)?)
         } else {
-            let mut connect = v5_0::Connect::builder().keep_alive(seconds);
-            connect = connect.clean_start(greeting.session.is_none());
-            if let Some(receive_max) = greeting.session {
-                connect = connect.props(vec![
-                    Property::SessionExpiryInterval(
-                        SessionExpiryInterval::new(u32::MAX).map_err(text)?,
-                    ),
-                    Property::ReceiveMaximum(ReceiveMaximum::new(receive_max).map_err(text)?),
-                ]);
-            }
-            connect = connect.client_id(&greeting.client_id).map_err(text)?;
-            if let Some((name, password)) = &greeting.named {
-                connect = connect.user_name(name).map_err(text)?;
-                connect = connect.password(&**password).map_err(text)?;
-            }
-            self.connection.checked_send(connect.build().map_err(text)?)
+            // Brokers overstep the receive maximum when a session goes on, and are not held to it:
+            // what is too much waits in the socket. So the library is not told of it.
+            let told = connect(greeting, greeting.session).map_err(text)?;
+            out.extend_from_slice(&told.to_continuous_buffer());
+            let known = self.connection.checked_send(connect(greeting, None).map_err(text)?);
+            return write(known, &mut Vec::new());
         };
         write(events, out)
     }
@@ -170,7 +160,7 @@ impl Packets {
 
     /// Reads bytes as they came; what is to be answered at once goes to `out`.
     pub(super) fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Vec<Said> {
-        let mut said = Vec::new();
+        let (mut said, mut is_closed) = (Vec::new(), false);
         let mut cursor = Cursor::new(bytes);
         while cursor.position() < bytes.len() as u64 {
             let before = cursor.position();
@@ -183,7 +173,7 @@ impl Packets {
                     Event::NotifyError(error) => {
                         said.push(Said::Ended(format!("what it says makes no sense: {error:?}")));
                     }
-                    Event::RequestClose => said.push(Said::Ended("it is closed".to_owned())),
+                    Event::RequestClose => is_closed = true,
                     _ => {}
                 }
             }
@@ -191,8 +181,35 @@ impl Packets {
                 break;
             }
         }
+        if is_closed {
+            // After why, if that was said.
+            said.push(Said::Ended("it is closed".to_owned()));
+        }
         said
     }
+}
+
+/// CONNECT of MQTT 5.
+fn connect(greeting: &Greeting, receive_max: Option<u16>) -> Result<v5_0::Connect, MqttError> {
+    let mut connect = v5_0::Connect::builder().keep_alive(seconds(greeting.keep_alive));
+    let is_kept = greeting.session.is_some();
+    let mut properties = Vec::new();
+    if is_kept {
+        let for_ever = SessionExpiryInterval::new(u32::MAX)?;
+        properties.push(Property::SessionExpiryInterval(for_ever));
+    }
+    if let Some(receive_max) = receive_max {
+        properties.push(Property::ReceiveMaximum(ReceiveMaximum::new(receive_max)?));
+    }
+    connect = connect.clean_start(!is_kept).props(properties).client_id(&greeting.client_id)?;
+    if let Some((name, password)) = &greeting.named {
+        connect = connect.user_name(name)?.password(&**password)?;
+    }
+    connect.build()
+}
+
+fn seconds(keep_alive: Duration) -> u16 {
+    u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX)
 }
 
 fn write(events: Vec<Event>, out: &mut Vec<u8>) -> Result<(), String> {
@@ -209,9 +226,7 @@ fn write(events: Vec<Event>, out: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// Attributes as user properties, and the media type as the content type.
-fn properties(
-    message: &Message,
-) -> Result<Vec<Property>, mqtt_protocol_core::mqtt::result_code::MqttError> {
+fn properties(message: &Message) -> Result<Vec<Property>, MqttError> {
     let property = |(name, value): &(std::borrow::Cow<'_, str>, String)| {
         Ok(match &**name {
             "content-type" => Property::ContentType(ContentType::new(value)?),
