@@ -121,7 +121,7 @@ async fn nats_headers_become_attributes_and_the_bytes_stay_as_they_are() {
 }
 
 /// One event in the JSON format of CloudEvents.
-fn structured() -> (Value, Value) {
+pub(crate) fn structured() -> (Value, Value) {
     let event = json!({
         "specversion": "1.0", "id": "s1", "type": "lamp.lit", "source": "/lamps/7",
         "partitionkey": "7", "datacontenttype": "application/octet-stream",

@@ -10,7 +10,7 @@ use eg_tests::peers;
 use eg_tests::wait::DEADLINE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::PROGRAM;
 use crate::registered::{drained, make_stream, publish, register};
@@ -26,7 +26,12 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(args);
+        Self::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
     }

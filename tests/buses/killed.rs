@@ -11,10 +11,10 @@ use crate::consume::{mqtt, reading, reads_nats, status, with};
 use crate::deliver::Reader;
 use crate::registered::{drained, make_stream, register};
 
-const COUNT: u64 = 50_000;
+pub(crate) const COUNT: u64 = 50_000;
 
 /// Checks that the journal has the events 0 to `count` once each, and those of a key in order.
-fn assert_whole_and_in_order(found: &[Value], count: usize) {
+pub(crate) fn assert_whole_and_in_order(found: &[Value], count: usize) {
     let ids = found.iter().map(|entry| entry["id"].as_str().unwrap().parse().unwrap());
     let mut next: Vec<usize> = (0..10).collect();
     for id in ids {
@@ -27,7 +27,7 @@ fn assert_whole_and_in_order(found: &[Value], count: usize) {
 }
 
 /// Waits until the journal has `count` events.
-async fn reached(gateway: &Gateway, count: u64) {
+pub(crate) async fn reached(gateway: &Gateway, count: u64) {
     wait::until_within(4 * wait::DEADLINE, "events come in", async || {
         (gateway.next_sequence().await > count).then_some(())
     })
@@ -35,7 +35,7 @@ async fn reached(gateway: &Gateway, count: u64) {
 }
 
 /// Waits until the journal has `count` events and a few more moments have brought no other.
-async fn settled(gateway: &Gateway, count: u64) -> Vec<Value> {
+pub(crate) async fn settled(gateway: &Gateway, count: u64) -> Vec<Value> {
     let time_max = 6 * wait::DEADLINE;
     wait::until_within(time_max, "every event is in the journal", async || {
         let status = status(gateway).await;

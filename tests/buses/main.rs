@@ -10,6 +10,8 @@ mod consume;
 mod deliver;
 mod examined;
 mod given_up;
+mod kafka;
+mod kafka_read;
 mod killed;
 mod loops;
 mod misconfigured;

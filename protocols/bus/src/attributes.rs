@@ -52,6 +52,13 @@ const EVERYWHERE: &[Bus] = &[Bus::Kafka, Bus::Nats, Bus::Amqp, Bus::Amqp10, Bus:
 pub const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "authentication",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        default: "PLAIN",
+        effect: "the SASL mechanism of the basic credential; that of an OAuth2 one is OAUTHBEARER",
+    },
+    Attribute {
+        name: "authentication",
         buses: &[Bus::Nats],
         kind: Kind::Word(&["PASSWORD", "TOKEN", "NKEY", "CREDENTIALS"]),
         default: "PASSWORD",
@@ -75,7 +82,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "clientId",
-        buses: &[Bus::Mqtt],
+        buses: &[Bus::Kafka, Bus::Mqtt],
         kind: Kind::Text,
         default: "",
         effect: "the client identifier; by default event-gateway- and the name of the subscription",
@@ -137,6 +144,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Word(&["cloudEvents_", "cloudEvents:", "ce-"]),
         default: "cloudEvents_",
         effect: "what the names of attributes begin with, as headers or application properties",
+    },
+    Attribute {
+        name: "group",
+        buses: &[Bus::Kafka],
+        kind: Kind::Text,
+        default: "",
+        effect: "the consumer group; by default event-gateway- and the name of the subscription",
     },
     Attribute {
         name: "maxInFlight",
@@ -228,6 +242,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
         kind: Kind::Number(1, WEEK_MS),
         default: "3600000",
         effect: "the longest pause between two attempts, in ms",
+    },
+    Attribute {
+        name: "startAt",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["EARLIEST", "LATEST"]),
+        default: "EARLIEST",
+        effect: "where a consumer group begins that has read nothing yet",
     },
     Attribute {
         name: "stream",

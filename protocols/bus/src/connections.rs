@@ -20,6 +20,8 @@ use crate::amqp::Amqp;
 #[cfg(feature = "amqp10")]
 use crate::amqp10::Amqp10;
 use crate::error::PublishError;
+#[cfg(feature = "kafka")]
+use crate::kafka::Kafka;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::Mqtt;
 #[cfg(feature = "nats")]
@@ -114,6 +116,8 @@ pub(crate) async fn connect(
         Bus::Amqp => Ok(Arc::new(Amqp::connect(target, subscription, around).await?)),
         #[cfg(feature = "amqp10")]
         Bus::Amqp10 => Ok(Arc::new(Amqp10::connect(target, subscription, around).await?)),
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Ok(Arc::new(Kafka::connect(target, subscription, around).await?)),
         #[cfg(feature = "mqtt")]
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
         #[cfg(feature = "nats")]

@@ -9,6 +9,8 @@ mod attributes;
 mod connections;
 mod error;
 mod examine;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(any(feature = "amqp", feature = "amqp10"))]
 mod login;
 mod message;

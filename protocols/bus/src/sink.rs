@@ -82,6 +82,10 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = "expected STRUCTURED: MQTT 3.1.1 has no place for attributes beside the data";
         return Err(InvalidInput::new("attributes.contentMode", detail));
     }
+    #[cfg(feature = "kafka")]
+    if target.bus == Bus::Kafka {
+        crate::kafka::check(&target)?;
+    }
     match target.direction() {
         Direction::Deliver => check_name(&target)?,
         Direction::Consume if target.topic.text().is_none() => {

@@ -12,6 +12,8 @@ use crate::amqp;
 use crate::amqp10;
 use crate::connections::Surroundings;
 use crate::error::PublishError;
+#[cfg(feature = "kafka")]
+use crate::kafka;
 #[cfg(feature = "mqtt")]
 use crate::mqtt;
 #[cfg(feature = "nats")]
@@ -92,6 +94,8 @@ pub async fn open(
         Bus::Amqp => amqp::read(target, subscription, around).await,
         #[cfg(feature = "amqp10")]
         Bus::Amqp10 => amqp10::read(target, subscription, around).await,
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Box::pin(kafka::read(target, subscription, around)).await,
         #[cfg(feature = "mqtt")]
         Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
         #[cfg(feature = "nats")]

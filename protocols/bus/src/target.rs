@@ -37,7 +37,7 @@ impl Bus {
             Self::Amqp => cfg!(feature = "amqp"),
             Self::Amqp10 => cfg!(feature = "amqp10"),
             Self::Http => true,
-            Self::Kafka => false,
+            Self::Kafka => cfg!(feature = "kafka"),
         }
     }
 

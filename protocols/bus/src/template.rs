@@ -77,7 +77,7 @@ impl Template {
         event: &CloudEvent,
         escape: fn(&str) -> Cow<'_, str>,
     ) -> Result<Cow<'t, str>, String> {
-        if let [Piece::Text(text)] = &*self.0 {
+        if let Some(text) = self.text() {
             return Ok(Cow::Borrowed(text));
         }
         let mut filled = String::new();
