@@ -16,6 +16,7 @@ pub struct Line {
 
 impl Line {
     /// Lays a line to a server on this machine.
+    #[expect(clippy::disallowed_methods, reason = "the harness ends with the test")]
     pub async fn to(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
