@@ -35,6 +35,8 @@ const QUEUED_KIB_MAX: u32 = 64 * 1024;
 const EVENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// How long a topic that brokers do not know may take to appear.
 const TOPIC_APPEARS_MAX: Duration = Duration::from_secs(5);
+/// How often the client says which brokers it knows, in milliseconds.
+const BROKERS_EVERY_MS: u32 = 30_000;
 /// The longest name of a topic, in characters.
 const NAME_MAX: usize = 249;
 
@@ -65,6 +67,7 @@ impl Kafka {
             .set("message.timeout.ms", millis(timeout))
             .set("request.timeout.ms", millis(timeout))
             .set("topic.metadata.propagation.max.ms", millis(TOPIC_APPEARS_MAX.min(timeout)))
+            .set("statistics.interval.ms", BROKERS_EVERY_MS.to_string())
             .set("queue.buffering.max.messages", QUEUED_MAX.to_string())
             .set("queue.buffering.max.kbytes", QUEUED_KIB_MAX.to_string())
             .set("message.max.bytes", EVENT_BYTES_MAX.to_string());
