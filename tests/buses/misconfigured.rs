@@ -124,14 +124,12 @@ fn refused_by_mqtt(closed: &Broker) -> Vec<Row> {
 fn refused_by_amqp(broker: &Broker) -> Vec<Row> {
     let (old, new) = ("amqp", "amqp10");
     let at = |scheme: &str, path: &str| format!("{scheme}://127.0.0.1:{}{path}", broker.port());
-    let wrong = || basic("guest", "no");
     vec![
         row("No queue gets it (AMQP 0.9.1)", &at(old, ""), "nowhere", &json!({})),
         row("No such exchange", &at(old, ""), "t", &json!({ "exchange": "nowhere" })),
         row("No such virtual host", &at(old, "/nowhere"), "t", &json!({})),
-        row("The password is wrong (AMQP 0.9.1)", &at(old, ""), "t", &json!({})).with(wrong()),
-        row("The password is wrong (AMQP 1.0)", &at(new, ""), "/queues/t", &json!({}))
-            .with(wrong()),
+        row("The password is wrong (AMQP 0.9.1)", &at(old, ""), "t", &json!({}))
+            .with(basic("guest", "no")),
         row("No such queue (AMQP 1.0)", &at(new, ""), "/queues/nowhere", &json!({})),
     ]
 }
@@ -266,6 +264,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         let what = row.0;
         let said = said(&gateway, &format!("row{index}"), row).await;
         assert!(!said.contains("s3cret"), "{said}");
+        let said = said.replace(&format!(":{}", rabbit.port()), ":PORT");
         table.push_str(&format!("| {what} | {said} |\n"));
         std::fs::write(&generated, &table).unwrap();
     }
