@@ -120,6 +120,20 @@ fn refused_by_mqtt(closed: &Broker) -> Vec<Row> {
     ]
 }
 
+/// What RabbitMQ refuses.
+fn refused_by_amqp(broker: &Broker) -> Vec<Row> {
+    let (old, new) = ("amqp", "amqp10");
+    let at = |scheme: &str, path: &str| format!("{scheme}://127.0.0.1:{}{path}", broker.port());
+    vec![
+        row("No queue gets it (AMQP 0.9.1)", &at(old, ""), "nowhere", &json!({})),
+        row("No such exchange", &at(old, ""), "t", &json!({ "exchange": "nowhere" })),
+        row("No such virtual host", &at(old, "/nowhere"), "t", &json!({})),
+        row("The password is wrong (AMQP 0.9.1)", &at(old, ""), "t", &json!({}))
+            .with(basic("guest", "no")),
+        row("No such queue (AMQP 1.0)", &at(new, ""), "/queues/nowhere", &json!({})),
+    ]
+}
+
 /// What TLS brings to light.
 fn insecure(authority: &Authority, [good, expired, other]: [&Broker; 3]) -> Vec<Row> {
     let pem = std::fs::read_to_string(authority.file("ca.pem")).unwrap();
@@ -231,6 +245,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
     let mut core = Broker::nats().await;
     core.configure("jetstream: disabled\n").await;
     let (closed, closed_mqtt) = (closed_nats().await, closed_mosquitto().await);
+    let rabbit = Broker::rabbitmq().await;
     let denied = json!({ "error": "invalid_client" }).to_string();
     let provider = Subscriber::scripted(move |_, _| Reaction::Text(401, denied.clone())).await;
     let gateway = Gateway::start(PROGRAM).await;
@@ -239,6 +254,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         astray(&open, &mqtt),
         refused_by_nats(&open, &closed, &core),
         refused_by_mqtt(&closed_mqtt),
+        refused_by_amqp(&rabbit),
         insecure(&authority, [&good, &expired, &other]),
         without_token(&open, &provider),
     ];
@@ -248,6 +264,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         let what = row.0;
         let said = said(&gateway, &format!("row{index}"), row).await;
         assert!(!said.contains("s3cret"), "{said}");
+        let said = said.replace(&format!(":{}", rabbit.port()), ":PORT");
         table.push_str(&format!("| {what} | {said} |\n"));
         std::fs::write(&generated, &table).unwrap();
     }

@@ -104,11 +104,18 @@ pub fn check(subscription: &Subscription) -> Result<(), InvalidInput> {
         let detail = "expected a URL with TLS: a client certificate is shown in nothing else";
         return Err(InvalidInput::new("url", detail));
     }
-    if auth.csrf.is_some() {
-        let detail = format!("expected none: {} knows no such tokens", target.bus);
-        return Err(InvalidInput::new("auth.requestAuth.csrf", detail));
+    let of_http = [
+        ("auth.requestAuth.csrf", auth.csrf.is_some()),
+        ("auth.additionalHeaders", !auth.additional_headers.is_empty()),
+        ("auth.additionalQueryParams", !auth.additional_query_params.is_empty()),
+    ];
+    match of_http.into_iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => {
+            let detail = format!("expected none: {} has no such thing", target.bus);
+            Err(InvalidInput::new(field, detail))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Says what no event can be published to.

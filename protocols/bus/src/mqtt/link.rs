@@ -97,7 +97,7 @@ impl Link {
                         return Ok(self);
                     }
                     Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
-                    Said::Ended(why) => return Err(format!("{why}{DOUBT}")),
+                    Said::Ended(_) => return Err(format!("it does not answer as MQTT{DOUBT}")),
                     _ => {}
                 }
             }
