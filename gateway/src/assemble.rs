@@ -391,6 +391,21 @@ impl Recognition {
     }
 }
 
+/// What waits for MQTT subscribers.
+fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
+    let rows = [
+        ("event_gateway_mqtt_subscriber_sessions", backlog.sessions),
+        ("event_gateway_mqtt_subscriptions", backlog.subscriptions),
+        ("event_gateway_mqtt_waiting_messages", backlog.messages),
+        ("event_gateway_mqtt_waiting_bytes", backlog.bytes),
+        ("event_gateway_mqtt_inflight_messages", backlog.inflight),
+    ];
+    for (name, value) in rows {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.set_gauge(name, &[("protocol", "mqtt")], value as f64);
+    }
+}
+
 /// The numbers of the MQTT server.
 fn mqtt_gauges(server: &MqttServer) -> Gauges {
     let server = server.clone();
@@ -401,11 +416,14 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let connections = read(&counters.connections) as f64;
         metrics.set_gauge("event_gateway_connections", &labels, connections);
+        backlog_gauges(server.backlog(), metrics);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
             ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
+            ("event_gateway_mqtt_deliveries_total", &counters.deliveries),
+            ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
@@ -413,6 +431,10 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         for (refusal, count) in counters.connects_refused.counts() {
             let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
             metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.deliveries_dropped.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
         }
         for (reason, count) in counters.connections_ended.counts() {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];

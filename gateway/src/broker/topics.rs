@@ -64,7 +64,8 @@ mod tests {
 
     fn topic(protocol: Protocol, address: &str, (source, ty): (&str, &str)) -> (Box<str>, bool) {
         let mut builder = CloudEvent::builder();
-        for (name, text) in [("specversion", "1.0"), ("id", "1"), ("source", source), ("type", ty)] {
+        for (name, text) in [("specversion", "1.0"), ("id", "1"), ("source", source), ("type", ty)]
+        {
             builder.attribute(name, text).unwrap();
         }
         let is_channel = address.contains("/channels/");

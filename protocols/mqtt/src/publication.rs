@@ -107,7 +107,10 @@ impl Publication {
                 let payload = [payload.into(), Bytes::new(), Bytes::new()];
                 Form { properties: Bytes::new(), payload }
             }
-            Version::V311 => Form { properties: Bytes::new(), payload: [self.data(), Bytes::new(), Bytes::new()] },
+            Version::V311 => Form {
+                properties: Bytes::new(),
+                payload: [self.data(), Bytes::new(), Bytes::new()],
+            },
             Version::V5 => {
                 let mut properties = PropertiesWriter::default();
                 if matches!(event.data(), Some(Data::Json(_) | Data::Text(_))) {

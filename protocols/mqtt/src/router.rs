@@ -39,6 +39,21 @@ pub(crate) struct Router {
     pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
 }
 
+/// What waits for subscribers, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Sessions that have subscribed.
+    pub sessions: u64,
+    /// Their subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait.
+    pub messages: u64,
+    /// The bytes of their events.
+    pub bytes: u64,
+    /// Messages that are under way and not acknowledged.
+    pub inflight: u64,
+}
+
 /// A subscription that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManySubscriptions;
@@ -350,6 +365,21 @@ impl Router {
         let subscriber = self.subscribers().remove(client_id)?;
         self.unsubscribe_all(&subscriber);
         Some(subscriber)
+    }
+
+    /// What waits for subscribers.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let subscribers: Vec<_> = self.subscribers().values().map(Arc::clone).collect();
+        let mut backlog = Backlog::default();
+        for subscriber in subscribers {
+            let inbox = subscriber.inbox();
+            backlog.sessions += 1;
+            backlog.subscriptions += inbox.subscriptions.len() as u64;
+            backlog.messages += inbox.queue.len() as u64;
+            backlog.bytes += inbox.queue.bytes();
+            backlog.inflight += inbox.inflight.len() as u64;
+        }
+        backlog
     }
 
     pub(crate) fn subscribers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Subscriber>>> {

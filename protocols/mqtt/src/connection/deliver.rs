@@ -80,7 +80,9 @@ impl Exchange<'_> {
         }
         if let Some(preparing) = &mut delivery.preparing {
             let Poll::Ready(ready) = preparing.ready.poll_unpin(cx) else { return false };
-            let Some(Preparing { due, found, .. }) = delivery.preparing.take() else { return false };
+            let Some(Preparing { due, found, .. }) = delivery.preparing.take() else {
+                return false;
+            };
             match ready {
                 Ok(events) => {
                     let found = self.complete(&due, found, events);
@@ -128,10 +130,7 @@ impl Exchange<'_> {
     }
 
     /// Notes what becomes of exchanges with this client.
-    fn note(
-        &self,
-        notes: Vec<(u16, Option<Sequence>)>,
-    ) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn note(&self, notes: Vec<(u16, Option<Sequence>)>) -> BoxFuture<'static, Result<(), Refusal>> {
         let exchange = |(packet_id, sequence)| {
             (Handshake { client_id: Arc::clone(&self.client.id), packet_id }, sequence)
         };
@@ -275,7 +274,6 @@ impl Exchange<'_> {
 fn take(inbox: &mut Inbox, window: usize) -> Taken {
     let mut taken = Taken::default();
     let mut bytes = 0;
-    inbox.queue.settle();
     while bytes < TAKEN_BYTES_MAX && taken.due.len() < TAKEN_MAX {
         if inbox.inflight.resends() {
             if inbox.inflight.room(window) == 0 {
@@ -301,8 +299,7 @@ fn take(inbox: &mut Inbox, window: usize) -> Taken {
             break;
         }
         let Some(reference) = inbox.queue.pop() else { break };
-        let packet_id =
-            if qos == Qos::AtMostOnce { 0 } else { inbox.inflight.begin(reference) };
+        let packet_id = if qos == Qos::AtMostOnce { 0 } else { inbox.inflight.begin(reference) };
         bytes += u64::from(reference.bytes);
         taken.add(inbox, reference, packet_id, false);
     }

@@ -79,6 +79,8 @@ pub(super) enum Pending {
 pub(super) struct Slot {
     pub(super) qos: Qos,
     pub(super) packet_id: u16,
+    /// An MQTT client subscribes to its topic.
+    pub(super) is_heard: bool,
 }
 
 /// A connection at work.
@@ -306,7 +308,7 @@ impl<'a> Exchange<'a> {
             Qos::AtLeastOnce => Kind::Puback,
             Qos::ExactlyOnce => Kind::Pubrec,
         };
-        let mut told = acknowledgement(answer);
+        let mut told = acknowledgement(answer, slot.is_heard);
         told.properties.extend(warning.cloned());
         self.codec.acknowledge(kind, slot.packet_id, &told, self.output.buffer());
     }

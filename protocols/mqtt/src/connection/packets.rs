@@ -64,7 +64,9 @@ impl Exchange<'_> {
         if message.retain && self.client.version == Version::V5 {
             return self.end_for(Reason::RetainNotSupported);
         }
-        let slot = Slot { qos: message.qos, packet_id: message.packet_id };
+        let is_told = message.qos > Qos::AtMostOnce && self.client.version == Version::V5;
+        let is_heard = is_told && self.server.0.router.is_heard(message.topic());
+        let slot = Slot { qos: message.qos, packet_id: message.packet_id, is_heard };
         let normalized = if is_the_servers(message.topic()) {
             Err(Refusal::Forbidden(THE_SERVERS.into()))
         } else {

@@ -15,6 +15,7 @@ mod lifetime;
 mod malformed;
 mod packet;
 mod sessions;
+mod subscribe;
 mod websocket;
 mod will;
 
