@@ -134,8 +134,9 @@ impl Router {
             }
         }
         self.recent.push(matched);
-        self.routed.store(last.next().0, Ordering::Release);
         self.settle(touched);
+        // What is written down of sessions from here on has these events.
+        self.routed.store(last.next().0, Ordering::Release);
     }
 
     /// Hands one event to the sessions that it concerns; says whether there are any.
@@ -202,7 +203,10 @@ impl Router {
     /// Lets sessions see what came.
     pub(crate) fn settle(&self, touched: Vec<Arc<Subscriber>>) {
         for subscriber in touched {
-            subscriber.inbox().queue.settle();
+            let mut inbox = subscriber.inbox();
+            inbox.queue.settle();
+            self.note_change(&subscriber, &mut inbox);
+            drop(inbox);
             subscriber.wake();
         }
     }
@@ -229,14 +233,17 @@ impl Router {
         &self,
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
-        granted: Granted,
+        mut granted: Granted,
         count_max: usize,
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let mut inbox = subscriber.inbox();
         let count = inbox.subscriptions.len();
-        if count >= count_max && !inbox.subscriptions.contains_key(text) {
-            return Err(TooManySubscriptions);
+        match inbox.subscriptions.get(text) {
+            // What has come since and is not routed yet is still its own.
+            Some(known) => granted.since = known.since,
+            None if count >= count_max => return Err(TooManySubscriptions),
+            None => {}
         }
         inbox.subscriptions.insert(text.into(), granted);
         let member = (subscriber.number, Arc::clone(subscriber));

@@ -99,11 +99,12 @@ impl Exchange<'_> {
         for packet_id in &taken.releases {
             self.codec.release(*packet_id, false, self.output.buffer());
         }
-        if !delivery.received.is_empty() {
+        let is_noted = !delivery.received.is_empty();
+        if is_noted {
             self.note_received();
         }
         if taken.due.is_empty() {
-            return !taken.releases.is_empty();
+            return is_noted || !taken.releases.is_empty();
         }
         let router = &self.server.0.router;
         let found = router.recent.get(taken.due.iter().map(|due| due.reference.sequence));
