@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, PolicyGrants, Sessions};
+use crate::broker::{JournalFeed, PolicyGrants, RetainedLedger, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -151,6 +151,10 @@ impl Gateway {
             topics: Arc::new(EventTopics),
             grants: Arc::new(PolicyGrants::new(policies.store().clone())),
             sessions: Arc::clone(&sessions) as Arc<_>,
+            retained: Arc::new(RetainedLedger::new(
+                store.ledger().clone(),
+                store.journal().clone(),
+            )),
             authenticator: recognize("mqtt"),
             live: live.clone(),
             clock: clock.clone(),
