@@ -33,7 +33,7 @@ pub use deprecation::Deprecation;
 pub use event::{CloudEvent, EventBuilder};
 pub use feed::{Feed, Grants, Scanned, SessionChanges, SessionRows, SessionStore, Topic, Topics};
 pub use filter::Filter;
-pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
+pub use ingest::{Announce, Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};
