@@ -203,7 +203,8 @@ impl Recent {
         // Those that are asked for together mostly stand beside each other.
         let mut likely = 0;
         let find = |sequence| {
-            let is_there = publications.get(likely).is_some_and(|one| one.event.sequence == sequence);
+            let is_there =
+                publications.get(likely).is_some_and(|one| one.event.sequence == sequence);
             let at = if is_there {
                 likely
             } else {
