@@ -21,6 +21,8 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
+use crate::broker::topics::EventTopics;
+use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -49,6 +51,9 @@ pub enum AssembleError {
     /// A setting makes no sense.
     #[error(transparent)]
     Invalid(#[from] eg_event::InvalidInput),
+    /// The MQTT server cannot be started.
+    #[error(transparent)]
+    Mqtt(#[from] eg_mqtt::StartError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -106,6 +111,7 @@ pub struct Gateway {
     /// What is read from buses, and by what.
     consumers: (Consumers, consume::Ports),
     health: Arc<Health>,
+    sessions: Arc<Sessions>,
     front: Front,
     protocols: Protocols,
     first_admin_key: Option<PathBuf>,
@@ -140,7 +146,10 @@ impl Gateway {
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
         let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
-        let ports = mqtt_ports(&pipeline, &declared, recognize("mqtt"), (&live, &clock));
+        let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
+        let ports = MqttParts { store: &store, policies: &policies, dispatch: &dispatch };
+        let ports =
+            ports.ports(&pipeline, &declared, &sessions, (recognize("mqtt"), &live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -182,6 +191,7 @@ impl Gateway {
             specs,
             consumers: (consumers, reading),
             health,
+            sessions,
             front,
             protocols: Protocols { http, mqtt, admin },
             first_admin_key,
@@ -225,6 +235,11 @@ impl Gateway {
         let (consumers, ports) = self.consumers;
         let reading = consumers.run(ports, self.serving.clone(), self.stop.clone());
         self.serving.spawn(reading);
+        let delivering = self.protocols.mqtt.clone();
+        self.serving.spawn(async move { delivering.deliver().await });
+        let (sessions, until) = (self.sessions, self.stop_sending.clone());
+        self.sending.spawn(async move { sessions.run(&until).await });
+        let mqtt = self.protocols.mqtt.clone();
         self.front.maintain(&self.serving, &self.stop);
         for listener in self.front.serve(self.protocols) {
             self.serving.spawn(tell_end(ended.clone(), listener));
@@ -241,6 +256,7 @@ impl Gateway {
         if tokio::time::timeout_at(deadline, self.serving.wait()).await.is_err() {
             tracing::warn!("clients did not finish in time and are cut off");
         }
+        mqtt.settle().await;
         self.dispatch.stop(tokio::time::sleep_until(deadline)).await?;
         self.stop_sending.cancel();
         self.sending.close();
@@ -283,20 +299,36 @@ fn consume_ports(
     }
 }
 
-/// What MQTT clients are served with.
-fn mqtt_ports(
-    pipeline: &Arc<Pipeline>,
-    declared: &DeclaredStore,
-    authenticator: Arc<dyn Authenticate>,
-    (live, clock): (&Live, &Clock),
-) -> eg_mqtt::Ports {
-    eg_mqtt::Ports {
-        ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
-        handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
-        channels: Arc::new(declared.clone()),
-        authenticator,
-        live: live.clone(),
-        clock: clock.clone(),
+/// What the MQTT server works with beside the way in.
+struct MqttParts<'a> {
+    store: &'a Store,
+    policies: &'a Policies,
+    dispatch: &'a Arc<Dispatch>,
+}
+
+impl MqttParts<'_> {
+    fn ports(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        declared: &DeclaredStore,
+        sessions: &Arc<Sessions>,
+        (authenticator, live, clock): (Arc<dyn Authenticate>, &Live, &Clock),
+    ) -> eg_mqtt::Ports {
+        let (ledger, journal) = (self.store.ledger(), self.store.journal());
+        eg_mqtt::Ports {
+            ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+            handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
+            channels: Arc::new(declared.clone()),
+            feed: Arc::new(JournalFeed::new(journal.clone())),
+            topics: Arc::new(EventTopics),
+            grants: Arc::new(PolicyGrants::new(self.policies.store().clone())),
+            sessions: Arc::clone(sessions) as Arc<_>,
+            retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
+            announce: Arc::new(OwnEvents::new(journal, self.dispatch)),
+            authenticator,
+            live: live.clone(),
+            clock: clock.clone(),
+        }
     }
 }
 
@@ -417,6 +449,23 @@ impl Recognition {
     }
 }
 
+/// What waits for MQTT subscribers.
+fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
+    let rows = [
+        ("event_gateway_mqtt_subscriber_sessions", backlog.sessions),
+        ("event_gateway_mqtt_subscriptions", backlog.subscriptions),
+        ("event_gateway_mqtt_waiting_messages", backlog.messages),
+        ("event_gateway_mqtt_waiting_bytes", backlog.bytes),
+        ("event_gateway_mqtt_inflight_messages", backlog.inflight),
+        ("event_gateway_mqtt_retained_messages", backlog.retained),
+        ("event_gateway_mqtt_retained_bytes", backlog.retained_bytes),
+    ];
+    for (name, value) in rows {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.set_gauge(name, &[("protocol", "mqtt")], value as f64);
+    }
+}
+
 /// The numbers of the MQTT server.
 fn mqtt_gauges(server: &MqttServer) -> Gauges {
     let server = server.clone();
@@ -427,11 +476,18 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let connections = read(&counters.connections) as f64;
         metrics.set_gauge("event_gateway_connections", &labels, connections);
+        backlog_gauges(server.backlog(), metrics);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
             ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
+            ("event_gateway_mqtt_deliveries_total", &counters.deliveries),
+            (
+                "event_gateway_mqtt_lifecycle_events_dropped_total",
+                &counters.lifecycle_events_dropped,
+            ),
+            ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
@@ -439,6 +495,10 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         for (refusal, count) in counters.connects_refused.counts() {
             let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
             metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.deliveries_dropped.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
         }
         for (reason, count) in counters.connections_ended.counts() {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];

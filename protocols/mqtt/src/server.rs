@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{Authenticate, Live, Peer};
-use eg_event::{Channels, Clock, Handshakes, Ingest, InvalidInput, KeptSession};
+use eg_event::{
+    Announce, Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession,
+    Refusal, RetainedStore, SessionStore, Topics,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +18,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::MqttConfig;
 use crate::counters::Counters;
 use crate::identifier::Identifiers;
+use crate::keeper::Keeper;
+use crate::lifecycle::Lifecycle;
 use crate::mapping::Mappings;
+use crate::queue::QueueLimit;
+use crate::retained::{Retained, RetainedLimit};
+use crate::router::{Backlog, Router};
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
 
 /// How often sessions are looked at for their end.
@@ -29,6 +37,18 @@ pub struct Ports {
     pub handshakes: Arc<dyn Handshakes>,
     /// Knows what payloads sent to channels are.
     pub channels: Arc<dyn Channels>,
+    /// Reads what was accepted.
+    pub feed: Arc<dyn Feed>,
+    /// Knows the topics of what did not come by MQTT.
+    pub topics: Arc<dyn Topics>,
+    /// Says who may subscribe to what.
+    pub grants: Arc<dyn Grants>,
+    /// Keeps what subscribers have.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Keeps the retained message of each topic.
+    pub retained: Arc<dyn RetainedStore>,
+    /// Takes events of the gateway's own.
+    pub announce: Arc<dyn Announce>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.
@@ -47,13 +67,27 @@ pub(crate) struct Shared {
     pub(crate) mappings: Mappings,
     pub(crate) identifiers: Identifiers,
     pub(crate) sessions: Sessions,
+    pub(crate) router: Router,
+    pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
+    pub(crate) lifecycle: Lifecycle,
     pub(crate) permits: Arc<Semaphore>,
     /// Who is turned away is told why, so many at once.
     pub(crate) turning_away: Arc<Semaphore>,
     addresses: Mutex<HashMap<IpAddr, u32>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+}
+
+/// The server cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// What sessions had cannot be taken up.
+    #[error("the MQTT sessions and retained messages cannot be taken up: {0}")]
+    Sessions(#[from] Refusal),
 }
 
 /// Leave to be connected, given back when dropped.
@@ -71,16 +105,37 @@ impl Server {
         ports: Ports,
         tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Self, InvalidInput> {
+    ) -> Result<Self, StartError> {
         config.check()?;
         let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
         let sessions = Sessions::new(size(config.sessions_max));
-        sessions.restore(ports.handshakes.sessions(), ports.clock.now());
+        let kept = ports.handshakes.sessions();
+        let client_ids = kept.iter().map(|kept| Arc::clone(&kept.client_id)).collect();
+        sessions.restore(kept, ports.clock.now());
+        let limit = QueueLimit {
+            messages: size(config.session_queue_messages_max),
+            bytes: config.session_queue_bytes_max,
+        };
+        let retained = Retained::load(
+            Arc::clone(&ports.retained),
+            (Arc::clone(&ports.grants), &*ports.topics, ports.clock.clone()),
+            RetainedLimit {
+                messages: size(config.retained_messages_max),
+                bytes: config.retained_bytes_max,
+            },
+        )?;
+        let journal = (Arc::clone(&ports.feed), Arc::clone(&ports.topics));
+        let router = Router::new(journal, retained, limit);
+        let keeper = Keeper::new(Arc::clone(&ports.sessions));
+        keeper.restore(&router, &client_ids)?;
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
             sessions,
+            router,
+            keeper,
             counters: Counters::default(),
+            lifecycle: Lifecycle::new(),
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
             addresses: Mutex::default(),
@@ -97,7 +152,7 @@ impl Server {
         &self.0.counters
     }
 
-    /// Ends sessions when their time has come, until the server stops.
+    /// Ends sessions and retained messages when their time has come, until the server stops.
     pub async fn expire_sessions(&self) {
         loop {
             tokio::select! {
@@ -105,8 +160,10 @@ impl Server {
                 () = self.0.stop.cancelled() => return,
             }
             let now = self.0.ports.clock.now();
+            self.0.router.retained.expire();
             for client_id in self.0.sessions.expired(now) {
                 if let Some(seat) = self.0.sessions.take_expired(&client_id, now) {
+                    self.0.counters.sessions_expired.fetch_add(1, Ordering::Relaxed);
                     let expiry = self.forget(&client_id).await;
                     drop(self.0.sessions.leave(&client_id, &seat, (Some(expiry), false), now));
                 }
@@ -117,13 +174,49 @@ impl Server {
     /// Forgets what is left of a session that has ended. Says how long it is still to be
     /// remembered.
     pub(crate) async fn forget(&self, client_id: &Arc<str>) -> Duration {
-        match self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await {
+        match self.forget_all(client_id).await {
             Ok(()) => Duration::ZERO,
             Err(refusal) => {
                 tracing::warn!(%refusal, "an ended session could not be forgotten yet");
                 UNTIL_THE_NEXT_LOOK
             }
         }
+    }
+
+    /// Forgets the exchanges of a session, and what it had as a subscriber.
+    pub(crate) async fn forget_all(&self, client_id: &Arc<str>) -> Result<(), Refusal> {
+        self.tell_session_ended(client_id);
+        if let Some(subscriber) = self.0.router.end(client_id) {
+            let forgotten = self.0.keeper.forget(&subscriber);
+            self.0.router.share_out(&subscriber, &self.0.counters);
+            forgotten.await?;
+        }
+        self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await
+    }
+
+    /// What waits for subscribers.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.0.router.backlog()
+    }
+
+    /// Hands events to subscribers until the server stops.
+    pub async fn deliver(&self) {
+        let Shared { router, keeper, counters, stop, .. } = &*self.0;
+        tokio::join!(
+            router.run(counters, stop),
+            keeper.run(router, stop),
+            router.retained.run(stop),
+            self.tell_system_topics(),
+            self.hand_over_lifecycle(stop),
+        );
+    }
+
+    /// Writes down what subscribers have, and what is retained, after the last connection has ended.
+    pub async fn settle(&self) {
+        self.0.keeper.checkpoint(&self.0.router).await;
+        self.0.router.retained.checkpoint(0).await;
+        self.tell_the_rest().await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

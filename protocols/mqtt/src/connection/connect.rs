@@ -20,6 +20,7 @@ use crate::codec::{
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
+use crate::subscriber::Subscriber;
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub(super) struct Admitted {
     pub(super) client: Client,
     pub(super) packets: Vec<Incoming>,
     pub(super) end: Option<Reason>,
+    /// The session was there already.
+    pub(super) is_present: bool,
 }
 
 /// Waits for CONNECT and answers it; none when the connection is to be closed.
@@ -54,19 +57,22 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     match let_in(server, (&mut wire, until), connect, peer).await {
         Ok((client, accept)) => {
             let Wire { codec, output, .. } = wire;
+            let is_present = accept.session_present;
+            let at_its_end = |client, end| {
+                let (packets, end) = (Vec::new(), Some(end));
+                Some(Admitted { client, packets, end, is_present })
+            };
             if !codec.accept(&accept, output.buffer()) {
                 server.0.counters.connects_refused.add(ConnectRefusal::PacketTooLarge);
-                let end = Some(Reason::PacketTooLarge);
-                return Some(Admitted { client, packets: Vec::new(), end });
+                return at_its_end(client, Reason::PacketTooLarge);
             }
             let Read { packets, end, .. } = codec.read(&[], output.buffer());
             let too_early = |packet: &Incoming| !matches!(packet, Incoming::Disconnect(_));
             if has_token_method && packets.iter().any(too_early) {
                 // Nothing but AUTH and DISCONNECT may come before CONNACK (MQTT-3.1.2-30).
-                let end = Some(Reason::ProtocolError);
-                return Some(Admitted { client, packets: Vec::new(), end });
+                return at_its_end(client, Reason::ProtocolError);
             }
-            Some(Admitted { client, packets, end })
+            Some(Admitted { client, packets, end, is_present })
         }
         Err(None) => None,
         Err(Some((refusal, text))) => {
@@ -196,6 +202,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         expiry_s: session_expiry_s,
     };
     let taken = begin_session(server, &session, claimant, connect.clean_start).await?;
+    let subscriber = resume(server, &id, session_expiry_s > 0);
     let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
@@ -223,6 +230,8 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         new_expiry_s: None,
         resumes: !connect.clean_start,
         seat: taken.seat,
+        subscriber,
+        inflight_max: config.session_inflight_max.min(connect.receive_maximum).into(),
         will: connect.will,
     };
     Ok((client, accept))
@@ -293,7 +302,7 @@ async fn keep_session(
 ) -> Result<(), Refusal> {
     let handshakes = &server.0.ports.handshakes;
     if taken.ended {
-        handshakes.forget_session(Arc::clone(&session.client_id)).await?;
+        server.forget_all(&session.client_id).await?;
     }
     if taken.present || session.expiry_s > 0 {
         handshakes.keep_session(session.clone()).await?;
@@ -301,12 +310,20 @@ async fn keep_session(
     Ok(())
 }
 
+/// What the session of a client had as a subscriber, if it goes on.
+fn resume(server: &Server, id: &str, is_kept: bool) -> Option<Arc<Subscriber>> {
+    let subscriber = server.0.router.subscriber(id)?;
+    let mut inbox = subscriber.inbox();
+    inbox.is_kept = is_kept;
+    inbox.inflight.reconnect();
+    drop(inbox);
+    subscriber.set_connected(true);
+    Some(subscriber)
+}
+
 /// A will that could not be published is refused while somebody can be told.
 fn check_will(server: &Server, connect: &Connect, (id, user): (&str, &str)) -> Result<(), Refused> {
     let Some(will) = &connect.will else { return Ok(()) };
-    if will.message.retain && connect.version == Version::V5 {
-        return Err(refused(ConnectRefusal::RetainNotSupported));
-    }
     if is_the_servers(will.message.topic()) {
         return Err((ConnectRefusal::NotAuthorized, THE_SERVERS.to_owned()));
     }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eg_event::{Handshake, Origin, Protocol, Refusal, Submission, Timestamp};
+use bytes::Bytes;
+use eg_event::{
+    Binding, CloudEvent, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
+};
+use memchr::memmem;
 
 use super::Client;
 use super::exchange::{Ended, Exchange, Pending, Slot};
@@ -12,12 +16,11 @@ use crate::codec::{Disconnect, Incoming, Publish, Qos, Reason, Version};
 use crate::normalize::{Context, Normalized, normalize};
 use crate::server::Server;
 
-/// What a client that subscribes is told.
-const NO_SUBSCRIBERS: &str =
-    "this server takes messages and does not hand them to MQTT subscribers";
-
 /// What a client that publishes to them is told.
 pub(super) const THE_SERVERS: &str = "topics that begin with $ are the server's";
+
+/// When a client may try again whose message there is no room to retain.
+const RETAINED_RETRY: Duration = Duration::from_mins(1);
 
 /// Topics that clients do not publish to (MQTT 5.0 section 4.7.2).
 pub(super) fn is_the_servers(topic: &str) -> bool {
@@ -44,6 +47,9 @@ impl Exchange<'_> {
             }
             match packet {
                 Incoming::Publish(message) => self.publish(&message, (now, &now_text), &mut batch),
+                Incoming::Acknowledged { kind, packet_id, is_error } => {
+                    self.acknowledged(kind, packet_id, is_error);
+                }
                 other => {
                     self.submit(&mut batch);
                     self.control(&other);
@@ -51,18 +57,21 @@ impl Exchange<'_> {
             }
         }
         self.submit(&mut batch);
+        self.note_received();
         if let Some(reason) = end {
             self.end_for(reason);
         }
     }
 
     fn publish(&mut self, message: &Publish, now: (Timestamp, &str), batch: &mut Batch) {
-        if message.retain && self.client.version == Version::V5 {
-            return self.end_for(Reason::RetainNotSupported);
-        }
-        let slot = Slot { qos: message.qos, packet_id: message.packet_id };
+        let is_told = message.qos > Qos::AtMostOnce && self.client.version == Version::V5;
+        let is_heard = is_told && self.server.0.router.is_heard(message.topic());
+        let slot = Slot { qos: message.qos, packet_id: message.packet_id, is_heard };
         let normalized = if is_the_servers(message.topic()) {
             Err(Refusal::Forbidden(THE_SERVERS.into()))
+        } else if !self.may_be_retained(message) {
+            let reason = "as many messages are retained as may be";
+            Err(Refusal::Unavailable { reason: reason.into(), retry_after: RETAINED_RETRY })
         } else {
             let context = self.client.context(self.server, now);
             normalize(message, context)
@@ -82,6 +91,16 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether there is room, if a message is to be retained. Of QoS 0, whose sender cannot be told,
+    /// those who are there get it all the same.
+    fn may_be_retained(&self, message: &Publish) -> bool {
+        let bytes = message.payload().len();
+        !message.retain
+            || bytes == 0
+            || message.qos == Qos::AtMostOnce
+            || self.server.0.router.retained.has_room(message.topic(), bytes)
+    }
+
     /// Hands over what has been gathered. From here on it is on its way to the disk.
     fn submit(&mut self, batch: &mut Batch) {
         let Batch { submissions, slots } = std::mem::take(batch);
@@ -89,6 +108,7 @@ impl Exchange<'_> {
             return;
         }
         let count = slots.len();
+        self.server.0.counters.publications.fetch_add(count as u64, Ordering::Relaxed);
         let answers = self.server.0.ports.ingest.ingest(submissions);
         self.wait_for(Pending::Messages { answers, slots }, count);
     }
@@ -101,20 +121,16 @@ impl Exchange<'_> {
     fn control(&mut self, packet: &Incoming) {
         match packet {
             Incoming::Release(packet_id) => self.release(*packet_id),
-            Incoming::Subscribe(packet_id, filters) => {
-                let out = self.output.buffer();
-                self.codec.refuse_subscribe(*packet_id, *filters, NO_SUBSCRIBERS, out);
-            }
-            Incoming::Unsubscribe(packet_id, filters) => {
-                let out = self.output.buffer();
-                self.codec.nothing_to_unsubscribe(*packet_id, *filters, out);
-            }
+            Incoming::Subscribe(subscribe) => self.subscribe(subscribe),
+            Incoming::Unsubscribe(packet_id, filters) => self.unsubscribe(*packet_id, filters),
             Incoming::Ping => {}
             Incoming::Disconnect(disconnect) => self.disconnect(*disconnect),
             Incoming::Auth(auth) => self.authenticate_again(auth),
-            // Nothing was sent that could be acknowledged, and a second CONNECT is an error (MQTT
-            // 5.0 sections 3.1, 4.13).
-            Incoming::Unexpected | Incoming::Connect(_) | Incoming::Publish(_) => {
+            // A second CONNECT is an error (MQTT 5.0 sections 3.1, 4.13).
+            Incoming::Unexpected
+            | Incoming::Connect(_)
+            | Incoming::Publish(_)
+            | Incoming::Acknowledged { .. } => {
                 self.end_for(Reason::ProtocolError);
             }
         }
@@ -165,6 +181,7 @@ impl Client {
     /// A message of this client's, ready to be handed over.
     pub(super) fn submission(&self, message: &Publish, normalized: Normalized) -> Submission {
         let Normalized { event, binding, trace, id_assigned, declaration } = normalized;
+        let forwarded = forwarded(message, &event, binding);
         let protocol = match self.version {
             Version::V311 => Protocol::Mqtt311,
             Version::V5 => Protocol::Mqtt5,
@@ -185,7 +202,35 @@ impl Client {
             }),
             id_assigned,
             declaration,
+            message: forwarded,
             ..Submission::new(event, Arc::clone(&self.identity.principal), origin)
         }
+    }
+}
+
+/// What a message says beside its topic and its event, for subscribers.
+fn forwarded(publish: &Publish, event: &CloudEvent, binding: Binding) -> Option<Box<Message>> {
+    let message = Message {
+        qos: publish.qos as u8,
+        retain: publish.retain,
+        expiry_s: publish.message_expiry_s(),
+        properties: publish.forwarded_properties(),
+        envelope: (binding == Binding::Structured).then(|| envelope(publish, event)),
+    };
+    (message != Message::default()).then(|| Box::new(message))
+}
+
+/// What stands around the data of an event in the payload that it is; or the whole payload, where
+/// the data does not stand in it as it is.
+fn envelope(publish: &Publish, event: &CloudEvent) -> (Bytes, Bytes) {
+    let payload = publish.payload();
+    let data = event.data().map(|data| data.bytes()).filter(|data| data.len() > 8);
+    let at = data.and_then(|data| Some((memmem::find(payload, data)?, data.len())));
+    let copy = Bytes::copy_from_slice;
+    match at {
+        Some((at, length)) if at + length < payload.len() => {
+            (copy(&payload[..at]), copy(&payload[at + length..]))
+        }
+        _ => (copy(payload), Bytes::new()),
     }
 }

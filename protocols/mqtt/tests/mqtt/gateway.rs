@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner, Principal,
-    Receipt, Refusal, Sequence, Submission, Timestamp,
+    Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
+    KeptSession, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges, RetainedStore,
+    Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent, Submission,
+    Timestamp, Topic, Topics,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -30,6 +32,14 @@ pub(crate) struct Store {
     /// While there is a list, answers wait in it, in the order of the calls.
     held: Mutex<Option<VecDeque<oneshot::Sender<()>>>>,
     is_full: watch::Sender<bool>,
+    /// Where the journal ends.
+    end: watch::Sender<Sequence>,
+    rows: Mutex<SessionRows>,
+    noted: Mutex<BTreeMap<Handshake, Sequence>>,
+    /// How many events the journal has let go.
+    gone: Mutex<usize>,
+    announced: Mutex<Vec<CloudEvent>>,
+    retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
 }
 
 impl Store {
@@ -62,6 +72,26 @@ impl Store {
     /// Whether there is room after a refusal.
     pub(crate) fn set_full(&self, full: bool) {
         self.is_full.send_replace(full);
+    }
+
+    /// The journal lets go of what there is.
+    pub(crate) fn let_go(&self) {
+        *self.gone.lock().unwrap() = self.count();
+    }
+
+    /// What the server told of its clients.
+    pub(crate) fn announced(&self) -> Vec<CloudEvent> {
+        self.announced.lock().unwrap().clone()
+    }
+
+    /// Takes what another store has.
+    pub(crate) fn put(&self, submission: Submission) {
+        self.take(submission).unwrap();
+    }
+
+    /// How many retained messages are written down.
+    pub(crate) fn retained_count(&self) -> usize {
+        self.retained.lock().unwrap().1.len()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -122,6 +152,7 @@ impl Store {
             open.insert(handshake.clone(), receipt.clone());
         }
         taken.push(submission);
+        self.end.send_replace(Sequence(u64::try_from(taken.len()).unwrap() + 1));
         Ok(receipt)
     }
 
@@ -198,6 +229,132 @@ impl Handshakes for Store {
     }
 }
 
+/// What was taken, as the journal would have it.
+impl Feed for Store {
+    fn end(&self) -> Sequence {
+        Sequence(u64::try_from(self.count()).unwrap() + 1)
+    }
+
+    fn reached(&self, sequence: Sequence) -> BoxFuture<'static, ()> {
+        let mut end = self.end.subscribe();
+        Box::pin(async move { drop(end.wait_for(|end| *end > sequence).await.map(|end| *end)) })
+    }
+
+    fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        let taken = self.taken.lock().unwrap();
+        let gone = *self.gone.lock().unwrap();
+        let stored = (1..).map(Sequence).zip(&*taken).skip(gone).map(|(sequence, one)| {
+            Arc::new(StoredEvent {
+                sequence,
+                received_at: start().now(),
+                event: one.event.clone(),
+                sender: one.sender(),
+                origin: one.origin.clone(),
+                trace: one.trace.clone(),
+                held: None,
+                message: one.message.clone(),
+            })
+        });
+        Some(stored.skip_while(|one| one.sequence < from).take(events_max).collect())
+    }
+
+    fn scan(&self, from: Sequence, events_max: usize) -> Scanned {
+        let found = self.scan_fresh(from, events_max).unwrap_or_default();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn get(&self, sequences: Vec<Sequence>) -> Scanned {
+        let mut found = self.scan_fresh(Sequence(1), usize::MAX).unwrap_or_default();
+        found.retain(|one| sequences.contains(&one.sequence));
+        Box::pin(std::future::ready(Ok(found)))
+    }
+}
+
+/// Everybody may subscribe to everything but what is secret.
+impl Grants for Store {
+    fn subscribe(&self, _: &Principal, _: &str, filter: &str) -> Result<(), Refusal> {
+        if filter.starts_with("secret") { Err(Refusal::Forbidden("no".into())) } else { Ok(()) }
+    }
+}
+
+impl SessionStore for Store {
+    fn load(&self) -> Result<SessionRows, Refusal> {
+        Ok(self.rows.lock().unwrap().clone())
+    }
+
+    fn save(&self, changes: SessionChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut rows = self.rows.lock().unwrap();
+        rows.routed = changes.routed.or(rows.routed);
+        for (client_id, value) in changes.sessions {
+            rows.sessions.retain(|(known, _)| **known != *client_id);
+            rows.sessions.extend(value.map(|value| (client_id.to_string(), value)));
+        }
+        rows.rows.retain(|((number, _), _)| !changes.ended.contains(number));
+        for (key, value) in changes.rows {
+            rows.rows.retain(|(known, _)| *known != key);
+            rows.rows.extend(value.map(|value| (key, value)));
+        }
+        rows.rows.sort();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn note(
+        &self,
+        exchanges: Vec<(Handshake, Option<Sequence>)>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut noted = self.noted.lock().unwrap();
+        for (exchange, sequence) in exchanges {
+            match sequence {
+                Some(sequence) => drop(noted.insert(exchange, sequence)),
+                None => drop(noted.remove(&exchange)),
+            }
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn noted(&self) -> Vec<(Handshake, Sequence)> {
+        self.noted.lock().unwrap().clone().into_iter().collect()
+    }
+}
+
+impl Announce for Store {
+    fn announce(&self, events: Vec<CloudEvent>) -> BoxFuture<'static, ()> {
+        self.announced.lock().unwrap().extend(events);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl RetainedStore for Store {
+    fn load(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<Sequence, Refusal> {
+        let (applied, events) = self.retained.lock().unwrap().clone();
+        events.into_values().for_each(|event| visit(StoredEvent::clone(&event)));
+        Ok(applied)
+    }
+
+    fn get(&self, sequences: Vec<Sequence>) -> Scanned {
+        let events = &self.retained.lock().unwrap().1;
+        let found = sequences.iter().filter_map(|sequence| events.get(sequence).cloned());
+        Box::pin(std::future::ready(Ok(found.collect())))
+    }
+
+    fn save(&self, changes: RetainedChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        let (applied, events) = &mut *self.retained.lock().unwrap();
+        *applied = changes.applied;
+        events.retain(|sequence, _| !changes.gone.contains(sequence));
+        events.extend(changes.kept.into_iter().map(|event| (event.sequence, event)));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Everything came by MQTT.
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn of(&self, event: &StoredEvent) -> Topic {
+        Topic { name: event.origin.address.clone(), is_raw: true }
+    }
+}
+
 /// A clock that is moved by hand.
 pub(crate) fn start() -> Clock {
     Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)))
@@ -244,6 +401,12 @@ impl Gateway {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
             channels: Arc::new(NoChannels),
+            feed: Arc::clone(&store) as Arc<dyn Feed>,
+            topics: Arc::new(NoTopics),
+            grants: Arc::clone(&store) as Arc<dyn Grants>,
+            sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
+            retained: Arc::clone(&store) as Arc<dyn RetainedStore>,
+            announce: Arc::clone(&store) as Arc<dyn Announce>,
             authenticator,
             live: live.clone(),
             clock: clock.clone(),
@@ -254,6 +417,19 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let serving = server.clone();
         tasks.spawn(async move { serving.serve(listener).await });
+        let delivering = server.clone();
+        tasks.spawn(async move { delivering.deliver().await });
         Self { address, server, store, clock, live, stop, tasks }
+    }
+
+    /// Stops it, and starts another one on the same store.
+    pub(crate) async fn restart(self) -> Self {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.server.settle().await;
+        let around = (self.clock, self.live);
+        let authenticator = Arc::new(Authenticator::anonymous_on_loopback());
+        Self::assemble_with(MqttConfig::default(), authenticator, self.store, around).await
     }
 }

@@ -1,0 +1,537 @@
+//! From the journal to sessions: each event is read once and matched once, whoever subscribes, and
+//! a session that it concerns gets a reference to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use eg_event::{Feed, Principal, Refusal, Sequence, StoredEvent, Topics};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::Qos;
+use crate::counters::{Counters, Dropped};
+use crate::publication::{Publication, Recent};
+use crate::queue::{Flags, Labels, QueueLimit, Reference};
+use crate::retained::{Asked, Retained, State};
+use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
+use crate::system_topics::{SystemTopics, is_system};
+use crate::topic_filter::TopicFilter;
+use crate::topic_tree::{Found, Group, TopicTree};
+
+/// How many events are routed at once.
+const BATCH_EVENTS: usize = 1024;
+/// How long the router waits after the journal could not be read.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+type Tree = TopicTree<Arc<Subscriber>, Granted>;
+
+/// Which events concern which sessions.
+pub(crate) struct Router {
+    tree: RwLock<Tree>,
+    pub(crate) subscribers: Mutex<HashMap<Arc<str>, Arc<Subscriber>>>,
+    pub(crate) feed: Arc<dyn Feed>,
+    pub(crate) topics: Arc<dyn Topics>,
+    pub(crate) recent: Recent,
+    pub(crate) retained: Retained,
+    pub(crate) system: SystemTopics,
+    /// The next event to route.
+    routed: AtomicU64,
+    pub(crate) next_number: AtomicU64,
+    pub(crate) queue_limit: QueueLimit,
+    /// Sessions that have changed since they were written down.
+    pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
+}
+
+/// What waits for subscribers, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Sessions that have subscribed.
+    pub sessions: u64,
+    /// Their subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait.
+    pub messages: u64,
+    /// The bytes of their events.
+    pub bytes: u64,
+    /// Messages that are under way and not acknowledged.
+    pub inflight: u64,
+    /// Topics that have a retained message.
+    pub retained: u64,
+    /// The bytes of those.
+    pub retained_bytes: u64,
+}
+
+/// A subscription that cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManySubscriptions;
+
+/// Whether, and as whom, a subscriber gets what is retained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetainedFor<'a> {
+    pub(crate) principal: &'a Arc<Principal>,
+    /// Not if there was such a subscription already (MQTT 5.0 section 3.8.3.1).
+    pub(crate) only_if_new: bool,
+}
+
+impl Router {
+    /// Routes from the end of the journal on.
+    pub(crate) fn new(
+        (feed, topics): (Arc<dyn Feed>, Arc<dyn Topics>),
+        retained: Retained,
+        queue_limit: QueueLimit,
+    ) -> Self {
+        let end = feed.end().min(retained.lock().applied());
+        Self {
+            tree: RwLock::default(),
+            subscribers: Mutex::default(),
+            feed,
+            topics,
+            recent: Recent::default(),
+            retained,
+            system: SystemTopics::default(),
+            routed: AtomicU64::new(end.0),
+            next_number: AtomicU64::new(1),
+            queue_limit,
+            changed: Mutex::default(),
+        }
+    }
+
+    /// Routes what comes, until `stop`.
+    pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
+        loop {
+            let from = self.routed();
+            let events = self.read(from).await;
+            if events.is_empty() {
+                tokio::select! {
+                    () = self.feed.reached(from) => {}
+                    () = stop.cancelled() => return,
+                }
+                continue;
+            }
+            self.route(events, counters);
+            if stop.is_cancelled() {
+                return;
+            }
+            // Others of this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn read(&self, from: Sequence) -> Vec<Arc<StoredEvent>> {
+        let end = self.feed.end();
+        if from >= end {
+            return Vec::new();
+        }
+        if let Some(events) = self.feed.scan_fresh(from, BATCH_EVENTS) {
+            return events;
+        }
+        match self.feed.scan(from, BATCH_EVENTS).await {
+            Ok(events) => events,
+            Err(refusal) => {
+                tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
+                tokio::time::sleep(READ_RETRY).await;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Hands references to the sessions that `events` concern, and wakes each once.
+    fn route(&self, events: Vec<Arc<StoredEvent>>, counters: &Counters) {
+        let Some(last) = events.last().map(|last| last.sequence) else { return };
+        let mut matched = Vec::new();
+        let mut touched = Vec::new();
+        {
+            let tree = self.tree();
+            let mut retained = self.retained.lock();
+            for event in events.into_iter().filter(|event| event.held.is_none()) {
+                self.answer(retained.reach(event.sequence), &retained, counters);
+                let is_retained = event.message.as_ref().is_some_and(|message| message.retain);
+                if tree.len() == 0 && !is_retained {
+                    continue;
+                }
+                let publication = Publication::new(event, &*self.topics);
+                if is_retained && !self.retained.apply(&mut retained, &publication) {
+                    counters.deliveries_dropped.add(Dropped::NotRetained);
+                }
+                if self.hand_out(&tree, &publication, &mut touched, counters) {
+                    matched.push(Arc::new(publication));
+                }
+            }
+            self.answer(retained.reach(last.next()), &retained, counters);
+        }
+        self.recent.push(matched);
+        self.settle(touched);
+        // What is written down of sessions from here on has these events.
+        self.routed.store(last.next().0, Ordering::Release);
+    }
+
+    /// Hands one event to the sessions that it concerns; says whether there are any.
+    fn hand_out(
+        &self,
+        tree: &Tree,
+        publication: &Publication,
+        touched: &mut Vec<Arc<Subscriber>>,
+        counters: &Counters,
+    ) -> bool {
+        let mut is_matched = false;
+        tree.matching(publication.topic(), &mut |found| {
+            let (subscriber, granted, group) = match found {
+                Found::Member(subscriber, granted) => (subscriber, granted, None),
+                Found::Group(group) => match choose(group) {
+                    Some((subscriber, granted)) => (subscriber, granted, Some(&*group.filter)),
+                    None => return,
+                },
+            };
+            if !is_for(publication, subscriber, granted) {
+                return;
+            }
+            is_matched = true;
+            let flags = flags(publication, granted);
+            let what = (publication.event.sequence, publication.bytes());
+            self.push(what, (subscriber, granted), (flags, group), counters);
+            if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
+                touched.push(Arc::clone(subscriber));
+            }
+        });
+        is_matched
+    }
+
+    /// Adds a message to what waits for a session, unless nobody is there for it.
+    pub(crate) fn push(
+        &self,
+        (sequence, bytes): (Sequence, u32),
+        (subscriber, granted): (&Arc<Subscriber>, &Granted),
+        (flags, group): (Flags, Option<&str>),
+        counters: &Counters,
+    ) {
+        // What may be lost is not kept for who is away.
+        if flags.qos() == Qos::AtMostOnce && !subscriber.is_connected() {
+            return;
+        }
+        let mut inbox = subscriber.inbox();
+        let identifiers = match granted.identifier {
+            0 => 0,
+            identifier => inbox.labels.identifiers(&[identifier]),
+        };
+        let reference = Reference {
+            sequence,
+            bytes,
+            identifiers,
+            group: group.map_or(0, |filter| inbox.labels.group(filter)),
+            flags,
+        };
+        match inbox.push(reference, self.queue_limit) {
+            Pushed::Queued => self.note_change(subscriber, &mut inbox),
+            Pushed::Known => {}
+            Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+        }
+    }
+
+    /// Hands what is not in the journal to the sessions that it concerns.
+    pub(crate) fn announce(&self, publication: &Publication, counters: &Counters) {
+        let mut touched = Vec::new();
+        self.hand_out(&self.tree(), publication, &mut touched, counters);
+        self.settle(touched);
+    }
+
+    /// Gives those who asked what is retained for them.
+    fn answer(&self, asked: Vec<Asked>, retained: &State, counters: &Counters) {
+        for asked in asked {
+            let found = self.retained.answer(retained, (&asked, &self.system));
+            if found.is_empty() {
+                continue;
+            }
+            let Asked { subscriber, granted, .. } = &asked;
+            // What is live is not made one with what is retained.
+            subscriber.inbox().queue.settle();
+            for kept in found {
+                let flags = Flags::new(kept.qos.min(granted.qos), true).late();
+                let what = (kept.sequence, kept.bytes);
+                self.push(what, (subscriber, granted), (flags, None), counters);
+            }
+            self.settle(vec![Arc::clone(subscriber)]);
+        }
+    }
+
+    /// Lets sessions see what came.
+    pub(crate) fn settle(&self, touched: Vec<Arc<Subscriber>>) {
+        for subscriber in touched {
+            let mut inbox = subscriber.inbox();
+            inbox.queue.settle();
+            self.note_change(&subscriber, &mut inbox);
+            drop(inbox);
+            subscriber.wake();
+        }
+    }
+
+    /// Those of `sequences` that are in memory, each if it is.
+    pub(crate) fn recent(
+        &self,
+        sequences: impl Iterator<Item = Sequence> + Clone,
+    ) -> Vec<Option<Arc<Publication>>> {
+        let mut found = self.recent.get(sequences.clone());
+        for (slot, sequence) in found.iter_mut().zip(sequences) {
+            if slot.is_none() {
+                *slot = self.system.get(sequence);
+            }
+        }
+        found
+    }
+
+    /// The events at `sequences`, which ascend, from the journal or from what is retained.
+    pub(crate) async fn get(
+        &self,
+        mut sequences: Vec<Sequence>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        sequences.retain(|sequence| !is_system(*sequence));
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.feed.get(sequences.clone()).await?;
+        if found.len() < sequences.len() {
+            let is_found = |one: &Sequence| found.iter().any(|event| event.sequence == *one);
+            let gone = sequences.into_iter().filter(|one| !is_found(one)).collect();
+            found.extend(self.retained.get(gone).await?);
+            found.sort_by_key(|event| event.sequence);
+        }
+        Ok(found)
+    }
+
+    /// Everything before this has been routed.
+    pub(crate) fn routed(&self) -> Sequence {
+        Sequence(self.routed.load(Ordering::Acquire))
+    }
+
+    /// Routes from `sequence` on, before anything is routed.
+    pub(crate) fn begin_at(&self, sequence: Sequence) {
+        self.routed.fetch_min(sequence.0, Ordering::AcqRel);
+    }
+
+    /// Whether somebody subscribes to `topic`.
+    pub(crate) fn is_heard(&self, topic: &str) -> bool {
+        let mut is_heard = false;
+        self.tree().matching(topic, &mut |_| is_heard = true);
+        is_heard
+    }
+
+    /// Subscribes a session to what is published from now on. Says whether it was subscribed to
+    /// this filter before. For `principal`, if any, what is retained until now is added; if that
+    /// is about new subscriptions alone, only for one.
+    pub(crate) fn subscribe(
+        &self,
+        subscriber: &Arc<Subscriber>,
+        (text, filter): (&str, TopicFilter<'_>),
+        mut granted: Granted,
+        (count_max, retained_for): (usize, Option<RetainedFor<'_>>),
+        counters: &Counters,
+    ) -> Result<bool, TooManySubscriptions> {
+        let mut tree = self.tree_mut();
+        let now = self.feed.end();
+        granted.since = now;
+        let mut inbox = subscriber.inbox();
+        let count = inbox.subscriptions.len();
+        match inbox.subscriptions.get(text) {
+            // What has come since and is not routed yet is still its own.
+            Some(known) => granted.since = known.since,
+            None if count >= count_max => return Err(TooManySubscriptions),
+            None => {}
+        }
+        inbox.subscriptions.insert(text.into(), granted);
+        drop(inbox);
+        let member = (subscriber.number, Arc::clone(subscriber));
+        let existed = tree.insert(filter, member, granted);
+        let is_wanted = |one: &RetainedFor<'_>| !(existed && one.only_if_new);
+        if filter.share.is_none()
+            && let Some(RetainedFor { principal, .. }) = retained_for.filter(is_wanted)
+        {
+            let mut retained = self.retained.lock();
+            drop(tree);
+            let (subscriber, principal) = (Arc::clone(subscriber), Arc::clone(principal));
+            let granted = Granted { since: now, ..granted };
+            retained.wait(Asked { subscriber, principal, filter: text.into(), granted });
+            let applied = retained.applied();
+            self.answer(retained.reach(applied), &retained, counters);
+        }
+        Ok(existed)
+    }
+
+    /// Ends a subscription. Says whether there was one.
+    pub(crate) fn unsubscribe(&self, subscriber: &Arc<Subscriber>, text: &str) -> bool {
+        let mut tree = self.tree_mut();
+        let existed = subscriber.inbox().subscriptions.remove(text).is_some();
+        if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+            tree.remove(filter, subscriber.number);
+        }
+        existed
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(crate) fn unsubscribe_all(&self, subscriber: &Arc<Subscriber>) {
+        let mut tree = self.tree_mut();
+        let subscriptions = std::mem::take(&mut subscriber.inbox().subscriptions);
+        for text in subscriptions.keys() {
+            if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+                tree.remove(filter, subscriber.number);
+            }
+        }
+    }
+
+    /// Gives what a member of shared subscriptions has not dealt with to other members, if any of
+    /// them is there (MQTT 5.0 section 4.8.2).
+    pub(crate) fn share_out(&self, subscriber: &Arc<Subscriber>, counters: &Counters) {
+        let (left, labels) = {
+            let tree = self.tree();
+            let mut inbox = subscriber.inbox();
+            if inbox.labels.groups.len() < 2 {
+                return;
+            }
+            let has_others = |filter: &Arc<str>| {
+                let filter = TopicFilter::parse(filter, u32::MAX);
+                let group = filter.and_then(|filter| tree.group(filter));
+                group.is_some_and(|group| choose_other(group, subscriber).is_some())
+            };
+            let goes: Vec<bool> = inbox.labels.groups.iter().map(has_others).collect();
+            let goes = |reference: &Reference| goes[usize::from(reference.group)];
+            let mut left = inbox.inflight.extract(goes);
+            left.extend(inbox.queue.extract(goes));
+            self.note_change(subscriber, &mut inbox);
+            (left, inbox.labels.clone())
+        };
+        self.pass_on(left, &labels, subscriber, counters);
+    }
+
+    fn pass_on(
+        &self,
+        left: Vec<Reference>,
+        labels: &Labels,
+        from: &Arc<Subscriber>,
+        counters: &Counters,
+    ) {
+        let mut touched = Vec::new();
+        let tree = self.tree();
+        for reference in left {
+            let filter = &labels.groups[usize::from(reference.group)];
+            let group = TopicFilter::parse(filter, u32::MAX).and_then(|filter| tree.group(filter));
+            let chosen = group.and_then(|group| choose_other(group, from));
+            let Some((subscriber, granted)) = chosen else { continue };
+            let mut inbox = subscriber.inbox();
+            let qos = reference.flags.qos().min(granted.qos);
+            let reference = Reference {
+                identifiers: match granted.identifier {
+                    0 => 0,
+                    identifier => inbox.labels.identifiers(&[identifier]),
+                },
+                group: inbox.labels.group(filter),
+                flags: Flags::new(qos, reference.flags.retain()).late(),
+                ..reference
+            };
+            match inbox.push(reference, self.queue_limit) {
+                Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+                Pushed::Queued | Pushed::Known => self.note_change(subscriber, &mut inbox),
+            }
+            if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
+                touched.push(Arc::clone(subscriber));
+            }
+        }
+        drop(tree);
+        self.settle(touched);
+    }
+
+    /// Notes that a session that is kept has changed, to be written down.
+    pub(crate) fn note_change(&self, subscriber: &Arc<Subscriber>, inbox: &mut Inbox) {
+        if inbox.is_kept && !std::mem::replace(&mut inbox.saved.is_dirty, true) {
+            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            changed.push(Arc::clone(subscriber));
+        }
+    }
+
+    /// The session of a client that has subscribed.
+    pub(crate) fn subscriber(&self, client_id: &str) -> Option<Arc<Subscriber>> {
+        self.subscribers().get(client_id).map(Arc::clone)
+    }
+
+    /// The same, made if need be.
+    pub(crate) fn begin(&self, client_id: &Arc<str>, is_kept: bool) -> Arc<Subscriber> {
+        let mut subscribers = self.subscribers();
+        let make = || {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let inbox = Inbox { is_kept, ..Inbox::default() };
+            Arc::new(Subscriber::new(Arc::clone(client_id), number, inbox))
+        };
+        Arc::clone(subscribers.entry(Arc::clone(client_id)).or_insert_with(make))
+    }
+
+    /// Takes up a session as it was before a restart.
+    pub(crate) fn restore(&self, subscriber: Arc<Subscriber>) {
+        let mut tree = self.tree_mut();
+        for (text, granted) in &subscriber.inbox().subscriptions {
+            if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+                tree.insert(filter, (subscriber.number, Arc::clone(&subscriber)), *granted);
+            }
+        }
+        self.subscribers().insert(Arc::clone(&subscriber.client_id), subscriber);
+    }
+
+    /// Ends what a session has, if it has subscribed.
+    pub(crate) fn end(&self, client_id: &str) -> Option<Arc<Subscriber>> {
+        let subscriber = self.subscribers().remove(client_id)?;
+        self.unsubscribe_all(&subscriber);
+        Some(subscriber)
+    }
+
+    /// What waits for subscribers.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let subscribers: Vec<_> = self.subscribers().values().map(Arc::clone).collect();
+        let (retained, retained_bytes) = self.retained.usage();
+        let retained = retained as u64;
+        let mut backlog = Backlog { retained, retained_bytes, ..Backlog::default() };
+        for subscriber in subscribers {
+            let inbox = subscriber.inbox();
+            backlog.sessions += 1;
+            backlog.subscriptions += inbox.subscriptions.len() as u64;
+            backlog.messages += inbox.queue.len() as u64;
+            backlog.bytes += inbox.queue.bytes();
+            backlog.inflight += inbox.inflight.len() as u64;
+        }
+        backlog
+    }
+
+    pub(crate) fn subscribers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Subscriber>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tree(&self) -> RwLockReadGuard<'_, Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
+        self.tree.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The member of a group that gets a message: one that is there, if any is.
+fn choose(group: &Group<Arc<Subscriber>, Granted>) -> Option<(&Arc<Subscriber>, &Granted)> {
+    group.choose(|one| one.is_connected()).or_else(|| group.choose(|_| true))
+}
+
+/// A member that is there, other than `one`.
+fn choose_other<'a>(
+    group: &'a Group<Arc<Subscriber>, Granted>,
+    one: &Subscriber,
+) -> Option<(&'a Arc<Subscriber>, &'a Granted)> {
+    group.choose(|other| other.number != one.number && other.is_connected())
+}
+
+/// Whether a subscription is about an event (MQTT 5.0 section 3.8.3.1).
+fn is_for(publication: &Publication, subscriber: &Subscriber, granted: &Granted) -> bool {
+    let event = &publication.event;
+    let is_own = || event.origin.client_id.as_deref() == Some(&*subscriber.client_id);
+    event.sequence >= granted.since && !(granted.no_local && is_own())
+}
+
+fn flags(publication: &Publication, granted: &Granted) -> Flags {
+    let qos = publication.qos().min(granted.qos);
+    let flags = Flags::new(qos, granted.retain_as_published && publication.retain());
+    if is_system(publication.event.sequence) { flags.late() } else { flags }
+}
