@@ -148,7 +148,7 @@ impl Gateway {
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             channels: Arc::new(declared.clone()),
             feed: Arc::new(JournalFeed::new(store.journal().clone())),
-            topics: Arc::new(EventTopics),
+            topics: Arc::new(EventTopics::new(declared.clone())),
             grants: Arc::new(PolicyGrants::new(policies.store().clone())),
             sessions: Arc::clone(&sessions) as Arc<_>,
             authenticator: recognize("mqtt"),

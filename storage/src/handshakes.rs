@@ -22,9 +22,9 @@ pub(crate) fn kept(session: KeptSession) -> (Handshake, Sequence) {
 const OUTBOUND: char = '\0';
 
 /// An exchange with a subscriber, told apart from those with publishers.
-pub(crate) fn outbound(exchange: Handshake) -> Handshake {
+pub(crate) fn outbound(exchange: &Handshake) -> Handshake {
     let client_id = format!("{OUTBOUND}{}", exchange.client_id).into();
-    Handshake { client_id, ..exchange }
+    Handshake { client_id, packet_id: exchange.packet_id }
 }
 
 /// Which exchanges are open, and which event each stands for.

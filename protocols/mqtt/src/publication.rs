@@ -57,10 +57,9 @@ impl Publication {
         match &self.event.message {
             Some(message) if message.qos == 1 => Qos::AtLeastOnce,
             Some(message) if message.qos == 0 => Qos::AtMostOnce,
-            Some(_) => Qos::ExactlyOnce,
             None if is_mqtt(&self.event) => Qos::AtMostOnce,
             // What other protocols bring is not lost.
-            None => Qos::ExactlyOnce,
+            Some(_) | None => Qos::ExactlyOnce,
         }
     }
 
@@ -119,11 +118,9 @@ impl Publication {
                 if let Some(media_type) = event.datacontenttype() {
                     properties.content_type(media_type);
                 }
-                if !topic.is_raw {
-                    properties.user_property("specversion", eg_event::event::SPEC_VERSION);
-                    for (name, value) in event.text_attributes() {
-                        properties.user_property(name, &value);
-                    }
+                properties.user_property("specversion", eg_event::event::SPEC_VERSION);
+                for (name, value) in event.text_attributes() {
+                    properties.user_property(name, &value);
                 }
                 let payload = [self.data(), Bytes::new(), Bytes::new()];
                 Form { properties: properties.finish().into(), payload }
@@ -191,7 +188,8 @@ impl Recent {
         // Those that are asked for together mostly stand beside each other.
         let mut likely = 0;
         let find = |sequence| {
-            let is_there = publications.get(likely).is_some_and(|one| one.event.sequence == sequence);
+            let is_there =
+                publications.get(likely).is_some_and(|one| one.event.sequence == sequence);
             let at = if is_there {
                 likely
             } else {

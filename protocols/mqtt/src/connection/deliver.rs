@@ -66,8 +66,8 @@ struct Taken {
 
 impl Delivery {
     /// Goes on with what waits for `subscriber`.
-    pub(super) fn new(subscriber: Arc<Subscriber>) -> Box<Self> {
-        Box::new(Self { subscriber, preparing: None, received: Vec::new() })
+    pub(super) fn new(subscriber: Arc<Subscriber>) -> Self {
+        Self { subscriber, preparing: None, received: Vec::new() }
     }
 }
 
