@@ -116,3 +116,21 @@ impl OpenHandshakes {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_with_subscribers_are_told_apart_from_those_with_publishers() {
+        let handshakes = OpenHandshakes::default();
+        let exchange = Handshake { client_id: "c".into(), packet_id: 7 };
+        handshakes.open(exchange.clone(), Sequence(1));
+        handshakes.open(outbound(&exchange), Sequence(2));
+        assert_eq!(handshakes.of_session("c"), [7]);
+        assert_eq!(handshakes.noted(), [(exchange.clone(), Sequence(2))]);
+        assert_eq!(handshakes.sessions().len(), 1);
+        assert!(handshakes.close(&outbound(&exchange)));
+        assert_eq!(handshakes.get(&exchange), Some(Sequence(1)));
+    }
+}

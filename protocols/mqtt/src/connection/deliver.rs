@@ -183,7 +183,7 @@ impl Exchange<'_> {
             let mut inbox = delivery.subscriber.inbox();
             for packet_id in dropped {
                 inbox.inflight.finish(packet_id);
-                inbox.over.push(packet_id);
+                inbox.end_exchange(packet_id);
             }
         }
     }
@@ -228,8 +228,8 @@ impl Exchange<'_> {
         let found = inbox.inflight.acknowledge(kind, packet_id, is_error);
         match found {
             Acknowledged::Done => {
-                if inbox.is_kept && kind != Ack::Puback {
-                    inbox.over.push(packet_id);
+                if kind != Ack::Puback {
+                    inbox.end_exchange(packet_id);
                 }
                 self.server.0.router.note_change(&delivery.subscriber, &mut inbox);
             }
