@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink as _};
 use eg_http::{HttpConfig, PushError, Server as HttpServer};
@@ -143,18 +143,9 @@ impl Gateway {
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let ports = eg_mqtt::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
-            channels: Arc::new(declared.clone()),
-            feed: Arc::new(JournalFeed::new(store.journal().clone())),
-            topics: Arc::new(EventTopics::new(declared.clone())),
-            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-            sessions: Arc::clone(&sessions) as Arc<_>,
-            authenticator: recognize("mqtt"),
-            live: live.clone(),
-            clock: clock.clone(),
-        };
+        let seen = (&declared, &policies);
+        let from = (recognize("mqtt"), live.clone());
+        let ports = mqtt_ports(&pipeline, (&store, &sessions), seen, from, &clock);
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -281,6 +272,28 @@ fn way_in(
     let (journal, dispatch) = (store.journal().clone(), Arc::clone(dispatch));
     let pipeline = Pipeline::new(sieves, journal, dispatch, Arc::clone(metrics));
     Arc::new(pipeline.with_quotas(quotas.clone()))
+}
+
+/// What the MQTT server works with.
+fn mqtt_ports(
+    pipeline: &Arc<Pipeline>,
+    (store, sessions): (&Store, &Arc<Sessions>),
+    (declared, policies): (&DeclaredStore, &Policies),
+    (authenticator, live): (Arc<dyn Authenticate>, Live),
+    clock: &Clock,
+) -> eg_mqtt::Ports {
+    eg_mqtt::Ports {
+        ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+        handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
+        channels: Arc::new(declared.clone()),
+        feed: Arc::new(JournalFeed::new(store.journal().clone())),
+        topics: Arc::new(EventTopics::new(declared.clone())),
+        grants: Arc::new(PolicyGrants::new(policies.store().clone())),
+        sessions: Arc::clone(sessions) as Arc<_>,
+        authenticator,
+        live,
+        clock: clock.clone(),
+    }
 }
 
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.
