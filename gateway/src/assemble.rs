@@ -320,7 +320,7 @@ impl MqttParts<'_> {
             handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
             channels: Arc::new(declared.clone()),
             feed: Arc::new(JournalFeed::new(journal.clone())),
-            topics: Arc::new(EventTopics),
+            topics: Arc::new(EventTopics::new(declared.clone())),
             grants: Arc::new(PolicyGrants::new(self.policies.store().clone())),
             sessions: Arc::clone(sessions) as Arc<_>,
             retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),

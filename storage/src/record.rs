@@ -231,7 +231,7 @@ pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
             let (before, behind) =
                 message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
             let parts = [Some(&message.properties), before, behind];
-            parts.into_iter().flatten().map(|part| part.len()).sum()
+            parts.into_iter().flatten().map(Bytes::len).sum()
         })
         + event.data().map_or(0, Data::len)
 }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use eg_tests::wait::until;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 /// A client that prints what it gets.
 pub(crate) struct Subscriber {
     lines: Arc<Mutex<Vec<String>>>,
     _process: Child,
+    _reading: JoinSet<()>,
 }
 
 impl Subscriber {
@@ -20,12 +22,13 @@ impl Subscriber {
         let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let printed = Arc::clone(&lines);
-        tokio::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             while let Ok(Some(line)) = output.next_line().await {
                 printed.lock().unwrap().push(line);
             }
         });
-        Self { lines, _process: process }
+        Self { lines, _process: process, _reading: reading }
     }
 
     /// The same, once it has printed that it has subscribed.

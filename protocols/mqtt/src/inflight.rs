@@ -208,8 +208,75 @@ impl Inflight {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::queue::tests::reference;
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Begin(Qos),
+        Acknowledge(Ack, prop::sample::Index, bool),
+        Reconnect,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let qos = prop_oneof![Just(Qos::AtLeastOnce), Just(Qos::ExactlyOnce)];
+        let ack = prop_oneof![Just(Ack::Puback), Just(Ack::Pubrec), Just(Ack::Pubcomp)];
+        let acknowledge = (ack, any::<prop::sample::Index>(), prop::bool::weighted(0.1));
+        prop_oneof![
+            3 => qos.prop_map(Act::Begin),
+            5 => acknowledge.prop_map(|(ack, at, error)| Act::Acknowledge(ack, at, error)),
+            1 => Just(Act::Reconnect),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_go_through_their_steps_like_those_of_a_plain_list(
+            acts in prop::collection::vec(act(), 0..300),
+        ) {
+            let mut inflight = Inflight::default();
+            let mut list: Vec<(u16, Qos, Step)> = Vec::new();
+            for (sequence, act) in (1..).zip(acts) {
+                match act {
+                    Act::Begin(qos) => {
+                        let packet_id = inflight.begin(reference(sequence, qos));
+                        prop_assert!(list.iter().all(|(known, ..)| *known != packet_id));
+                        list.push((packet_id, qos, Step::Published));
+                    }
+                    Act::Acknowledge(_, _, _) if list.is_empty() => {}
+                    Act::Acknowledge(ack, at, is_error) => {
+                        let at = at.index(list.len());
+                        let (packet_id, qos, step) = list[at];
+                        inflight.acknowledge(ack, packet_id, is_error);
+                        match (ack, qos, step) {
+                            (Ack::Puback, Qos::AtLeastOnce, _)
+                            | (Ack::Pubcomp, Qos::ExactlyOnce, Step::Released) => drop(list.remove(at)),
+                            (Ack::Pubrec, Qos::ExactlyOnce, Step::Published) if is_error => {
+                                list.remove(at);
+                            }
+                            (Ack::Pubrec, Qos::ExactlyOnce, _) => list[at].2 = Step::Released,
+                            _ => {}
+                        }
+                    }
+                    Act::Reconnect => {
+                        inflight.reconnect();
+                        let again = std::iter::from_fn(|| inflight.resend());
+                        let again: Vec<_> = again.map(|sent| (sent.packet_id, sent.step)).collect();
+                        let expected: Vec<_> = list.iter().map(|(id, _, step)| (*id, *step)).collect();
+                        prop_assert_eq!(again, expected);
+                    }
+                }
+                prop_assert_eq!(inflight.len(), list.len());
+                prop_assert_eq!(inflight.room(1000), 1000 - list.len());
+                prop_assert!(!inflight.resends());
+                let open: Vec<_> = inflight.open().map(|sent| (sent.packet_id, sent.step)).collect();
+                let expected: Vec<_> = list.iter().map(|(id, _, step)| (*id, *step)).collect();
+                prop_assert_eq!(open, expected);
+            }
+        }
+    }
 
     #[test]
     fn each_quality_of_service_has_its_steps() {

@@ -125,15 +125,15 @@ impl Keeper {
     /// Writes down what has changed.
     pub(crate) async fn checkpoint(&self, router: &Router) {
         // What is routed from here on is matched again after a crash, and known by then.
-        let routed = router.routed();
-        let changed =
+        let position = router.routed();
+        let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        if changed.is_empty() {
+        if touched.is_empty() {
             return;
         }
-        let mut changes = SessionChanges { routed: Some(routed), ..SessionChanges::default() };
+        let mut changes = SessionChanges { routed: Some(position), ..SessionChanges::default() };
         let mut over = Vec::new();
-        for subscriber in changed {
+        for subscriber in touched {
             let mut inbox = subscriber.inbox();
             if !inbox.is_kept || !inbox.saved.exists {
                 inbox.saved.is_dirty = false;
@@ -251,7 +251,7 @@ fn restore_inflight(
         let step = if value.0 & RELEASED == 0 { Step::Published } else { Step::Released };
         let written = written.iter().map(|(_, reference)| reference);
         let known = written.chain(waiting).find(|known| known.sequence == sequence).copied();
-        let reference = known.unwrap_or(Reference {
+        let reference = known.unwrap_or_else(|| Reference {
             sequence,
             bytes: 0,
             identifiers: 0,

@@ -62,10 +62,9 @@ impl Publication {
         match &self.event.message {
             Some(message) if message.qos == 1 => Qos::AtLeastOnce,
             Some(message) if message.qos == 0 => Qos::AtMostOnce,
-            Some(_) => Qos::ExactlyOnce,
             None if is_mqtt(&self.event) => Qos::AtMostOnce,
             // What other protocols bring is not lost.
-            None => Qos::ExactlyOnce,
+            Some(_) | None => Qos::ExactlyOnce,
         }
     }
 
@@ -131,11 +130,9 @@ impl Publication {
                 if let Some(media_type) = event.datacontenttype() {
                     properties.content_type(media_type);
                 }
-                if !topic.is_raw {
-                    properties.user_property("specversion", eg_event::event::SPEC_VERSION);
-                    for (name, value) in event.text_attributes() {
-                        properties.user_property(name, &value);
-                    }
+                properties.user_property("specversion", eg_event::event::SPEC_VERSION);
+                for (name, value) in event.text_attributes() {
+                    properties.user_property(name, &value);
                 }
                 let payload = [self.data(), Bytes::new(), Bytes::new()];
                 Form { properties: properties.finish().into(), payload }

@@ -310,9 +310,7 @@ impl Router {
 
     /// Whether somebody subscribes to `topic`.
     pub(crate) fn is_heard(&self, topic: &str) -> bool {
-        let mut is_heard = false;
-        self.tree().matching(topic, &mut |_| is_heard = true);
-        is_heard
+        self.tree().is_heard(topic)
     }
 
     /// Subscribes a session to what is published from now on. Says whether it was subscribed to

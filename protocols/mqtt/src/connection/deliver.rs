@@ -66,8 +66,8 @@ struct Taken {
 
 impl Delivery {
     /// Goes on with what waits for `subscriber`.
-    pub(super) fn new(subscriber: Arc<Subscriber>) -> Box<Self> {
-        Box::new(Self { subscriber, preparing: None, received: Vec::new() })
+    pub(super) fn new(subscriber: Arc<Subscriber>) -> Self {
+        Self { subscriber, preparing: None, received: Vec::new() }
     }
 }
 
@@ -184,7 +184,7 @@ impl Exchange<'_> {
             let mut inbox = delivery.subscriber.inbox();
             for packet_id in dropped {
                 inbox.inflight.finish(packet_id);
-                inbox.over.push(packet_id);
+                inbox.end_exchange(packet_id);
             }
         }
     }
@@ -229,8 +229,8 @@ impl Exchange<'_> {
         let found = inbox.inflight.acknowledge(kind, packet_id, is_error);
         match found {
             Acknowledged::Done => {
-                if inbox.is_kept && kind != Ack::Puback {
-                    inbox.over.push(packet_id);
+                if kind != Ack::Puback {
+                    inbox.end_exchange(packet_id);
                 }
                 self.server.0.router.note_change(&delivery.subscriber, &mut inbox);
             }

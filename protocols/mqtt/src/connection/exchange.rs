@@ -128,7 +128,7 @@ impl<'a> Exchange<'a> {
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
         let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
         let revoked = client.identity.revoked();
-        let delivery = client.subscriber.take().map(Delivery::new);
+        let delivery = client.subscriber.take().map(|one| Box::new(Delivery::new(one)));
         let mut exchange = Self {
             server,
             client,

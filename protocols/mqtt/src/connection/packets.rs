@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eg_event::{
-    Binding, CloudEvent, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
+    Binding, CloudEvent, Data, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
 };
 use memchr::memmem;
 
@@ -224,7 +224,7 @@ fn forwarded(publish: &Publish, event: &CloudEvent, binding: Binding) -> Option<
 /// the data does not stand in it as it is.
 fn envelope(publish: &Publish, event: &CloudEvent) -> (Bytes, Bytes) {
     let payload = publish.payload();
-    let data = event.data().map(|data| data.bytes()).filter(|data| data.len() > 8);
+    let data = event.data().map(Data::bytes).filter(|data| data.len() > 8);
     let at = data.and_then(|data| Some((memmem::find(payload, data)?, data.len())));
     let copy = Bytes::copy_from_slice;
     match at {
