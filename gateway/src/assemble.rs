@@ -21,6 +21,8 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
+use crate::broker::topics::EventTopics;
+use crate::broker::{JournalFeed, PolicyGrants, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -49,6 +51,9 @@ pub enum AssembleError {
     /// A setting makes no sense.
     #[error(transparent)]
     Invalid(#[from] eg_event::InvalidInput),
+    /// The MQTT server cannot be started.
+    #[error(transparent)]
+    Mqtt(#[from] eg_mqtt::StartError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -106,6 +111,7 @@ pub struct Gateway {
     /// What is read from buses, and by what.
     consumers: (Consumers, consume::Ports),
     health: Arc<Health>,
+    sessions: Arc<Sessions>,
     front: Front,
     protocols: Protocols,
     first_admin_key: Option<PathBuf>,
@@ -145,10 +151,15 @@ impl Gateway {
             around,
             clock: clock.clone(),
         };
+        let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             channels: Arc::new(declared.clone()),
+            feed: Arc::new(JournalFeed::new(store.journal().clone())),
+            topics: Arc::new(EventTopics),
+            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
+            sessions: Arc::clone(&sessions) as Arc<_>,
             authenticator: recognize("mqtt"),
             live: live.clone(),
             clock: clock.clone(),
@@ -193,6 +204,7 @@ impl Gateway {
             specs,
             consumers: (consumers, reading),
             health,
+            sessions,
             front,
             protocols: Protocols { http, mqtt, admin },
             first_admin_key,
@@ -236,6 +248,11 @@ impl Gateway {
         let (consumers, ports) = self.consumers;
         let reading = consumers.run(ports, self.serving.clone(), self.stop.clone());
         self.serving.spawn(reading);
+        let delivering = self.protocols.mqtt.clone();
+        self.serving.spawn(async move { delivering.deliver().await });
+        let (sessions, until) = (self.sessions, self.stop_sending.clone());
+        self.sending.spawn(async move { sessions.run(&until).await });
+        let mqtt = self.protocols.mqtt.clone();
         self.front.maintain(&self.serving, &self.stop);
         for listener in self.front.serve(self.protocols) {
             self.serving.spawn(tell_end(ended.clone(), listener));
@@ -252,6 +269,7 @@ impl Gateway {
         if tokio::time::timeout_at(deadline, self.serving.wait()).await.is_err() {
             tracing::warn!("clients did not finish in time and are cut off");
         }
+        mqtt.settle().await;
         self.dispatch.stop(tokio::time::sleep_until(deadline)).await?;
         self.stop_sending.cancel();
         self.sending.close();
