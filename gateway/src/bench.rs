@@ -173,6 +173,10 @@ impl Schedule {
         let begins = opened + Duration::from_secs(load.warmup.into());
         Self { opened, begins, ends: begins + Duration::from_secs(load.duration.into()) }
     }
+
+    fn later(self, by: Duration) -> Self {
+        Self { opened: self.opened + by, begins: self.begins + by, ends: self.ends + by }
+    }
 }
 
 /// Runs `work` on as many threads as were asked for, each with a runtime of its own, and adds up

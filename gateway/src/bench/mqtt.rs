@@ -13,6 +13,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use futures_util::future::{try_join, try_join_all};
@@ -75,6 +76,9 @@ pub struct MqttArgs {
     /// subscriber. Without it: all topics.
     #[arg(long)]
     filter: Option<String>,
+    /// How long to wait after all are connected, before anything is published, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    settle: u32,
     /// How many loopback addresses the connections come from.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250))]
     local_addresses: u8,
@@ -178,7 +182,9 @@ pub(super) fn run(args: &MqttArgs) -> Result<Report, BenchError> {
             let crew = Crew { board, scratch: Scratch::default(), report };
             let (publishers, subscribers) = open(args, (thread, password), &crew).await?;
             barrier.wait().await;
-            let schedule = *schedule.get_or_init(|| Schedule::new(&args.load));
+            let settle = Duration::from_secs(args.settle.into());
+            let schedule = *schedule.get_or_init(|| Schedule::new(&args.load).later(settle));
+            tokio::time::sleep_until(schedule.opened.into()).await;
             let work = Work { args, payload, crew: &crew, schedule };
             let watch = async {
                 if thread == 0 {
