@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
 mod acknowledge;
+mod any_state;
 mod arbitrary;
 mod authentication;
 mod client;
@@ -15,6 +16,7 @@ mod lifetime;
 mod malformed;
 mod packet;
 mod sessions;
+mod states;
 mod websocket;
 mod will;
 
