@@ -1,10 +1,9 @@
 //! The load generator: publishes to this gateway, or to any other broker or endpoint, as fast as
-//! it acknowledges, and says how fast that was.
+//! it acknowledges or delivers, and says how fast that was.
 
 mod baseline;
 mod http;
 mod mqtt;
-mod mqtt_packets;
 mod report;
 mod transport;
 
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use mqtt::{MqttArgs, MqttVersion};
 pub use report::Report;
 
 /// What is measured.
@@ -48,51 +48,6 @@ pub struct LoadArgs {
     /// The size of each payload, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 256)]
     payload: usize,
-}
-
-/// Load over MQTT.
-#[derive(Clone, Debug, Args)]
-pub struct MqttArgs {
-    /// The broker.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
-    target: SocketAddr,
-    /// How many connections.
-    #[arg(long, default_value_t = 32)]
-    connections: usize,
-    /// How many publications of one connection are under way at once.
-    #[arg(long, default_value_t = 64)]
-    window: u16,
-    /// The quality of service.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
-    qos: u8,
-    /// The version of the protocol.
-    #[arg(long, value_enum, default_value_t = MqttVersion::V5)]
-    version: MqttVersion,
-    /// A file with the payload, instead of one of the given size.
-    #[arg(long, value_name = "FILE")]
-    payload_file: Option<PathBuf>,
-    /// The topic; `{client}` stands for the number of the connection.
-    #[arg(long, default_value = "bench/{client}")]
-    topic: String,
-    /// The user name.
-    #[arg(long)]
-    username: Option<String>,
-    /// A file with the password.
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    #[command(flatten)]
-    load: LoadArgs,
-}
-
-/// The version of MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MqttVersion {
-    /// MQTT 5.0.
-    #[value(name = "5")]
-    V5,
-    /// MQTT 3.1.1.
-    #[value(name = "3.1.1")]
-    V311,
 }
 
 /// Load over HTTP.
@@ -170,11 +125,13 @@ pub enum BenchError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The broker refused a connection.
-    #[error("{target} refused CONNECT with code {code:#04x}")]
+    /// The broker refused a connection or subscription.
+    #[error("{target} refused {packet} with code {code:#04x}")]
     Refused {
         /// The target.
         target: SocketAddr,
+        /// What was refused.
+        packet: &'static str,
         /// The code.
         code: u8,
     },
@@ -204,14 +161,21 @@ pub async fn publish_once(
 /// When the measurement begins and ends.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
+    /// When load is first generated.
+    opened: Instant,
     begins: Instant,
     ends: Instant,
 }
 
 impl Schedule {
     fn new(load: &LoadArgs) -> Self {
-        let begins = Instant::now() + Duration::from_secs(load.warmup.into());
-        Self { begins, ends: begins + Duration::from_secs(load.duration.into()) }
+        let opened = Instant::now();
+        let begins = opened + Duration::from_secs(load.warmup.into());
+        Self { opened, begins, ends: begins + Duration::from_secs(load.duration.into()) }
+    }
+
+    fn later(self, by: Duration) -> Self {
+        Self { opened: self.opened + by, begins: self.begins + by, ends: self.ends + by }
     }
 }
 
@@ -220,16 +184,15 @@ impl Schedule {
 fn on_threads<F, W>(load: &LoadArgs, work: W) -> Result<Report, BenchError>
 where
     F: Future<Output = Result<Report, BenchError>>,
-    W: Fn(usize, Schedule) -> F + Sync,
+    W: Fn(usize) -> F + Sync,
 {
-    let schedule = Schedule::new(load);
     let reports = std::thread::scope(|scope| {
         let spawn = |index| {
             let work = &work;
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime.map_err(BenchError::Thread)?, work(index, schedule))
+                local.block_on(&runtime.map_err(BenchError::Thread)?, work(index))
             })
         };
         let threads: Vec<_> = (0..load.threads.max(1)).map(spawn).collect();

@@ -16,6 +16,7 @@ mod declared;
 mod feed;
 mod first_events;
 mod lifecycle;
+mod load;
 mod malformed;
 mod mqtt_authentication;
 mod outbound;

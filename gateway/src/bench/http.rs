@@ -19,7 +19,8 @@ pub(super) fn run(args: &HttpArgs) -> Result<Report, BenchError> {
     if args.batch == 0 || args.connections == 0 {
         return Err(BenchError::Argument { name: "batch", expected: "at least 1" });
     }
-    on_threads(&args.load, async |thread, schedule| {
+    let schedule = Schedule::new(&args.load);
+    on_threads(&args.load, async |thread| {
         let count = share(args.connections, args.load.threads, thread);
         let connections = (0..count).map(|index| {
             let name = format!("{:x}-{thread}-{index}-", rand::random::<u32>());

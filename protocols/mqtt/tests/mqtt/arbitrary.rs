@@ -10,7 +10,7 @@ use crate::packet::{
 };
 
 /// Right packets, to be made wrong.
-fn packets(version: u8) -> Vec<Vec<u8>> {
+pub(crate) fn packets(version: u8) -> Vec<Vec<u8>> {
     let publish = |qos, topic| {
         let message = Publish { version, ..Publish::v5(qos, 5, topic) };
         if version == 5 {
@@ -28,6 +28,9 @@ fn packets(version: u8) -> Vec<Vec<u8>> {
         PINGREQ.to_vec(),
         packet(0x82, &[&[0, 9], &none, &text("a/+"), &[1]]),
         packet(0xa2, &[&[0, 9], &none, &text("a/+")]),
+        packet(0x40, &[&[0, 1]]),
+        packet(0x50, &[&[0, 1]]),
+        packet(0x70, &[&[0, 1]]),
         packet(0xe0, &[]),
     ];
     if version == 5 {

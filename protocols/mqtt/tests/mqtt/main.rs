@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
 
 mod acknowledge;
+mod any_state;
 mod arbitrary;
 mod authentication;
 mod client;
@@ -17,6 +18,7 @@ mod malformed;
 mod packet;
 mod retained;
 mod sessions;
+mod states;
 mod subscribe;
 mod system;
 mod websocket;
