@@ -1,0 +1,22 @@
+//! Every normative statement of MQTT 3.1.1 and 5 that binds a server, and clients that nobody here
+//! wrote; `docs/mqtt-conformance.md` says which test shows what.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop here")]
+
+/// Says which statements a test shows; `document.rs` reads it.
+macro_rules! covers {
+    ($($id:literal),+ $(,)?) => {
+        const _: &[&str] = &[$($id),+];
+    };
+}
+
+mod client;
+mod connect;
+mod document;
+mod malformed;
+mod publish;
+mod server;
+mod statements;
+mod wire;
+
+/// The program, as cargo built it for this suite.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gateway-under-test");
