@@ -22,6 +22,7 @@ pub(crate) struct Client {
     /// What has come while something else was waited for.
     early: VecDeque<Packet>,
     next_id: u16,
+    largest_bytes: usize,
     pub(crate) session_present: bool,
     /// The properties of CONNACK.
     pub(crate) properties: Properties,
@@ -38,6 +39,7 @@ impl Client {
             stream,
             early: VecDeque::new(),
             next_id: 0,
+            largest_bytes: 0,
             session_present: false,
             properties,
         }
@@ -94,6 +96,8 @@ impl Client {
     async fn read(&mut self) -> Option<Packet> {
         let read = tokio::time::timeout(ANSWER_MAX, self.read_bytes()).await;
         let (first, rest) = read.expect("the server answers, or closes the connection, in time")?;
+        let bytes = 1 + wire::variable(rest.len()).len() + rest.len();
+        self.largest_bytes = self.largest_bytes.max(bytes);
         Some(Packet::decode(self.version, first, &rest))
     }
 
@@ -133,6 +137,17 @@ impl Client {
     pub(crate) async fn assert_quiet(&mut self) {
         self.ping().await;
         assert_eq!(self.early, [], "nothing is expected");
+    }
+
+    /// The size of the largest packet that has come, in bytes.
+    pub(crate) fn largest_bytes(&self) -> usize {
+        self.largest_bytes
+    }
+
+    /// Whether nothing has come but publications with QoS 0, which are forgotten.
+    pub(crate) async fn quiet_but_qos_0(&mut self) -> bool {
+        self.ping().await;
+        self.early.drain(..).all(|packet| matches!(packet, Packet::Publish(one) if one.qos == 0))
     }
 
     /// Waits for the end of the connection; gives back the reason code of DISCONNECT, if one came.

@@ -89,12 +89,9 @@ fn every_statement_is_shown_or_says_why_not() {
 #[test]
 fn the_table_of_statements_is_current() {
     let tests = tests();
-    let text = [
-        PREAMBLE,
-        &chapter("MQTT 5.0", "MQTT5", &tests),
-        &chapter("MQTT 3.1.1", "MQTT3", &tests),
-    ]
-    .concat();
+    let text =
+        [PREAMBLE, &chapter("MQTT 5.0", "MQTT5", &tests), &chapter("MQTT 3.1.1", "MQTT3", &tests)]
+            .concat();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mqtt-conformance.md");
     #[expect(clippy::disallowed_methods, reason = "this is how a developer writes the table")]
     let write = std::env::var_os("CONFORMANCE_WRITE").is_some();

@@ -11,10 +11,12 @@ macro_rules! covers {
 
 mod client;
 mod connect;
+mod deliver;
 mod document;
 mod malformed;
 mod publish;
 mod server;
+mod session;
 mod statements;
 mod wire;
 

@@ -57,5 +57,10 @@ fn parse(specification: &str, line: &'static str) -> Statement {
         "both" => Bound::Both,
         other => panic!("{line}: expected server, client or both, found {other}"),
     };
-    Statement { id: Id(format!("{specification}:{number}")), bound, demand, untested: columns.next() }
+    Statement {
+        id: Id(format!("{specification}:{number}")),
+        bound,
+        demand,
+        untested: columns.next(),
+    }
 }

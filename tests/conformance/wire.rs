@@ -361,15 +361,35 @@ pub(crate) const DISCONNECT: &[u8] = &[0xe0, 0];
 /// What a server has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
-    Connack { flags: u8, code: u8, properties: Properties },
+    Connack {
+        flags: u8,
+        code: u8,
+        properties: Properties,
+    },
     Publish(Message),
     /// PUBACK, PUBREC, PUBREL or PUBCOMP, with its first byte.
-    Acknowledge { first: u8, id: u16, code: u8, properties: Properties },
+    Acknowledge {
+        first: u8,
+        id: u16,
+        code: u8,
+        properties: Properties,
+    },
     /// SUBACK (0x90) or UNSUBACK (0xb0); the latter has no codes in 3.1.1.
-    Granted { first: u8, id: u16, codes: Vec<u8>, properties: Properties },
+    Granted {
+        first: u8,
+        id: u16,
+        codes: Vec<u8>,
+        properties: Properties,
+    },
     Pingresp,
-    Disconnect { code: u8, properties: Properties },
-    Auth { code: u8, properties: Properties },
+    Disconnect {
+        code: u8,
+        properties: Properties,
+    },
+    Auth {
+        code: u8,
+        properties: Properties,
+    },
 }
 
 impl Packet {
