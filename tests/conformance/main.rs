@@ -15,9 +15,11 @@ mod deliver;
 mod document;
 mod malformed;
 mod publish;
+mod retained;
 mod server;
 mod session;
 mod statements;
+mod will;
 mod wire;
 
 /// The program, as cargo built it for this suite.

@@ -8,7 +8,7 @@ use crate::wire::{
 };
 
 /// What mosquitto 2.0.11 lets pass.
-const LAX: [&str; 12] = [
+const LAX: [&str; 13] = [
     "#",
     "DUP with QoS 0",
     "PINGREQ with flags 0100",
@@ -19,6 +19,7 @@ const LAX: [&str; 12] = [
     "SUBACK",
     "UNSUBACK",
     "a payload format of 2",
+    "a subscription identifier",
     "a/+",
     "no local on a shared subscription",
 ];
