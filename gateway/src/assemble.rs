@@ -21,6 +21,8 @@ use crate::admin::health::{Gauges, Health};
 use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
+use crate::broker::topics::EventTopics;
+use crate::broker::{JournalFeed, PolicyGrants, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -48,6 +50,9 @@ pub enum AssembleError {
     /// A setting makes no sense.
     #[error(transparent)]
     Invalid(#[from] eg_event::InvalidInput),
+    /// The MQTT server cannot be started.
+    #[error(transparent)]
+    Mqtt(#[from] eg_mqtt::StartError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -103,6 +108,7 @@ pub struct Gateway {
     dispatch: Arc<Dispatch>,
     specs: Arc<Registry>,
     health: Arc<Health>,
+    sessions: Arc<Sessions>,
     front: Front,
     protocols: Protocols,
     first_admin_key: Option<PathBuf>,
@@ -136,10 +142,15 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
+        let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
         let ports = eg_mqtt::Ports {
             ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
             channels: Arc::new(declared.clone()),
+            feed: Arc::new(JournalFeed::new(store.journal().clone())),
+            topics: Arc::new(EventTopics),
+            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
+            sessions: Arc::clone(&sessions) as Arc<_>,
             authenticator: recognize("mqtt"),
             live: live.clone(),
             clock: clock.clone(),
@@ -183,6 +194,7 @@ impl Gateway {
             dispatch,
             specs,
             health,
+            sessions,
             front,
             protocols: Protocols { http, mqtt, admin },
             first_admin_key,
@@ -223,6 +235,11 @@ impl Gateway {
         let ended = CancellationToken::new();
         let expiring = self.protocols.mqtt.clone();
         self.serving.spawn(async move { expiring.expire_sessions().await });
+        let delivering = self.protocols.mqtt.clone();
+        self.serving.spawn(async move { delivering.deliver().await });
+        let (sessions, until) = (self.sessions, self.stop_sending.clone());
+        self.sending.spawn(async move { sessions.run(&until).await });
+        let mqtt = self.protocols.mqtt.clone();
         self.front.maintain(&self.serving, &self.stop);
         for listener in self.front.serve(self.protocols) {
             self.serving.spawn(tell_end(ended.clone(), listener));
@@ -239,6 +256,7 @@ impl Gateway {
         if tokio::time::timeout_at(deadline, self.serving.wait()).await.is_err() {
             tracing::warn!("clients did not finish in time and are cut off");
         }
+        mqtt.settle().await;
         self.dispatch.stop(tokio::time::sleep_until(deadline)).await?;
         self.stop_sending.cancel();
         self.sending.close();

@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod audit;
 pub mod authorize;
 pub mod bench;
+pub mod broker;
 pub mod catalog;
 pub mod certificates;
 mod cli;

@@ -1,12 +1,12 @@
 //! Changes to the ledger that become durable together.
 
-use eg_event::Sequence;
+use eg_event::{Sequence, SessionChanges};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::attempt::{self, Attempt};
 use crate::ledger::{
     ATTEMPTS, ATTEMPTS_BYTES, CURSORS, DEAD_LETTERS, DOCUMENTS, EXCEPTIONS, FLOOR, META,
-    REFERENCES, ROUTED, rows_of,
+    REFERENCES, ROUTED, SESSION, SESSION_ROWS, SESSIONS_ROUTED, rows_of,
 };
 use crate::outstanding::{Cursor, DeadLetter, Exception};
 use crate::refs;
@@ -22,6 +22,8 @@ pub struct Changes {
     removed_subscriptions: Vec<u64>,
     rows: Vec<Row>,
     attempts: Vec<Attempt>,
+    session_rows: Vec<((u64, u64), Option<Vec<u8>>)>,
+    ended_sessions: Vec<u64>,
 }
 
 /// A row of one of the tables by subscription and sequence; no value removes it.
@@ -50,6 +52,8 @@ impl Changes {
             && self.removed_subscriptions.is_empty()
             && self.rows.is_empty()
             && self.attempts.is_empty()
+            && self.session_rows.is_empty()
+            && self.ended_sessions.is_empty()
     }
 
     /// Adds the changes of `later` after these.
@@ -61,6 +65,22 @@ impl Changes {
         }
         self.rows.append(&mut later.rows);
         self.attempts.append(&mut later.attempts);
+        self.session_rows.retain(|((number, _), _)| !later.ended_sessions.contains(number));
+        self.ended_sessions.append(&mut later.ended_sessions);
+        self.session_rows.append(&mut later.session_rows);
+    }
+
+    /// Stores what has changed of MQTT sessions.
+    pub fn put_sessions(&mut self, changes: SessionChanges) {
+        let SessionChanges { routed, sessions, rows, ended } = changes;
+        if let Some(routed) = routed {
+            self.put_number(SESSIONS_ROUTED, routed.0);
+        }
+        for (client_id, value) in sessions {
+            self.documents.push((SESSION.to_owned(), client_id.to_string(), value));
+        }
+        self.session_rows.extend(rows);
+        self.ended_sessions.extend(ended);
     }
 
     /// Stores a document under its kind and name.
@@ -164,7 +184,25 @@ impl Changes {
         self.write_rows(transaction, RowTable::Exceptions, EXCEPTIONS)?;
         self.write_rows(transaction, RowTable::References, REFERENCES)?;
         self.write_rows(transaction, RowTable::DeadLetters, DEAD_LETTERS)?;
+        self.write_sessions(transaction)?;
         self.write_attempts(transaction, attempts_bytes_max)
+    }
+
+    fn write_sessions(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.session_rows.is_empty() && self.ended_sessions.is_empty() {
+            return Ok(());
+        }
+        let mut table = transaction.open_table(SESSION_ROWS)?;
+        for number in &self.ended_sessions {
+            table.retain_in(rows_of(*number), |_, _| false)?;
+        }
+        for (key, value) in &self.session_rows {
+            match value {
+                Some(value) => table.insert(key, &**value)?,
+                None => table.remove(key)?,
+            };
+        }
+        Ok(())
     }
 
     fn write_documents(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {

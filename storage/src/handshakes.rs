@@ -18,6 +18,15 @@ pub(crate) fn kept(session: KeptSession) -> (Handshake, Sequence) {
     (Handshake { client_id, packet_id: KEPT }, Sequence(value))
 }
 
+/// What stands before the client identifier of an exchange on its way out: no identifier has it.
+const OUTBOUND: char = '\0';
+
+/// An exchange with a subscriber, told apart from those with publishers.
+pub(crate) fn outbound(exchange: Handshake) -> Handshake {
+    let client_id = format!("{OUTBOUND}{}", exchange.client_id).into();
+    Handshake { client_id, ..exchange }
+}
+
 /// Which exchanges are open, and which event each stands for.
 #[derive(Debug, Default)]
 pub(crate) struct OpenHandshakes {
@@ -77,7 +86,18 @@ impl OpenHandshakes {
             let (owner, expiry_s) = (Owner(half(value >> 32)), half(value));
             KeptSession { client_id: Arc::clone(client_id), owner, expiry_s }
         };
-        self.lock().iter().map(kept).collect()
+        let sessions = self.lock();
+        sessions.iter().filter(|(id, _)| !id.starts_with(OUTBOUND)).map(kept).collect()
+    }
+
+    /// Every exchange with a subscriber.
+    pub(crate) fn noted(&self) -> Vec<(Handshake, Sequence)> {
+        let all = self.all().into_iter();
+        let outbound = all.filter_map(|(exchange, sequence)| {
+            let client_id = exchange.client_id.strip_prefix(OUTBOUND)?.into();
+            Some((Handshake { client_id, ..exchange }, sequence))
+        });
+        outbound.collect()
     }
 
     pub(crate) fn all(&self) -> Vec<(Handshake, Sequence)> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use eg_event::submission::Sender;
 use eg_event::{
-    CloudEvent, Handshake, Hold, KeptSession, Origin, Receipt, Refusal, Timestamp, TraceContext,
+    CloudEvent, Handshake, Hold, KeptSession, Message, Origin, Receipt, Refusal, Sequence,
+    Timestamp, TraceContext,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -36,6 +37,8 @@ pub(crate) struct Entry {
     pub(crate) id_assigned: bool,
     /// Why it is in quarantine, if it is.
     pub(crate) held: Option<Box<Hold>>,
+    /// What the MQTT publication says beside.
+    pub(crate) message: Option<Box<Message>>,
     /// Where its record is among the batch's.
     pub(crate) record: Range<usize>,
 }
@@ -50,6 +53,7 @@ impl Entry {
             origin: &self.origin,
             trace: &self.trace,
             held: self.held.as_deref(),
+            message: self.message.as_deref(),
         }
     }
 }
@@ -67,6 +71,7 @@ pub(crate) struct Batch {
 pub(crate) enum Work {
     Append(Batch),
     Release(Handshake, oneshot::Sender<Result<(), Refusal>>),
+    Note(Vec<(Handshake, Option<Sequence>)>, oneshot::Sender<Result<(), Refusal>>),
     KeepSession(KeptSession, oneshot::Sender<Result<(), Refusal>>),
     ForgetSession(Arc<str>, oneshot::Sender<Result<(), Refusal>>),
 }
@@ -77,6 +82,7 @@ impl Work {
             Self::Append(batch) => {
                 Size { events: batch.entries.len(), bytes: batch.records.len() as u64 }
             }
+            Self::Note(exchanges, _) => Size { events: exchanges.len().max(1), bytes: 0 },
             Self::Release(..) | Self::KeepSession(..) | Self::ForgetSession(..) => {
                 Size { events: 1, bytes: 0 }
             }

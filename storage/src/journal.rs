@@ -72,7 +72,7 @@ impl Journal {
             catch_up(newest, &mut log)?;
         }
         let active = match newest {
-            Some(newest) if newest.has_holdings() && newest.next()? >= not_before => newest,
+            Some(newest) if newest.is_current() && newest.next()? >= not_before => newest,
             newest => {
                 let next = newest.as_ref().map_or(Ok(Sequence::FIRST), |newest| newest.next())?;
                 let open = newest.as_ref().map_or(Ok(Vec::new()), |newest| newest.handshakes())?;
@@ -187,7 +187,8 @@ impl Journal {
         let received_at = self.clock.now();
         let entry = |(submission, subscriptions): (Submission, u32)| {
             let sender = submission.sender();
-            let Submission { event, origin, trace, handshake, id_assigned, held, .. } = submission;
+            let Submission { event, origin, trace, handshake, id_assigned, held, message, .. } =
+                submission;
             let identity = (event.source(), event.id());
             Entry {
                 fingerprint: window::fingerprint(self.fingerprint_key, identity, held.is_some()),
@@ -200,6 +201,7 @@ impl Journal {
                 subscriptions,
                 id_assigned,
                 held,
+                message,
                 record: 0..0,
             }
         };
@@ -216,7 +218,7 @@ impl Journal {
         released: StoredEvent,
         subscriptions: u32,
     ) -> impl Future<Output = Vec<Result<Receipt, Refusal>>> + Send + 'static {
-        let StoredEvent { event, sender, origin, trace, .. } = released;
+        let StoredEvent { event, sender, origin, trace, message, .. } = released;
         let identity = (event.source(), event.id());
         let entry = Entry {
             fingerprint: window::fingerprint(self.fingerprint_key, identity, false),
@@ -229,6 +231,7 @@ impl Journal {
             subscriptions,
             id_assigned: false,
             held: None,
+            message,
             record: 0..0,
         };
         self.hand_over(vec![entry])
@@ -267,6 +270,22 @@ impl Journal {
     ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
         self.unit(Work::Release(handshake, answer), answered)
+    }
+
+    /// Notes, in their order, which exchanges with subscribers stand for which events; none: the
+    /// exchange is over. Durable once the future completes.
+    pub fn note(
+        &self,
+        exchanges: Vec<(Handshake, Option<Sequence>)>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        self.unit(Work::Note(exchanges, answer), answered)
+    }
+
+    /// The exchanges with subscribers that are open.
+    #[must_use]
+    pub fn noted(&self) -> Vec<(Handshake, Sequence)> {
+        self.shared.handshakes.noted()
     }
 
     /// What stands for `principal` as the owner of sessions. Its key is the journal's, which nobody

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use eg_event::Sequence;
+use eg_event::{Sequence, SessionRows};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::attempt::{self, Attempt};
@@ -35,6 +35,8 @@ pub(crate) const REFERENCES: TableDefinition<'_, (u64, u64), &[u8]> =
     TableDefinition::new("references");
 pub(crate) const DEAD_LETTERS: TableDefinition<'_, (u64, u64), &[u8]> =
     TableDefinition::new("dead_letters");
+pub(crate) const SESSION_ROWS: TableDefinition<'_, (u64, u64), &[u8]> =
+    TableDefinition::new("session_rows");
 pub(crate) const ATTEMPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attempts");
 
 /// The name of the tailer's place in the table `meta`.
@@ -44,6 +46,11 @@ pub(crate) const ATTEMPTS_BYTES: &str = "attempts_bytes";
 
 /// The kind of the documents that say where what an application keeps begins.
 pub(crate) const FLOOR: &str = "retention-floor";
+
+/// The kind of the documents that say what the session of an MQTT client is.
+pub(crate) const SESSION: &str = "mqtt-session";
+/// The name of how far the journal has been matched against MQTT sessions, in the table `meta`.
+pub(crate) const SESSIONS_ROUTED: &str = "sessions_routed";
 
 /// A handle on the ledger; clones share it. Every call may wait for the disk.
 #[derive(Clone, Debug)]
@@ -152,6 +159,27 @@ impl Ledger {
     /// Everything before this has been routed to every subscription.
     pub fn routed(&self) -> Result<Sequence, StoreError> {
         Ok(self.number(ROUTED)?.map_or(Sequence::FIRST, Sequence))
+    }
+
+    /// What is kept of MQTT sessions.
+    pub fn sessions(&self) -> Result<SessionRows, StoreError> {
+        let rows = self.read(|transaction| {
+            let table = match transaction.open_table(SESSION_ROWS) {
+                // No session has ever been kept.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let read = |row: Result<_, redb::StorageError>| {
+                let (key, value): (
+                    redb::AccessGuard<'_, (u64, u64)>,
+                    redb::AccessGuard<'_, &[u8]>,
+                ) = row?;
+                Ok((key.value(), value.value().to_vec()))
+            };
+            table.iter()?.map(read).collect()
+        })?;
+        let routed = self.number(SESSIONS_ROUTED)?.map(Sequence);
+        Ok(SessionRows { routed, sessions: self.documents(SESSION)?, rows })
     }
 
     /// What a subscription has outstanding.

@@ -11,8 +11,8 @@ use eg_event::event::Attributes;
 use eg_event::principal::Method;
 use eg_event::submission::Sender;
 use eg_event::{
-    AttributeName, AttributeValue, Binding, CloudEvent, Data, Hold, Origin, Protocol, Sequence,
-    StoredEvent, Timestamp, TraceContext,
+    AttributeName, AttributeValue, Binding, CloudEvent, Data, Hold, Message, Origin, Protocol,
+    Sequence, StoredEvent, Timestamp, TraceContext,
 };
 
 use crate::varint::{Damaged, Reader, put, put_text};
@@ -30,6 +30,12 @@ const DATA_SHIFT: u16 = 9;
 const DATA_MASK: u16 = 0b11;
 const HELD: u16 = 1 << 11;
 const APPLICATION: u16 = 1 << 12;
+const MESSAGE: u16 = 1 << 13;
+
+const MESSAGE_RETAIN: u8 = 1 << 2;
+const MESSAGE_EXPIRY: u8 = 1 << 3;
+const MESSAGE_PROPERTIES: u8 = 1 << 4;
+const MESSAGE_ENVELOPE: u8 = 1 << 5;
 
 /// The parts of an event that a record holds; its place in the journal is the block's to know.
 pub(crate) struct Parts<'a> {
@@ -39,6 +45,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) origin: &'a Origin,
     pub(crate) trace: &'a TraceContext,
     pub(crate) held: Option<&'a Hold>,
+    pub(crate) message: Option<&'a Message>,
 }
 
 /// Which event a record is of.
@@ -53,8 +60,9 @@ pub(crate) struct Identity {
 impl<'a> Parts<'a> {
     /// The parts of an event that was stored before.
     pub(crate) fn of(stored: &'a StoredEvent) -> Self {
-        let StoredEvent { received_at, event, sender, origin, trace, held, .. } = stored;
-        Self { received_at: *received_at, event, sender, origin, trace, held: held.as_deref() }
+        let StoredEvent { received_at, event, sender, origin, trace, held, message, .. } = stored;
+        let (held, message) = (held.as_deref(), message.as_deref());
+        Self { received_at: *received_at, event, sender, origin, trace, held, message }
     }
 }
 
@@ -102,9 +110,47 @@ pub(crate) fn encode(parts: &Parts<'_>, out: &mut Vec<u8>) {
     if let Some(application) = &parts.sender.application {
         put_text(out, application);
     }
+    if let Some(message) = parts.message {
+        encode_message(message, out);
+    }
     if let Some(data) = event.data() {
         out.extend_from_slice(data.bytes());
     }
+}
+
+fn encode_message(message: &Message, out: &mut Vec<u8>) {
+    let present = [
+        (MESSAGE_RETAIN, message.retain),
+        (MESSAGE_EXPIRY, message.expiry_s.is_some()),
+        (MESSAGE_PROPERTIES, !message.properties.is_empty()),
+        (MESSAGE_ENVELOPE, message.envelope.is_some()),
+    ];
+    let flags = present.iter().filter(|(_, is)| *is).fold(message.qos & 3, |all, (bit, _)| all | bit);
+    out.push(flags);
+    if let Some(expiry_s) = message.expiry_s {
+        put(out, expiry_s.into());
+    }
+    let (before, behind) = message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
+    let properties = Some(&message.properties).filter(|properties| !properties.is_empty());
+    for bytes in [properties, before, behind].into_iter().flatten() {
+        put(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+}
+
+fn decode_message(reader: &mut Reader) -> Result<Box<Message>, Damaged> {
+    let flags = reader.u8()?;
+    let has = |bit: u8| flags & bit != 0;
+    let expiry_s = has(MESSAGE_EXPIRY).then(|| reader.varint()).transpose()?;
+    let expiry_s = expiry_s.map(u32::try_from).transpose().map_err(|_| Damaged("an expiry"))?;
+    let mut bytes = || {
+        let length = usize::try_from(reader.varint()?).map_err(|_| Damaged("a length"))?;
+        reader.bytes(length)
+    };
+    let properties = if has(MESSAGE_PROPERTIES) { bytes()? } else { Bytes::new() };
+    let envelope = has(MESSAGE_ENVELOPE).then(|| Ok((bytes()?, bytes()?))).transpose()?;
+    let (qos, retain) = (flags & 3, has(MESSAGE_RETAIN));
+    Ok(Box::new(Message { qos, retain, expiry_s, properties, envelope }))
 }
 
 fn encode_extensions(extensions: &[(AttributeName, AttributeValue)], out: &mut Vec<u8>) {
@@ -142,6 +188,7 @@ fn flags(parts: &Parts<'_>) -> u16 {
         (EXTENSIONS, !own.extensions.is_empty()),
         (HELD, parts.held.is_some()),
         (APPLICATION, parts.sender.application.is_some()),
+        (MESSAGE, parts.message.is_some()),
     ];
     let data = match parts.event.data() {
         None => 0,
@@ -154,7 +201,7 @@ fn flags(parts: &Parts<'_>) -> u16 {
 
 /// The bytes of all texts of an event and of its payload: about the size of its record.
 pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
-    let StoredEvent { event, sender, origin, trace, held, .. } = stored;
+    let StoredEvent { event, sender, origin, trace, held, message, .. } = stored;
     let own = event.attributes();
     let optional = [&own.subject, &own.time, &own.datacontenttype, &own.dataschema];
     let extension = |(name, value): &(AttributeName, AttributeValue)| {
@@ -178,6 +225,11 @@ pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
         + held
             .as_ref()
             .map_or(0, |hold| hold.application.len() + hold.definition.len() + hold.reason.len())
+        + message.as_ref().map_or(0, |message| {
+            let (before, behind) = message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
+            let parts = [Some(&message.properties), before, behind];
+            parts.into_iter().flatten().map(|part| part.len()).sum()
+        })
         + event.data().map_or(0, Data::len)
 }
 
@@ -204,6 +256,7 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
     let extensions = if has(EXTENSIONS) { decode_extensions(&mut reader)? } else { Vec::new() };
     let held = has(HELD).then(|| decode_hold(&mut reader)).transpose()?;
     let application = has(APPLICATION).then(|| reader.text().map(Arc::from)).transpose()?;
+    let message = has(MESSAGE).then(|| decode_message(&mut reader)).transpose()?;
     let data = match flags >> DATA_SHIFT & DATA_MASK {
         1 => Some(Data::Json(reader.rest())),
         2 => Some(Data::Text(reader.rest())),
@@ -220,6 +273,7 @@ pub(crate) fn decode(sequence: Sequence, record: Bytes) -> Result<StoredEvent, D
         origin: Origin { protocol, binding, remote, address, client_id },
         trace,
         held,
+        message,
     })
 }
 
@@ -355,6 +409,13 @@ pub(crate) mod tests {
                 application: "shop".into(),
                 definition: "orders".into(),
                 reason: "n: expected an integer".into(),
+            })),
+            message: Some(Box::new(Message {
+                qos: 2,
+                retain: true,
+                expiry_s: Some(300),
+                properties: Bytes::from_static(&[1, 1]),
+                envelope: Some((Bytes::from_static(b"{"), Bytes::from_static(b"}"))),
             })),
         }
     }

@@ -20,8 +20,9 @@ use crate::holdings::{NOBODY, Row, Share};
 use crate::volume::{Volume, create_database, open_database};
 
 /// The version of the file layout that this code writes.
-pub(crate) const VERSION: u64 = 2;
-/// The oldest version that this code reads: it does not say what applications hold.
+pub(crate) const VERSION: u64 = 3;
+/// The oldest version that this code reads: it does not say what applications hold. What MQTT
+/// publications say beside came with version 3.
 const VERSION_MIN: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -225,8 +226,13 @@ impl Segment {
         read().map_err(|cause| self.failed(cause))
     }
 
-    /// Whether the file says what applications hold; otherwise it is not written on.
-    pub(crate) fn has_holdings(&self) -> bool {
+    /// Whether the file is of the version that this code writes; otherwise it is not written on.
+    pub(crate) fn is_current(&self) -> bool {
+        self.version == VERSION
+    }
+
+    /// Whether the file says what applications hold.
+    fn has_holdings(&self) -> bool {
         self.version >= 2
     }
 

@@ -13,7 +13,7 @@ use crate::commit_log::{CommitLog, HandshakeChange};
 use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::fresh::Fresh;
-use crate::handshakes::{OpenHandshakes, kept};
+use crate::handshakes::{OpenHandshakes, kept, outbound};
 use crate::holdings::{Holdings, Row};
 use crate::intake::{Answers, Batch, Entry, Intake, RETRY_AFTER, Work, total};
 use crate::read::Reader;
@@ -227,6 +227,16 @@ impl Writer {
                 pending.answers.push(Answered::Unit(answer));
                 self.close_handshake(handshake);
             }
+            Work::Note(exchanges, answer) => {
+                pending.answers.push(Answered::Unit(answer));
+                for (exchange, stands_for) in exchanges {
+                    let exchange = outbound(exchange);
+                    match stands_for {
+                        Some(sequence) => self.open_handshake(exchange, sequence),
+                        None => self.close_handshake(exchange),
+                    }
+                }
+            }
             Work::KeepSession(session, answer) => {
                 pending.answers.push(Answered::Unit(answer));
                 let is_over = session.expiry_s == 0;
@@ -240,6 +250,10 @@ impl Writer {
             Work::ForgetSession(client_id, answer) => {
                 pending.answers.push(Answered::Unit(answer));
                 for handshake in self.shared.handshakes.close_session(&client_id) {
+                    self.stage_handshake(handshake, None);
+                }
+                let subscribers = outbound(Handshake { client_id, packet_id: 0 });
+                for handshake in self.shared.handshakes.close_session(&subscribers.client_id) {
                     self.stage_handshake(handshake, None);
                 }
             }
@@ -325,6 +339,7 @@ impl Writer {
             origin: entry.origin,
             trace: entry.trace,
             held: entry.held,
+            message: entry.message,
         }));
     }
 
@@ -529,6 +544,7 @@ fn refuse(work: Vec<Work>, refusal: &Refusal) {
                 drop(batch.answer.send(refused));
             }
             Work::Release(_, answer)
+            | Work::Note(_, answer)
             | Work::KeepSession(_, answer)
             | Work::ForgetSession(_, answer) => {
                 drop(answer.send(Err(refusal.clone())));

@@ -50,6 +50,7 @@ impl Dispatch {
             },
             trace: TraceContext::default(),
             held: None,
+            message: None,
         };
         let subscription = Arc::clone(&registered.definition().subscription);
         let delivery = Delivery { event: Arc::new(event), subscription, attempt: 1 };

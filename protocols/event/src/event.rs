@@ -205,12 +205,13 @@ impl EventBuilder {
     /// Sets the extension `name`; it may come once.
     pub fn extension(&mut self, name: &str, value: AttributeValue) -> Result<(), InvalidAttribute> {
         let checked = AttributeName::parse(name)?;
-        if insert_sorted(&mut self.rest.extensions, checked, value) {
+        if self.has_extension(name) {
             return Err(twice(name));
         }
-        if self.rest.extensions.len() > EXTENSIONS_MAX {
+        if self.rest.extensions.len() >= EXTENSIONS_MAX {
             return Err(InvalidAttribute::new(name, "no more than 64 extension attributes"));
         }
+        insert_sorted(&mut self.rest.extensions, checked, value);
         Ok(())
     }
 
@@ -270,21 +271,15 @@ fn twice(name: &str) -> InvalidAttribute {
     InvalidAttribute::new(name, "this attribute at most once")
 }
 
-/// Whether `name` was there already.
+/// Sets an extension, in the order of their names.
 fn insert_sorted(
     extensions: &mut Vec<(AttributeName, AttributeValue)>,
     name: AttributeName,
     value: AttributeValue,
-) -> bool {
+) {
     match extensions.binary_search_by(|(known, _)| known.cmp(&name)) {
-        Ok(at) => {
-            extensions[at].1 = value;
-            true
-        }
-        Err(at) => {
-            extensions.insert(at, (name, value));
-            false
-        }
+        Ok(at) => extensions[at].1 = value,
+        Err(at) => extensions.insert(at, (name, value)),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod data;
 pub mod delivery;
 pub mod deprecation;
 pub mod event;
+pub mod feed;
 pub mod filter;
 pub mod header;
 pub mod ingest;
@@ -29,11 +30,14 @@ pub use data::Data;
 pub use delivery::{Delivery, Outcome, Sink};
 pub use deprecation::Deprecation;
 pub use event::{CloudEvent, EventBuilder};
+pub use feed::{Feed, Grants, Scanned, SessionChanges, SessionRows, SessionStore, Topic, Topics};
 pub use filter::Filter;
 pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};
-pub use submission::{Binding, Handshake, Hold, Origin, Protocol, StoredEvent, Submission};
+pub use submission::{
+    Binding, Handshake, Hold, Message, Origin, Protocol, StoredEvent, Submission,
+};
 pub use subscription::Subscription;
 pub use trace::TraceContext;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::channel::Declaration;
 use crate::clock::Timestamp;
 use crate::event::CloudEvent;
@@ -98,6 +100,23 @@ pub struct Handshake {
     pub packet_id: u16,
 }
 
+/// What an MQTT publication says beside its topic and its event, so that subscribers get it as it
+/// came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The quality of service that it was published with: 0, 1 or 2.
+    pub qos: u8,
+    /// Whether later subscribers are to get it too.
+    pub retain: bool,
+    /// How long after it came it is of use, in seconds.
+    pub expiry_s: Option<u32>,
+    /// Its properties as they are in the packet (MQTT 5.0 section 3.3.2.3), but for those that
+    /// belong to one connection, and the expiry.
+    pub properties: Bytes,
+    /// What stands before and behind the event's data in a payload that is a whole event.
+    pub envelope: Option<(Bytes, Bytes)>,
+}
+
 /// An event handed over by a protocol.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -117,6 +136,8 @@ pub struct Submission {
     pub declaration: Option<Declaration>,
     /// Set when the event is to be kept and delivered to nobody.
     pub held: Option<Box<Hold>>,
+    /// What the MQTT publication says beside; none: nothing, with QoS 0.
+    pub message: Option<Box<Message>>,
 }
 
 impl Submission {
@@ -132,6 +153,7 @@ impl Submission {
             id_assigned: false,
             declaration: None,
             held: None,
+            message: None,
         }
     }
 
@@ -194,6 +216,8 @@ pub struct StoredEvent {
     pub trace: TraceContext,
     /// Why it is kept and delivered to nobody, if so.
     pub held: Option<Box<Hold>>,
+    /// What the MQTT publication said beside; none: nothing, with QoS 0.
+    pub message: Option<Box<Message>>,
 }
 
 /// The sender of a stored event, for journeys and the `authcontext` extension.

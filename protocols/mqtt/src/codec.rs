@@ -2,11 +2,13 @@
 //! library; everything else sees the types of this one.
 
 mod frame;
+mod outgoing;
 mod packet;
 mod properties;
 mod publish;
 mod reason;
 mod rules;
+mod subscribe;
 mod translate;
 
 use mqtt_protocol_core::mqtt::common::Cursor;
@@ -16,9 +18,11 @@ use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
 
 use self::frame::Frames;
+use self::outgoing::Aliases;
+pub use self::outgoing::{Head, PropertiesWriter};
 pub use self::packet::{
-    Accept, Acknowledgement, Auth, AuthStep, Connect, Disconnect, Incoming, Kind, Qos, Secret,
-    Version, Will,
+    Accept, Ack, Acknowledgement, Auth, AuthStep, Connect, Disconnect, Incoming, Kind, Qos,
+    Requested, Secret, Subscribe, Version, Will,
 };
 use self::publish::Message;
 pub use self::publish::Publish;
@@ -48,6 +52,8 @@ pub struct Codec {
     problem_information: bool,
     /// The largest packet that the client takes, in bytes.
     client_packet_bytes_max: usize,
+    /// The topics that have a short name on this connection.
+    aliases: Aliases,
     frames: Frames,
     /// What came behind CONNECT before that was answered.
     early: Vec<u8>,
@@ -75,6 +81,7 @@ impl Codec {
             version: None,
             problem_information: true,
             client_packet_bytes_max: usize::MAX,
+            aliases: Aliases::default(),
             frames: Frames::new(packet_bytes_max, connect_bytes_max),
             early: Vec::new(),
             is_over: false,
@@ -116,7 +123,14 @@ impl Codec {
                 break;
             };
             match rules::check(&packet, version) {
-                Ok(()) => self.feed(&packet, &mut read, out),
+                Ok(()) => match subscribe::read(&packet, version) {
+                    Some(Ok(incoming)) => read.packets.push(incoming),
+                    Some(Err(reason)) => {
+                        self.is_over = true;
+                        read.end = Some(reason);
+                    }
+                    None => self.feed(&packet, &mut read, out),
+                },
                 Err(reason) => {
                     self.is_over = true;
                     read.end = Some(reason);
@@ -201,6 +215,7 @@ impl Codec {
                 self.client_packet_bytes_max = packet_bytes_max(&connect);
                 let connect = connect_v5(&connect);
                 self.problem_information = connect.problem_information;
+                self.aliases = Aliases::new(connect.topic_alias_maximum);
                 Incoming::Connect(Box::new(connect))
             }
             Packet::V3_1_1Publish(packet) => {
@@ -217,18 +232,6 @@ impl Codec {
             }
             Packet::V3_1_1Pubrel(packet) => Incoming::Release(packet.packet_id()),
             Packet::V5_0Pubrel(packet) => Incoming::Release(packet.packet_id()),
-            Packet::V3_1_1Subscribe(packet) => {
-                Incoming::Subscribe(packet.packet_id(), packet.entries().len())
-            }
-            Packet::V5_0Subscribe(packet) => {
-                Incoming::Subscribe(packet.packet_id(), packet.entries().len())
-            }
-            Packet::V3_1_1Unsubscribe(packet) => {
-                Incoming::Unsubscribe(packet.packet_id(), packet.entries().len())
-            }
-            Packet::V5_0Unsubscribe(packet) => {
-                Incoming::Unsubscribe(packet.packet_id(), packet.entries().len())
-            }
             Packet::V3_1_1Pingreq(_) | Packet::V5_0Pingreq(_) => Incoming::Ping,
             Packet::V3_1_1Disconnect(_) => {
                 Incoming::Disconnect(Disconnect { with_will: false, session_expiry_s: None })
@@ -387,42 +390,49 @@ impl Codec {
         self.send(packet, out);
     }
 
-    /// Answers SUBSCRIBE: no filter is granted.
-    pub fn refuse_subscribe(
-        &mut self,
-        packet_id: u16,
-        filters: usize,
-        text: &str,
-        out: &mut Vec<u8>,
-    ) {
+    /// Answers SUBSCRIBE: one code for each filter (MQTT 5.0 section 3.9.3), and in words what was
+    /// refused, if anything.
+    pub fn suback(&mut self, packet_id: u16, codes: &[u8], text: Option<&str>, out: &mut Vec<u8>) {
         match self.version {
             Some(Version::V311) => {
-                let codes = vec![codes::SubackReturnCode::Failure; filters];
+                let failure = codes::SubackReturnCode::Failure;
+                let code = |code: &u8| codes::SubackReturnCode::try_from(*code).unwrap_or(failure);
+                let codes = codes.iter().map(code).collect();
                 let suback = v3_1_1::Suback::builder().packet_id(packet_id).return_codes(codes);
                 self.send(suback.build().map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let codes = vec![codes::SubackReasonCode::ImplementationSpecificError; filters];
+                let failure = codes::SubackReasonCode::UnspecifiedError;
+                let code = |code: &u8| codes::SubackReasonCode::try_from(*code).unwrap_or(failure);
+                let codes: Vec<_> = codes.iter().map(code).collect();
                 let suback = |properties| {
                     let builder = v5_0::Suback::builder().packet_id(packet_id);
                     let builder = builder.reason_codes(codes.clone()).props(properties);
                     builder.build().map(Packet::from)
                 };
-                self.send_explained(suback, text, out);
+                match text {
+                    Some(text) => self.send_explained(suback, text, out),
+                    None => self.send(suback(Properties::new()), out),
+                }
             }
             None => {}
         }
     }
 
-    /// Answers UNSUBSCRIBE: there was no such subscription.
-    pub fn nothing_to_unsubscribe(&mut self, packet_id: u16, filters: usize, out: &mut Vec<u8>) {
+    /// Answers UNSUBSCRIBE: for each filter, whether there was such a subscription (MQTT 5.0
+    /// section 3.11.3).
+    pub fn unsuback(&mut self, packet_id: u16, existed: &[bool], out: &mut Vec<u8>) {
         match self.version {
             Some(Version::V311) => {
                 let unsuback = v3_1_1::Unsuback::builder().packet_id(packet_id).build();
                 self.send(unsuback.map(Packet::from), out);
             }
             Some(Version::V5) => {
-                let codes = vec![codes::UnsubackReasonCode::NoSubscriptionExisted; filters];
+                let code = |existed: &bool| match existed {
+                    true => codes::UnsubackReasonCode::Success,
+                    false => codes::UnsubackReasonCode::NoSubscriptionExisted,
+                };
+                let codes = existed.iter().map(code).collect();
                 let unsuback = v5_0::Unsuback::builder().packet_id(packet_id).reason_codes(codes);
                 self.send(unsuback.build().map(Packet::from), out);
             }

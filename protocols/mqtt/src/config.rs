@@ -38,6 +38,16 @@ pub struct MqttConfig {
     pub sessions_bound_to_principal: bool,
     /// How many sessions are remembered.
     pub sessions_max: u32,
+    /// How many subscriptions a session may have.
+    pub session_subscriptions_max: u32,
+    /// How many levels a topic filter may have.
+    pub filter_levels_max: u32,
+    /// How many messages of QoS 1 and 2 may be under way to a client that would take more.
+    pub session_inflight_max: u16,
+    /// How many messages may wait for a session.
+    pub session_queue_messages_max: u32,
+    /// How many bytes the events may have that wait for a session.
+    pub session_queue_bytes_max: u64,
     /// How many bytes may wait for a client that does not read, before nothing more is taken from
     /// it.
     pub output_bytes_max: u32,
@@ -64,6 +74,11 @@ impl Default for MqttConfig {
             session_expiry_seconds_max: 7 * 86_400,
             sessions_bound_to_principal: true,
             sessions_max: 100_000,
+            session_subscriptions_max: 1000,
+            filter_levels_max: 32,
+            session_inflight_max: 1024,
+            session_queue_messages_max: 100_000,
+            session_queue_bytes_max: 256 * 1024 * 1024,
             output_bytes_max: 1024 * 1024,
             stall_seconds_max: 30,
             mappings: Vec::new(),
@@ -87,6 +102,10 @@ impl MqttConfig {
             ("pending_events_max", self.pending_events_max, 1, 65_536),
             ("session_expiry_seconds_max", self.session_expiry_seconds_max, 0, 52 * WEEK_S),
             ("sessions_max", self.sessions_max, 1, 10_000_000),
+            ("session_subscriptions_max", self.session_subscriptions_max, 1, 1_000_000),
+            ("filter_levels_max", self.filter_levels_max, 1, 1024),
+            ("session_inflight_max", self.session_inflight_max.into(), 1, 32_768),
+            ("session_queue_messages_max", self.session_queue_messages_max, 1, 10_000_000),
             ("output_bytes_max", self.output_bytes_max, 4096, 256 * MIB),
             ("stall_seconds_max", self.stall_seconds_max, 1, 3600),
         ];

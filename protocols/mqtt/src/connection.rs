@@ -1,12 +1,15 @@
 //! One connection's life: CONNECT, then packets until it ends, then what its end brings about.
 
 mod connect;
+mod deliver;
 mod exchange;
 mod output;
 mod packets;
 mod renew;
+mod subscribe;
 mod will;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +18,14 @@ use eg_event::{KeptSession, Owner};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use self::connect::{Admitted, Wire};
+pub(crate) use self::deliver::{NOTED, RELEASED};
 use self::exchange::{Ended, Exchange};
 use self::output::Output;
 use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::server::Server;
 use crate::sessions::Seat;
+use crate::subscriber::Subscriber;
 
 /// How long the last bytes of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +49,10 @@ pub(crate) struct Client {
     /// It asked to go on with a session.
     pub(crate) resumes: bool,
     pub(crate) seat: Seat,
+    /// What it had as a subscriber when it came.
+    pub(crate) subscriber: Option<Arc<Subscriber>>,
+    /// How many messages of QoS 1 and 2 may be under way to it.
+    pub(crate) inflight_max: usize,
     pub(crate) will: Option<Will>,
 }
 
@@ -69,6 +78,7 @@ where
 
 /// What the end of a connection brings about: the end of the session, and the will.
 async fn conclude(server: &Server, mut client: Client, ended: Ended) {
+    leave(server, &client);
     let mut expiry = client.session_expiry;
     // Who takes the session over waits until it has been left, and so until this is forgotten.
     if !client.seat.taken_over.is_cancelled() {
@@ -88,6 +98,14 @@ async fn conclude(server: &Server, mut client: Client, ended: Ended) {
     let left = server.0.sessions.leave(&client.id, &client.seat, (expiry, will_waits), now);
     if let Some(will) = will {
         will::publish_or_wait(server, client, &will, left);
+    }
+}
+
+/// What was on its way to the client waits for it again, or goes to others who share it.
+fn leave(server: &Server, client: &Client) {
+    if let Some(subscriber) = server.0.router.subscriber(&client.id) {
+        subscriber.set_connected(false);
+        server.0.router.share_out(&subscriber, &server.0.counters);
     }
 }
 
@@ -113,7 +131,7 @@ where
 /// Sends what is left, and closes.
 async fn farewell<S: AsyncWrite + Unpin>(io: &mut S, output: &mut Output) {
     let last = async {
-        io.write_all(output.unsent()).await?;
+        poll_fn(|cx| output.poll_send(io, cx)).await?;
         io.shutdown().await
     };
     // A client that is gone, or does not read, misses it.

@@ -4,6 +4,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::codec::{ConnectRefusal, Reason};
 
+/// Why a message did not reach a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// As many messages wait for the session as may.
+    QueueFull,
+    /// The client takes no packet as large as that.
+    PacketTooLarge,
+    /// Its time was over before it could be sent.
+    Expired,
+    /// Retention let the event go before it could be sent.
+    Gone,
+}
+
+impl Dropped {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone];
+
+    /// The word for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::Expired => "expired",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// What has happened since the start.
 #[derive(Debug)]
 pub struct Counters {
@@ -21,6 +50,12 @@ pub struct Counters {
     pub messages_refused: AtomicU64,
     /// QoS 0 messages whose event was refused, which their senders cannot be told.
     pub messages_dropped: AtomicU64,
+    /// Topic filters that were not granted.
+    pub subscriptions_refused: AtomicU64,
+    /// Messages that were sent to subscribers.
+    pub deliveries: AtomicU64,
+    /// Messages that did not reach a subscriber.
+    pub deliveries_dropped: Tally<Dropped>,
 }
 
 impl Default for Counters {
@@ -33,6 +68,9 @@ impl Default for Counters {
             reauthentications: AtomicU64::default(),
             messages_refused: AtomicU64::default(),
             messages_dropped: AtomicU64::default(),
+            subscriptions_refused: AtomicU64::default(),
+            deliveries: AtomicU64::default(),
+            deliveries_dropped: Tally::new(&Dropped::ALL),
         }
     }
 }

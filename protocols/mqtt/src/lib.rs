@@ -1,4 +1,4 @@
-//! Events over MQTT 3.1.1 and 5: in by PUBLISH.
+//! Events over MQTT 3.1.1 and 5: in by PUBLISH, out to subscribers.
 
 mod accept;
 pub mod acknowledge;
@@ -8,13 +8,21 @@ pub mod config;
 mod connection;
 mod counters;
 pub mod identifier;
+mod inflight;
+mod keeper;
 pub mod mapping;
 pub mod normalize;
+mod publication;
+mod queue;
+mod router;
 mod server;
 mod sessions;
+mod subscriber;
+mod topic_filter;
+mod topic_tree;
 pub mod websocket;
 
 pub use config::MqttConfig;
-pub use counters::{Counters, Tally};
+pub use counters::{Counters, Dropped, Tally};
 pub use mapping::MappingConfig;
-pub use server::{Ports, Server};
+pub use server::{Ports, Server, StartError};

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use eg_event::event::EventBuilder;
 use eg_event::{
     AttributeName, AttributeValue, Binding, ChannelMessage, Channels, CloudEvent, Data,
-    Declaration, InvalidInput, Principal, RawPayload, Refusal, Timestamp, TraceContext, json,
+    Declaration, InvalidInput, Principal, RawPayload, Refusal, Timestamp, TraceContext, attribute,
+    json,
 };
 use memchr::memmem;
 
@@ -183,31 +184,32 @@ fn made(
     Ok(builder)
 }
 
-/// User properties whose names can be extension attributes become those.
+/// User properties that can be extension attributes become those, and a Content Type that is a media
+/// type that of the event; subscribers of MQTT get all of them as they came.
 fn with_properties(
     mut builder: EventBuilder,
     message: &Publish,
     content_type: Option<&str>,
 ) -> Result<CloudEvent, InvalidInput> {
     for (name, value) in message.user_properties() {
-        if AttributeName::parse(name).is_ok() && !builder.has_extension(name) {
-            builder.attribute(name, value)?;
-        }
+        set_extension(&mut builder, name, value);
     }
     if let Some(topic) = message.response_topic() {
-        set_extension(&mut builder, "mqttresponsetopic", topic)?;
+        set_extension(&mut builder, "mqttresponsetopic", topic);
     }
     if let Some(data) = message.correlation_data() {
-        set_extension(&mut builder, "mqttcorrelationdata", &BASE64.encode(data))?;
+        set_extension(&mut builder, "mqttcorrelationdata", &BASE64.encode(data));
     }
-    finish(builder, message, content_type)
+    let is_media_type = |text: &&str| attribute::check_media_type("datacontenttype", text).is_ok();
+    finish(builder, message, content_type.filter(is_media_type))
 }
 
-fn set_extension(builder: &mut EventBuilder, name: &str, text: &str) -> Result<(), InvalidInput> {
-    if builder.has_extension(name) {
-        return Ok(());
+/// Sets an extension if it can be one, and there is room for it.
+fn set_extension(builder: &mut EventBuilder, name: &str, text: &str) {
+    if let (false, Ok(value)) = (builder.has_extension(name), AttributeValue::text(name, text)) {
+        // Its name is none, or there are as many as may be.
+        let _left_out = builder.extension(name, value);
     }
-    Ok(builder.attribute(name, text)?)
 }
 
 fn finish(

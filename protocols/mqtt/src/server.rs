@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eg_auth::{Authenticate, Live, Peer};
-use eg_event::{Channels, Clock, Handshakes, Ingest, InvalidInput, KeptSession};
+use eg_event::{
+    Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession, Refusal,
+    SessionStore, Topics,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +18,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::MqttConfig;
 use crate::counters::Counters;
 use crate::identifier::Identifiers;
+use crate::keeper::Keeper;
 use crate::mapping::Mappings;
+use crate::queue::QueueLimit;
+use crate::router::Router;
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
 
 /// How often sessions are looked at for their end.
@@ -29,6 +35,14 @@ pub struct Ports {
     pub handshakes: Arc<dyn Handshakes>,
     /// Knows what payloads sent to channels are.
     pub channels: Arc<dyn Channels>,
+    /// Reads what was accepted.
+    pub feed: Arc<dyn Feed>,
+    /// Knows the topics of what did not come by MQTT.
+    pub topics: Arc<dyn Topics>,
+    /// Says who may subscribe to what.
+    pub grants: Arc<dyn Grants>,
+    /// Keeps what subscribers have.
+    pub sessions: Arc<dyn SessionStore>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.
@@ -47,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) mappings: Mappings,
     pub(crate) identifiers: Identifiers,
     pub(crate) sessions: Sessions,
+    pub(crate) router: Router,
+    pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
     pub(crate) permits: Arc<Semaphore>,
     /// Who is turned away is told why, so many at once.
@@ -54,6 +70,17 @@ pub(crate) struct Shared {
     addresses: Mutex<HashMap<IpAddr, u32>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+}
+
+/// The server cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// What sessions had cannot be taken up.
+    #[error("the MQTT sessions cannot be taken up: {0}")]
+    Sessions(#[from] Refusal),
 }
 
 /// Leave to be connected, given back when dropped.
@@ -71,15 +98,26 @@ impl Server {
         ports: Ports,
         tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Self, InvalidInput> {
+    ) -> Result<Self, StartError> {
         config.check()?;
         let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
         let sessions = Sessions::new(size(config.sessions_max));
-        sessions.restore(ports.handshakes.sessions(), ports.clock.now());
+        let kept = ports.handshakes.sessions();
+        let client_ids = kept.iter().map(|kept| Arc::clone(&kept.client_id)).collect();
+        sessions.restore(kept, ports.clock.now());
+        let limit = QueueLimit {
+            messages: size(config.session_queue_messages_max),
+            bytes: config.session_queue_bytes_max,
+        };
+        let router = Router::new((Arc::clone(&ports.feed), Arc::clone(&ports.topics)), limit);
+        let keeper = Keeper::new(Arc::clone(&ports.sessions));
+        keeper.restore(&router, &client_ids)?;
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
             sessions,
+            router,
+            keeper,
             counters: Counters::default(),
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
@@ -117,13 +155,34 @@ impl Server {
     /// Forgets what is left of a session that has ended. Says how long it is still to be
     /// remembered.
     pub(crate) async fn forget(&self, client_id: &Arc<str>) -> Duration {
-        match self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await {
+        match self.forget_all(client_id).await {
             Ok(()) => Duration::ZERO,
             Err(refusal) => {
                 tracing::warn!(%refusal, "an ended session could not be forgotten yet");
                 UNTIL_THE_NEXT_LOOK
             }
         }
+    }
+
+    /// Forgets the exchanges of a session, and what it had as a subscriber.
+    pub(crate) async fn forget_all(&self, client_id: &Arc<str>) -> Result<(), Refusal> {
+        if let Some(subscriber) = self.0.router.end(client_id) {
+            let forgotten = self.0.keeper.forget(&subscriber);
+            self.0.router.share_out(&subscriber, &self.0.counters);
+            forgotten.await?;
+        }
+        self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await
+    }
+
+    /// Hands events to subscribers until the server stops.
+    pub async fn deliver(&self) {
+        let Shared { router, keeper, counters, stop, .. } = &*self.0;
+        tokio::join!(router.run(counters, stop), keeper.run(router, stop));
+    }
+
+    /// Writes down what subscribers have, after the last connection has ended.
+    pub async fn settle(&self) {
+        self.0.keeper.checkpoint(&self.0.router).await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

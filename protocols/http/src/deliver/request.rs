@@ -218,6 +218,7 @@ mod tests {
             },
             trace,
             held: None,
+            message: None,
         };
         Delivery { event: Arc::new(stored), subscription: Arc::new(subscription), attempt: 1 }
     }

@@ -15,7 +15,7 @@ pub enum Version {
 }
 
 /// How surely a message arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Qos {
     /// At most once.
     AtMostOnce,
@@ -34,18 +34,64 @@ pub enum Incoming {
     Publish(Publish),
     /// PUBREL for a packet identifier.
     Release(u16),
-    /// SUBSCRIBE: the packet identifier and how many filters.
-    Subscribe(u16, usize),
-    /// UNSUBSCRIBE: the packet identifier and how many filters.
-    Unsubscribe(u16, usize),
+    /// SUBSCRIBE.
+    Subscribe(Box<Subscribe>),
+    /// UNSUBSCRIBE: the packet identifier and the filters.
+    Unsubscribe(u16, Vec<String>),
+    /// The answer to a PUBLISH or PUBREL that was sent to the client.
+    Acknowledged {
+        /// Which one.
+        kind: Ack,
+        /// The packet identifier.
+        packet_id: u16,
+        /// The client could not take it.
+        is_error: bool,
+    },
     /// PINGREQ; answered already.
     Ping,
     /// AUTH.
     Auth(Auth),
     /// DISCONNECT.
     Disconnect(Disconnect),
-    /// An acknowledgement of something that this server never sent.
+    /// What no client sends.
     Unexpected,
+}
+
+/// SUBSCRIBE, MQTT 5.0 section 3.8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The packet identifier.
+    pub packet_id: u16,
+    /// What messages are marked with that match one of the filters.
+    pub identifier: Option<u32>,
+    /// The filters, at least one.
+    pub filters: Vec<Requested>,
+}
+
+/// One filter of SUBSCRIBE, and how it is subscribed to (MQTT 5.0 section 3.8.3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// The topic filter, as it came.
+    pub filter: String,
+    /// The highest quality of service that is asked for.
+    pub qos: Qos,
+    /// The client's own messages are left out.
+    pub no_local: bool,
+    /// The flag RETAIN stays as it was published.
+    pub retain_as_published: bool,
+    /// Retained messages: 0 are sent, 1 only for a new subscription, 2 are not.
+    pub retain_handling: u8,
+}
+
+/// What a client acknowledges a publication with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// PUBACK, for QoS 1.
+    Puback,
+    /// PUBREC, for QoS 2.
+    Pubrec,
+    /// PUBCOMP, for PUBREL.
+    Pubcomp,
 }
 
 /// CONNECT, MQTT 5.0 section 3.1; fields that 3.1.1 lacks have their defaults.
@@ -71,6 +117,10 @@ pub struct Connect {
     pub authentication_data: Option<Secret>,
     /// Whether reason strings and user properties may be sent.
     pub problem_information: bool,
+    /// How many publications of QoS 1 and 2 the client takes at once.
+    pub receive_maximum: u16,
+    /// How many topic aliases the client takes.
+    pub topic_alias_maximum: u16,
     /// What is to be published when the client is lost.
     pub will: Option<Will>,
 }

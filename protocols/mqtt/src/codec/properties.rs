@@ -32,8 +32,12 @@ impl<'a> Reader<'a> {
         if text.contains('\0') { Err(Reason::MalformedPacket) } else { Ok(text) }
     }
 
+    pub(super) fn u16(&mut self) -> Result<u16, Reason> {
+        self.take(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
     /// Section 1.5.5.
-    fn variable_byte_integer(&mut self) -> Result<usize, Reason> {
+    pub(super) fn variable_byte_integer(&mut self) -> Result<usize, Reason> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;

@@ -115,6 +115,22 @@ impl Publish {
         })
     }
 
+    /// The properties that subscribers get, as they are in the packet; the Message Expiry Interval
+    /// is told apart, because it counts down.
+    #[must_use]
+    pub fn forwarded_properties(&self) -> Bytes {
+        let is_forwarded = |property: &&Property| {
+            !matches!(
+                property,
+                Property::TopicAlias(_)
+                    | Property::MessageExpiryInterval(_)
+                    | Property::WillDelayInterval(_)
+            )
+        };
+        let forwarded = self.properties().iter().filter(is_forwarded);
+        forwarded.flat_map(Property::to_continuous_buffer).collect()
+    }
+
     pub(super) fn properties(&self) -> &[Property] {
         match &self.packet {
             Message::V311(_) => &[],

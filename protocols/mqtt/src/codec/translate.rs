@@ -3,8 +3,7 @@
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, AuthenticationMethod, Properties, Property, Qos as LibraryQos,
     ReasonString, ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
-    SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAliasMaximum, UserProperty,
-    WildcardSubscriptionAvailable, v3_1_1, v5_0,
+    TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::AuthReasonCode;
 
@@ -63,6 +62,8 @@ pub(super) fn connect_v311(connect: &v3_1_1::Connect) -> Connect {
         authentication_method: None,
         authentication_data: None,
         problem_information: true,
+        receive_maximum: u16::MAX,
+        topic_alias_maximum: 0,
         will,
     }
 }
@@ -70,12 +71,16 @@ pub(super) fn connect_v311(connect: &v3_1_1::Connect) -> Connect {
 pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
     let mut session_expiry_s = 0;
     let mut problem_information = true;
+    let mut receive_maximum = u16::MAX;
+    let mut topic_alias_maximum = 0;
     let mut authentication_method = None;
     let mut authentication_data = None;
     for property in connect.props() {
         match property {
             Property::SessionExpiryInterval(value) => session_expiry_s = value.val(),
             Property::RequestProblemInformation(value) => problem_information = value.val() != 0,
+            Property::ReceiveMaximum(value) => receive_maximum = value.val(),
+            Property::TopicAliasMaximum(value) => topic_alias_maximum = value.val(),
             Property::AuthenticationMethod(value) => {
                 authentication_method = Some(value.val().to_owned());
             }
@@ -115,6 +120,8 @@ pub(super) fn connect_v5(connect: &v5_0::Connect) -> Connect {
         authentication_method,
         authentication_data,
         problem_information,
+        receive_maximum,
+        topic_alias_maximum,
         will,
     }
 }
@@ -164,12 +171,6 @@ pub(super) fn accept_properties(accept: &Accept) -> Properties {
         add(maximum.ok().map(Property::TopicAliasMaximum));
     }
     add(RetainAvailable::new(0).ok().map(Property::RetainAvailable));
-    let unavailable = [
-        WildcardSubscriptionAvailable::new(0).ok().map(Property::WildcardSubscriptionAvailable),
-        SubscriptionIdentifierAvailable::new(0).ok().map(Property::SubscriptionIdentifierAvailable),
-        SharedSubscriptionAvailable::new(0).ok().map(Property::SharedSubscriptionAvailable),
-    ];
-    unavailable.into_iter().for_each(&mut add);
     if let Some(client_id) = &accept.assigned_client_id {
         let assigned = AssignedClientIdentifier::new(client_id.as_str());
         add(assigned.ok().map(Property::AssignedClientIdentifier));

@@ -20,6 +20,7 @@ use crate::codec::{
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
+use crate::subscriber::Subscriber;
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -196,6 +197,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         expiry_s: session_expiry_s,
     };
     let taken = begin_session(server, &session, claimant, connect.clean_start).await?;
+    let subscriber = resume(server, &id, session_expiry_s > 0);
     let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
@@ -223,6 +225,8 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         new_expiry_s: None,
         resumes: !connect.clean_start,
         seat: taken.seat,
+        subscriber,
+        inflight_max: config.session_inflight_max.min(connect.receive_maximum).into(),
         will: connect.will,
     };
     Ok((client, accept))
@@ -293,12 +297,23 @@ async fn keep_session(
 ) -> Result<(), Refusal> {
     let handshakes = &server.0.ports.handshakes;
     if taken.ended {
-        handshakes.forget_session(Arc::clone(&session.client_id)).await?;
+        server.forget_all(&session.client_id).await?;
     }
     if taken.present || session.expiry_s > 0 {
         handshakes.keep_session(session.clone()).await?;
     }
     Ok(())
+}
+
+/// What the session of a client had as a subscriber, if it goes on.
+fn resume(server: &Server, id: &str, is_kept: bool) -> Option<Arc<Subscriber>> {
+    let subscriber = server.0.router.subscriber(id)?;
+    let mut inbox = subscriber.inbox();
+    inbox.is_kept = is_kept;
+    inbox.inflight.reconnect();
+    drop(inbox);
+    subscriber.set_connected(true);
+    Some(subscriber)
 }
 
 /// A will that could not be published is refused while somebody can be told.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Client;
+use super::deliver::Delivery;
 use super::output::Output;
 use super::renew::Renewal;
 use crate::acknowledge::{acknowledgement, released};
@@ -61,10 +62,16 @@ impl Ended {
     }
 }
 
+/// Whether something is durable.
+pub(super) type Kept = BoxFuture<'static, Result<(), Refusal>>;
+
 /// The answers that are due, in the order of the packets.
 pub(super) enum Pending {
     Messages { answers: Ingested, slots: Vec<Slot> },
-    Release { packet_id: u16, known: bool, answer: BoxFuture<'static, Result<(), Refusal>> },
+    Release { packet_id: u16, known: bool, answer: Kept },
+    Received { packet_ids: Vec<u16>, answer: Kept },
+    Subscribed { packet_id: u16, codes: Vec<u8>, text: Option<String>, answer: Kept },
+    Unsubscribed { packet_id: u16, existed: Vec<bool>, answer: Kept },
 }
 
 /// One message that waits for its answer.
@@ -88,6 +95,10 @@ pub(super) struct Exchange<'a> {
     pub(super) ended: Option<Ended>,
     /// What is said of that, if more than the reason.
     why: Option<String>,
+    /// What the client gets, once it has subscribed.
+    pub(super) delivery: Option<Box<Delivery>>,
+    /// The client takes no more bytes at present.
+    pub(super) is_blocked: bool,
     /// Whether the client authenticates again.
     pub(super) renewal: Renewal,
     /// Completes when what the client was recognized by is revoked.
@@ -113,6 +124,7 @@ impl<'a> Exchange<'a> {
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
         let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
         let revoked = client.identity.revoked();
+        let delivery = client.subscriber.take().map(Delivery::new);
         let mut exchange = Self {
             server,
             client,
@@ -123,6 +135,8 @@ impl<'a> Exchange<'a> {
             congested: None,
             ended: None,
             why: None,
+            delivery,
+            is_blocked: false,
             renewal: Renewal::default(),
             revoked,
             last_read: now,
@@ -154,12 +168,8 @@ impl<'a> Exchange<'a> {
         for _ in 0..READS_PER_TURN {
             self.poll_renewal(cx);
             self.poll_answers(cx);
-            let unsent = self.output.unsent().len();
-            let sent = self.output.poll_send(io, cx);
-            if self.output.unsent().len() < unsent {
-                self.last_progress = Instant::now();
-            }
-            if matches!(sent, Poll::Ready(Err(_))) {
+            let delivers = self.ended.is_none() && self.poll_deliver(cx);
+            if self.poll_send(io, cx).is_err() {
                 self.end(Ended::Lost);
                 return Poll::Ready(Ended::Lost);
             }
@@ -170,16 +180,28 @@ impl<'a> Exchange<'a> {
                 }
                 return self.poll_timer(cx);
             }
-            if !self.may_read(cx) {
+            let is_read = self.may_read(cx) && self.poll_read(io, cx).is_ready();
+            if !is_read && !delivers {
                 return self.poll_timer(cx);
-            }
-            match self.poll_read(io, cx) {
-                Poll::Ready(()) => {}
-                Poll::Pending => return self.poll_timer(cx),
             }
         }
         cx.waker().wake_by_ref();
         self.poll_timer(cx)
+    }
+
+    /// Sends what there is, as far as the client takes it.
+    fn poll_send<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+    ) -> std::io::Result<()> {
+        let unsent = self.output.unsent();
+        let sent = self.output.poll_send(io, cx);
+        self.is_blocked = sent.is_pending();
+        if self.output.unsent() < unsent {
+            self.last_progress = Instant::now();
+        }
+        if let Poll::Ready(sent) = sent { sent } else { Ok(()) }
     }
 
     /// The end that comes from elsewhere: another connection, an operator, or the server's own.
@@ -219,22 +241,42 @@ impl<'a> Exchange<'a> {
                         self.answer(slot, answer, warning.as_ref());
                     }
                 }
-                Pending::Release { packet_id, known, answer } => {
+                Pending::Release { answer, .. }
+                | Pending::Received { answer, .. }
+                | Pending::Subscribed { answer, .. }
+                | Pending::Unsubscribed { answer, .. } => {
                     let Poll::Ready(answer) = answer.poll_unpin(cx) else { return };
-                    let (packet_id, known) = (*packet_id, *known);
-                    self.pending.pop_front();
-                    match answer {
-                        Ok(()) => {
-                            let told = released(known, self.client.resumes);
-                            let out = self.output.buffer();
-                            self.codec.acknowledge(Kind::Pubcomp, packet_id, &told, out);
-                        }
-                        // Not released, and not said to be: the client asks again.
-                        Err(_) => self.end_for(Reason::QuotaExceeded),
+                    match (self.pending.pop_front(), answer) {
+                        (Some(kept), Ok(())) => self.answer_kept(kept),
+                        // Not durable, and not said to be: the client asks again.
+                        _ => self.end_for(Reason::QuotaExceeded),
                     }
                 }
             }
             self.last_progress = Instant::now();
+        }
+    }
+
+    /// Answers what is durable.
+    fn answer_kept(&mut self, kept: Pending) {
+        let out = self.output.buffer();
+        match kept {
+            Pending::Release { packet_id, known, .. } => {
+                let told = released(known, self.client.resumes);
+                self.codec.acknowledge(Kind::Pubcomp, packet_id, &told, out);
+            }
+            Pending::Received { packet_ids, .. } => {
+                for packet_id in packet_ids {
+                    self.codec.release(packet_id, false, out);
+                }
+            }
+            Pending::Subscribed { packet_id, codes, text, .. } => {
+                self.codec.suback(packet_id, &codes, text.as_deref(), out);
+            }
+            Pending::Unsubscribed { packet_id, existed, .. } => {
+                self.codec.unsuback(packet_id, &existed, out);
+            }
+            Pending::Messages { .. } => {}
         }
     }
 
@@ -287,7 +329,7 @@ impl<'a> Exchange<'a> {
         let output_max = usize::try_from(config.output_bytes_max).unwrap_or(usize::MAX);
         self.congested.is_some()
             || self.pending_events >= pending_max
-            || self.output.unsent().len() >= output_max
+            || self.output.unsent() >= output_max
     }
 
     fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
@@ -376,7 +418,7 @@ impl<'a> Exchange<'a> {
 
     /// Whether something waits to be answered, sent or taken.
     fn waits(&self) -> bool {
-        !self.pending.is_empty() || !self.output.unsent().is_empty() || self.congested.is_some()
+        !self.pending.is_empty() || self.output.unsent() > 0 || self.congested.is_some()
     }
 
     fn is_stalled(&self, now: Instant) -> bool {

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eg_event::{Handshake, Origin, Protocol, Refusal, Submission, Timestamp};
+use bytes::Bytes;
+use eg_event::{
+    Binding, CloudEvent, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
+};
+use memchr::memmem;
 
 use super::Client;
 use super::exchange::{Ended, Exchange, Pending, Slot};
 use crate::codec::{Disconnect, Incoming, Publish, Qos, Reason, Version};
 use crate::normalize::{Context, Normalized, normalize};
 use crate::server::Server;
-
-/// What a client that subscribes is told.
-const NO_SUBSCRIBERS: &str =
-    "this server takes messages and does not hand them to MQTT subscribers";
 
 /// What a client that publishes to them is told.
 pub(super) const THE_SERVERS: &str = "topics that begin with $ are the server's";
@@ -44,6 +44,9 @@ impl Exchange<'_> {
             }
             match packet {
                 Incoming::Publish(message) => self.publish(&message, (now, &now_text), &mut batch),
+                Incoming::Acknowledged { kind, packet_id, is_error } => {
+                    self.acknowledged(kind, packet_id, is_error);
+                }
                 other => {
                     self.submit(&mut batch);
                     self.control(&other);
@@ -51,6 +54,7 @@ impl Exchange<'_> {
             }
         }
         self.submit(&mut batch);
+        self.note_received();
         if let Some(reason) = end {
             self.end_for(reason);
         }
@@ -101,20 +105,16 @@ impl Exchange<'_> {
     fn control(&mut self, packet: &Incoming) {
         match packet {
             Incoming::Release(packet_id) => self.release(*packet_id),
-            Incoming::Subscribe(packet_id, filters) => {
-                let out = self.output.buffer();
-                self.codec.refuse_subscribe(*packet_id, *filters, NO_SUBSCRIBERS, out);
-            }
-            Incoming::Unsubscribe(packet_id, filters) => {
-                let out = self.output.buffer();
-                self.codec.nothing_to_unsubscribe(*packet_id, *filters, out);
-            }
+            Incoming::Subscribe(subscribe) => self.subscribe(subscribe),
+            Incoming::Unsubscribe(packet_id, filters) => self.unsubscribe(*packet_id, filters),
             Incoming::Ping => {}
             Incoming::Disconnect(disconnect) => self.disconnect(*disconnect),
             Incoming::Auth(auth) => self.authenticate_again(auth),
-            // Nothing was sent that could be acknowledged, and a second CONNECT is an error (MQTT
-            // 5.0 sections 3.1, 4.13).
-            Incoming::Unexpected | Incoming::Connect(_) | Incoming::Publish(_) => {
+            // A second CONNECT is an error (MQTT 5.0 sections 3.1, 4.13).
+            Incoming::Unexpected
+            | Incoming::Connect(_)
+            | Incoming::Publish(_)
+            | Incoming::Acknowledged { .. } => {
                 self.end_for(Reason::ProtocolError);
             }
         }
@@ -165,6 +165,7 @@ impl Client {
     /// A message of this client's, ready to be handed over.
     pub(super) fn submission(&self, message: &Publish, normalized: Normalized) -> Submission {
         let Normalized { event, binding, trace, id_assigned, declaration } = normalized;
+        let forwarded = forwarded(message, &event, binding);
         let protocol = match self.version {
             Version::V311 => Protocol::Mqtt311,
             Version::V5 => Protocol::Mqtt5,
@@ -185,7 +186,35 @@ impl Client {
             }),
             id_assigned,
             declaration,
+            message: forwarded,
             ..Submission::new(event, Arc::clone(&self.identity.principal), origin)
         }
+    }
+}
+
+/// What a message says beside its topic and its event, for subscribers.
+fn forwarded(publish: &Publish, event: &CloudEvent, binding: Binding) -> Option<Box<Message>> {
+    let message = Message {
+        qos: publish.qos as u8,
+        retain: publish.retain,
+        expiry_s: publish.message_expiry_s(),
+        properties: publish.forwarded_properties(),
+        envelope: (binding == Binding::Structured).then(|| envelope(publish, event)),
+    };
+    (message != Message::default()).then(|| Box::new(message))
+}
+
+/// What stands around the data of an event in the payload that it is; or the whole payload, where
+/// the data does not stand in it as it is.
+fn envelope(publish: &Publish, event: &CloudEvent) -> (Bytes, Bytes) {
+    let payload = publish.payload();
+    let data = event.data().map(|data| data.bytes()).filter(|data| data.len() > 8);
+    let at = data.and_then(|data| Some((memmem::find(payload, data)?, data.len())));
+    let copy = Bytes::copy_from_slice;
+    match at {
+        Some((at, length)) if at + length < payload.len() => {
+            (copy(&payload[..at]), copy(&payload[at + length..]))
+        }
+        _ => (copy(payload), Bytes::new()),
     }
 }

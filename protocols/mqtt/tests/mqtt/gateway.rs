@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner, Principal,
-    Receipt, Refusal, Sequence, Submission, Timestamp,
+    Clock, Feed, Grants, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner,
+    Principal, Receipt, Refusal, Scanned, Sequence, SessionChanges, SessionRows, SessionStore,
+    StoredEvent, Submission, Timestamp, Topic, Topics,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -30,6 +31,10 @@ pub(crate) struct Store {
     /// While there is a list, answers wait in it, in the order of the calls.
     held: Mutex<Option<VecDeque<oneshot::Sender<()>>>>,
     is_full: watch::Sender<bool>,
+    /// Where the journal ends.
+    end: watch::Sender<Sequence>,
+    rows: Mutex<SessionRows>,
+    noted: Mutex<BTreeMap<Handshake, Sequence>>,
 }
 
 impl Store {
@@ -122,6 +127,7 @@ impl Store {
             open.insert(handshake.clone(), receipt.clone());
         }
         taken.push(submission);
+        self.end.send_replace(Sequence(u64::try_from(taken.len()).unwrap() + 1));
         Ok(receipt)
     }
 
@@ -198,6 +204,102 @@ impl Handshakes for Store {
     }
 }
 
+/// What was taken, as the journal would have it.
+impl Feed for Store {
+    fn end(&self) -> Sequence {
+        Sequence(u64::try_from(self.count()).unwrap() + 1)
+    }
+
+    fn reached(&self, sequence: Sequence) -> BoxFuture<'static, ()> {
+        let mut end = self.end.subscribe();
+        Box::pin(async move { drop(end.wait_for(|end| *end > sequence).await.map(|end| *end)) })
+    }
+
+    fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        let taken = self.taken.lock().unwrap();
+        let stored = (1..).map(Sequence).zip(&*taken).map(|(sequence, one)| {
+            Arc::new(StoredEvent {
+                sequence,
+                received_at: start().now(),
+                event: one.event.clone(),
+                sender: one.sender(),
+                origin: one.origin.clone(),
+                trace: one.trace.clone(),
+                held: None,
+                message: one.message.clone(),
+            })
+        });
+        Some(stored.skip_while(|one| one.sequence < from).take(events_max).collect())
+    }
+
+    fn scan(&self, from: Sequence, events_max: usize) -> Scanned {
+        let found = self.scan_fresh(from, events_max).unwrap_or_default();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn get(&self, sequences: Vec<Sequence>) -> Scanned {
+        let mut found = self.scan_fresh(Sequence(1), usize::MAX).unwrap_or_default();
+        found.retain(|one| sequences.contains(&one.sequence));
+        Box::pin(std::future::ready(Ok(found)))
+    }
+}
+
+/// Everybody may subscribe to everything but what is secret.
+impl Grants for Store {
+    fn subscribe(&self, _: &Principal, _: &str, filter: &str) -> Result<(), Refusal> {
+        if filter.starts_with("secret") { Err(Refusal::Forbidden("no".into())) } else { Ok(()) }
+    }
+}
+
+impl SessionStore for Store {
+    fn load(&self) -> Result<SessionRows, Refusal> {
+        Ok(self.rows.lock().unwrap().clone())
+    }
+
+    fn save(&self, changes: SessionChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut rows = self.rows.lock().unwrap();
+        rows.routed = changes.routed.or(rows.routed);
+        for (client_id, value) in changes.sessions {
+            rows.sessions.retain(|(known, _)| **known != *client_id);
+            rows.sessions.extend(value.map(|value| (client_id.to_string(), value)));
+        }
+        rows.rows.retain(|((number, _), _)| !changes.ended.contains(number));
+        for (key, value) in changes.rows {
+            rows.rows.retain(|(known, _)| *known != key);
+            rows.rows.extend(value.map(|value| (key, value)));
+        }
+        rows.rows.sort();
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn note(
+        &self,
+        exchanges: Vec<(Handshake, Option<Sequence>)>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut noted = self.noted.lock().unwrap();
+        for (exchange, sequence) in exchanges {
+            match sequence {
+                Some(sequence) => drop(noted.insert(exchange, sequence)),
+                None => drop(noted.remove(&exchange)),
+            }
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn noted(&self) -> Vec<(Handshake, Sequence)> {
+        self.noted.lock().unwrap().clone().into_iter().collect()
+    }
+}
+
+/// Everything came by MQTT.
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn of(&self, event: &StoredEvent) -> Topic {
+        Topic { name: event.origin.address.clone(), is_raw: true }
+    }
+}
+
 /// A clock that is moved by hand.
 pub(crate) fn start() -> Clock {
     Clock::by_hand(Timestamp::default().after(Duration::from_hours(480_000)))
@@ -244,6 +346,10 @@ impl Gateway {
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
             channels: Arc::new(NoChannels),
+            feed: Arc::clone(&store) as Arc<dyn Feed>,
+            topics: Arc::new(NoTopics),
+            grants: Arc::clone(&store) as Arc<dyn Grants>,
+            sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
             authenticator,
             live: live.clone(),
             clock: clock.clone(),
@@ -254,6 +360,8 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let serving = server.clone();
         tasks.spawn(async move { serving.serve(listener).await });
+        let delivering = server.clone();
+        tasks.spawn(async move { delivering.deliver().await });
         Self { address, server, store, clock, live, stop, tasks }
     }
 }

@@ -1,0 +1,112 @@
+//! SUBSCRIBE and UNSUBSCRIBE: each filter is answered alone, and a session that is kept has its
+//! subscriptions on the disk before its client is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eg_event::Refusal;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+
+use super::deliver::Delivery;
+use super::exchange::{Exchange, Pending};
+use crate::codec::{Requested, Subscribe, Version};
+use crate::router::TooManySubscriptions;
+use crate::subscriber::{Granted, Subscriber};
+use crate::topic_filter::TopicFilter;
+
+/// Reason codes of SUBACK (MQTT 5.0 section 3.9.3), and the one of 3.1.1.
+const NOT_AUTHORIZED: u8 = 0x87;
+const TOPIC_FILTER_INVALID: u8 = 0x8f;
+const QUOTA_EXCEEDED: u8 = 0x97;
+const FAILURE: u8 = 0x80;
+
+/// A filter that is not granted: the reason code, and why.
+type NotGranted = (u8, String);
+
+impl Exchange<'_> {
+    pub(super) fn subscribe(&mut self, subscribe: &Subscribe) {
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut text = None;
+        for requested in &subscribe.filters {
+            match self.grant(requested, subscribe.identifier) {
+                Ok(qos) => codes.push(qos),
+                Err((code, why)) => {
+                    self.server.0.counters.subscriptions_refused.fetch_add(1, Ordering::Relaxed);
+                    let client_id = &*self.client.id;
+                    tracing::debug!(client_id, filter = requested.filter, why, "not granted");
+                    codes.push(if self.client.version == Version::V5 { code } else { FAILURE });
+                    text.get_or_insert(why);
+                }
+            }
+        }
+        let is_changed = codes.iter().any(|code| *code < FAILURE);
+        let answer = self.keep_subscriptions(is_changed);
+        let packet_id = subscribe.packet_id;
+        self.pending.push_back(Pending::Subscribed { packet_id, codes, text, answer });
+    }
+
+    /// Subscribes to one filter; says with which quality of service.
+    fn grant(&mut self, requested: &Requested, identifier: Option<u32>) -> Result<u8, NotGranted> {
+        let config = &self.server.0.config;
+        let Some(filter) = TopicFilter::parse(&requested.filter, config.filter_levels_max) else {
+            let levels_max = config.filter_levels_max;
+            let why = format!("expected a topic filter of at most {levels_max} levels");
+            return Err((TOPIC_FILTER_INVALID, why));
+        };
+        let grants = &self.server.0.ports.grants;
+        let allowed =
+            grants.subscribe(&self.client.identity.principal, &self.client.id, &requested.filter);
+        allowed.map_err(|refusal| (NOT_AUTHORIZED, refusal.to_string()))?;
+        let router = &self.server.0.router;
+        let granted = Granted {
+            qos: requested.qos,
+            no_local: requested.no_local,
+            retain_as_published: requested.retain_as_published,
+            identifier: identifier.unwrap_or(0),
+            since: router.feed.end(),
+        };
+        let count_max = usize::try_from(config.session_subscriptions_max).unwrap_or(usize::MAX);
+        let subscriber = self.subscriber();
+        let text = (&*requested.filter, filter);
+        match router.subscribe(&subscriber, text, granted, count_max) {
+            Ok(_existed) => Ok(requested.qos as u8),
+            Err(TooManySubscriptions) => {
+                Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))
+            }
+        }
+    }
+
+    /// What this session has as a subscriber, from now on at the latest.
+    fn subscriber(&mut self) -> Arc<Subscriber> {
+        let delivery = self.delivery.get_or_insert_with(|| {
+            let is_kept = self.client.session_expiry.is_none_or(|expiry| !expiry.is_zero());
+            let subscriber = self.server.0.router.begin(&self.client.id, is_kept);
+            subscriber.set_connected(true);
+            Delivery::new(subscriber)
+        });
+        Arc::clone(&delivery.subscriber)
+    }
+
+    pub(super) fn unsubscribe(&mut self, packet_id: u16, filters: &[String]) {
+        let router = &self.server.0.router;
+        let existed: Vec<bool> = match &self.delivery {
+            Some(delivery) => {
+                let one = |filter: &String| router.unsubscribe(&delivery.subscriber, filter);
+                filters.iter().map(one).collect()
+            }
+            None => vec![false; filters.len()],
+        };
+        let answer = self.keep_subscriptions(existed.contains(&true));
+        self.pending.push_back(Pending::Unsubscribed { packet_id, existed, answer });
+    }
+
+    /// Makes the subscriptions of a session durable that is kept.
+    fn keep_subscriptions(&self, is_changed: bool) -> BoxFuture<'static, Result<(), Refusal>> {
+        match &self.delivery {
+            Some(delivery) if is_changed => {
+                self.server.0.keeper.keep(&self.server.0.router, &delivery.subscriber)
+            }
+            _ => ready(Ok(())).boxed(),
+        }
+    }
+}

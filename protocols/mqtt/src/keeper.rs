@@ -1,0 +1,266 @@
+//! What sessions have, on the disk: subscriptions before their client is told, everything else
+//! now and then. A crash repeats what was sent with QoS 1 since, and nothing of QoS 2, whose
+//! exchanges are noted one by one.
+//!
+//! The rows are described in `storage/DESIGN.md`, chapter "Sessions".
+
+mod rows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use eg_event::{Refusal, Sequence, SessionChanges, SessionRows, SessionStore};
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use tokio_util::sync::CancellationToken;
+
+use self::rows::{Damaged, ROW_REFERENCES, SavedSession, STATE_ROW, State};
+use crate::codec::Qos;
+use crate::connection::{NOTED, RELEASED};
+use crate::inflight::Step;
+use crate::queue::{Flags, Reference};
+use crate::router::Router;
+use crate::subscriber::{Inbox, Saved, Subscriber};
+
+/// How often what has changed is written down.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Keeps what sessions have.
+pub(crate) struct Keeper {
+    store: Arc<dyn SessionStore>,
+}
+
+impl Keeper {
+    pub(crate) fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self { store }
+    }
+
+    /// Takes up what sessions had, of those clients that still have one.
+    pub(crate) fn restore(&self, router: &Router, kept: &HashSet<Arc<str>>) -> Result<(), Refusal> {
+        let SessionRows { routed, sessions, rows } = self.store.load()?;
+        let mut of_session: HashMap<u64, Vec<(u64, Vec<u8>)>> = HashMap::new();
+        for ((number, row), value) in rows {
+            of_session.entry(number).or_default().push((row, value));
+        }
+        let mut noted: HashMap<Arc<str>, BTreeMap<u16, Sequence>> = HashMap::new();
+        for (exchange, sequence) in self.store.noted() {
+            noted.entry(exchange.client_id).or_default().insert(exchange.packet_id, sequence);
+        }
+        let mut gone = SessionChanges::default();
+        for (client_id, value) in sessions {
+            let client_id: Arc<str> = client_id.into();
+            let session = rows::session_of(&value).map_err(|damaged| unreadable(&client_id, damaged))?;
+            router.next_number.fetch_max(session.number + 1, Ordering::Relaxed);
+            if !kept.contains(&client_id) {
+                gone.ended.push(session.number);
+                gone.sessions.push((client_id, None));
+                continue;
+            }
+            let rows = of_session.remove(&session.number).unwrap_or_default();
+            let noted = noted.remove(&client_id).unwrap_or_default();
+            let number = session.number;
+            let inbox = inbox_of(session, &rows, &noted);
+            let inbox = inbox.map_err(|damaged| unreadable(&client_id, damaged))?;
+            router.restore(Arc::new(Subscriber::new(client_id, number, inbox)));
+        }
+        if let Some(routed) = routed {
+            router.begin_at(routed.min(router.feed.end()));
+        }
+        if !gone.is_empty() {
+            drop(self.store.save(gone));
+        }
+        Ok(())
+    }
+
+    /// Makes the subscriptions of a session durable, if it is kept.
+    pub(crate) fn keep(
+        &self,
+        router: &Router,
+        subscriber: &Arc<Subscriber>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut changes = SessionChanges { routed: Some(router.routed()), ..Default::default() };
+        {
+            let mut inbox = subscriber.inbox();
+            if !inbox.is_kept {
+                return ready(Ok(())).boxed();
+            }
+            let value = rows::session(subscriber.number, &inbox.subscriptions);
+            changes.sessions.push((Arc::clone(&subscriber.client_id), Some(value)));
+            inbox.saved.exists = true;
+            write(subscriber.number, &mut inbox, &mut changes);
+        }
+        self.store.save(changes)
+    }
+
+    /// Forgets what a session had. Durable once the future completes.
+    pub(crate) fn forget(
+        &self,
+        subscriber: &Arc<Subscriber>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut inbox = subscriber.inbox();
+        inbox.is_kept = false;
+        if !std::mem::take(&mut inbox.saved).exists {
+            return ready(Ok(())).boxed();
+        }
+        self.store.save(SessionChanges {
+            sessions: vec![(Arc::clone(&subscriber.client_id), None)],
+            ended: vec![subscriber.number],
+            ..SessionChanges::default()
+        })
+    }
+
+    /// Writes down what has changed, every now and then, until `stop`.
+    pub(crate) async fn run(&self, router: &Router, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
+                () = stop.cancelled() => return,
+            }
+            self.checkpoint(router).await;
+        }
+    }
+
+    /// Writes down what has changed.
+    pub(crate) async fn checkpoint(&self, router: &Router) {
+        // What is routed from here on is matched again after a crash, and known by then.
+        let routed = router.routed();
+        let changed =
+            std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
+        if changed.is_empty() {
+            return;
+        }
+        let mut changes = SessionChanges { routed: Some(routed), ..SessionChanges::default() };
+        let mut over = Vec::new();
+        for subscriber in changed {
+            let mut inbox = subscriber.inbox();
+            if !inbox.is_kept || !inbox.saved.exists {
+                inbox.saved.is_dirty = false;
+                continue;
+            }
+            let client_id = &subscriber.client_id;
+            over.extend(std::mem::take(&mut inbox.over).into_iter().map(|packet_id| {
+                let client_id = Arc::clone(client_id);
+                (eg_event::Handshake { client_id, packet_id }, None)
+            }));
+            write(subscriber.number, &mut inbox, &mut changes);
+        }
+        let noted = (!over.is_empty()).then(|| self.store.note(over));
+        if let Err(refusal) = self.store.save(changes).await {
+            tracing::warn!(%refusal, "what MQTT sessions have could not be written down yet");
+        }
+        if let Some(noted) = noted {
+            // Not noted, it is released once more after a restart, and that is all.
+            drop(noted.await);
+        }
+    }
+}
+
+fn unreadable(client_id: &str, damaged: Damaged) -> Refusal {
+    tracing::error!(client_id, damaged = damaged.0, "an MQTT session cannot be read");
+    Refusal::Unavailable {
+        reason: format!("the MQTT session of {client_id:?}: {}", damaged.0).into(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+/// Adds what has changed of a session.
+fn write(number: u64, inbox: &mut Inbox, changes: &mut SessionChanges) {
+    inbox.queue.settle();
+    let (head, end) = (inbox.queue.head, inbox.queue.end());
+    let (first, behind) = inbox.saved.rows;
+    let gone = (first / ROW_REFERENCES..head / ROW_REFERENCES).filter(|_| behind > first);
+    changes.rows.extend(gone.map(|row| ((number, row), None)));
+    let mut rest = inbox.queue.from(behind.max(head) / ROW_REFERENCES * ROW_REFERENCES).peekable();
+    while let Some((place, _)) = rest.peek().copied() {
+        let row = place / ROW_REFERENCES;
+        let of_row = std::iter::from_fn(|| rest.next_if(|(at, _)| at / ROW_REFERENCES == row));
+        let value = rows::references(place, of_row.map(|(_, reference)| *reference));
+        changes.rows.push(((number, row), Some(value)));
+    }
+    let state = State {
+        head,
+        seen: inbox.seen.max(inbox.restored),
+        labels: &inbox.labels,
+        inflight: inbox.inflight.open().copied().collect(),
+    };
+    changes.rows.push(((number, STATE_ROW), Some(rows::state(&state))));
+    inbox.saved = Saved { is_dirty: false, exists: true, rows: (head, end) };
+}
+
+/// What a session has, from its rows and from what is noted of its exchanges.
+fn inbox_of(
+    session: SavedSession,
+    rows: &[(u64, Vec<u8>)],
+    noted: &BTreeMap<u16, Sequence>,
+) -> Result<Inbox, Damaged> {
+    let state = rows.iter().find(|(row, _)| *row == STATE_ROW);
+    let state = state.map(|(_, value)| rows::state_of(value)).transpose()?.unwrap_or_default();
+    let mut inbox = Inbox {
+        subscriptions: session.subscriptions,
+        labels: state.labels,
+        is_kept: true,
+        seen: state.seen,
+        restored: state.seen,
+        noted: noted.get(&NOTED).copied().unwrap_or_default(),
+        ..Inbox::default()
+    };
+    inbox.queue.head = state.head;
+    let mut waiting = Vec::new();
+    let (mut first, mut behind) = (state.head, state.head);
+    for (row, value) in rows.iter().filter(|(row, _)| *row != STATE_ROW) {
+        let (place, references) = rows::references_of(value)?;
+        first = first.min(row * ROW_REFERENCES);
+        behind = behind.max(place + references.len() as u64);
+        let placed = (place..).zip(references).filter(|(place, _)| *place >= state.head);
+        waiting.extend(placed.map(|(_, reference)| reference));
+    }
+    restore_inflight(&mut inbox, &state.inflight, (&waiting, noted));
+    let under_way: HashSet<Sequence> = inbox.inflight.open().map(|sent| sent.reference.sequence).collect();
+    for reference in waiting {
+        let exactly_once = reference.flags.qos() == Qos::ExactlyOnce;
+        let is_ordered = !reference.flags.is_late() && reference.group == 0;
+        let was_handed_out = is_ordered && reference.sequence <= inbox.noted;
+        if exactly_once && (was_handed_out || under_way.contains(&reference.sequence)) {
+            continue;
+        }
+        inbox.queue.restore(reference);
+    }
+    // Whatever is on the disk is written anew at the next change.
+    inbox.saved = Saved { is_dirty: false, exists: true, rows: (first, first.max(behind)) };
+    inbox.queue.renumber(behind);
+    Ok(inbox)
+}
+
+/// Puts back what was under way: QoS 1 as it was written down, QoS 2 as it was noted.
+fn restore_inflight(
+    inbox: &mut Inbox,
+    written: &[(u16, Reference)],
+    (waiting, noted): (&[Reference], &BTreeMap<u16, Sequence>),
+) {
+    let mut all: Vec<(Reference, u16, Step)> = Vec::new();
+    let at_least_once = |reference: &Reference| reference.flags.qos() == Qos::AtLeastOnce;
+    for (packet_id, reference) in written.iter().filter(|(_, reference)| at_least_once(reference)) {
+        if !noted.contains_key(packet_id) {
+            all.push((*reference, *packet_id, Step::Published));
+        }
+    }
+    for (packet_id, value) in noted.iter().filter(|(packet_id, _)| **packet_id != NOTED) {
+        let sequence = Sequence(value.0 & !RELEASED);
+        let step = if value.0 & RELEASED == 0 { Step::Published } else { Step::Released };
+        let written = written.iter().map(|(_, reference)| reference);
+        let known = written.chain(waiting).find(|known| known.sequence == sequence).copied();
+        let reference = known.unwrap_or(Reference {
+            sequence,
+            bytes: 0,
+            identifiers: 0,
+            group: 0,
+            flags: Flags::new(Qos::ExactlyOnce, false),
+        });
+        all.push((reference, *packet_id, step));
+    }
+    all.sort_by_key(|(reference, ..)| reference.sequence);
+    for (reference, packet_id, step) in all {
+        inbox.inflight.restore(reference, packet_id, step);
+    }
+}

@@ -1,0 +1,391 @@
+//! From the journal to sessions: each event is read once and matched once, whoever subscribes, and
+//! a session that it concerns gets a reference to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use eg_event::{Feed, Sequence, StoredEvent, Topics};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::Qos;
+use crate::counters::{Counters, Dropped};
+use crate::publication::{Publication, Recent};
+use crate::queue::{Flags, Labels, QueueLimit, Reference};
+use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
+use crate::topic_filter::TopicFilter;
+use crate::topic_tree::{Found, Group, TopicTree};
+
+/// How many events are routed at once.
+const BATCH_EVENTS: usize = 1024;
+/// How long the router waits after the journal could not be read.
+const READ_RETRY: Duration = Duration::from_secs(1);
+
+type Tree = TopicTree<Arc<Subscriber>, Granted>;
+
+/// Which events concern which sessions.
+pub(crate) struct Router {
+    tree: RwLock<Tree>,
+    pub(crate) subscribers: Mutex<HashMap<Arc<str>, Arc<Subscriber>>>,
+    pub(crate) feed: Arc<dyn Feed>,
+    pub(crate) topics: Arc<dyn Topics>,
+    pub(crate) recent: Recent,
+    /// The next event to route.
+    routed: AtomicU64,
+    pub(crate) next_number: AtomicU64,
+    pub(crate) queue_limit: QueueLimit,
+    /// Sessions that have changed since they were written down.
+    pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
+}
+
+/// A subscription that cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManySubscriptions;
+
+impl Router {
+    /// Routes from the end of the journal on.
+    pub(crate) fn new(
+        (feed, topics): (Arc<dyn Feed>, Arc<dyn Topics>),
+        queue_limit: QueueLimit,
+    ) -> Self {
+        let end = feed.end();
+        Self {
+            tree: RwLock::default(),
+            subscribers: Mutex::default(),
+            feed,
+            topics,
+            recent: Recent::default(),
+            routed: AtomicU64::new(end.0),
+            next_number: AtomicU64::new(1),
+            queue_limit,
+            changed: Mutex::default(),
+        }
+    }
+
+    /// Routes what comes, until `stop`.
+    pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
+        loop {
+            let from = self.routed();
+            let events = self.read(from).await;
+            if events.is_empty() {
+                tokio::select! {
+                    () = self.feed.reached(from) => {}
+                    () = stop.cancelled() => return,
+                }
+                continue;
+            }
+            self.route(events, counters);
+            if stop.is_cancelled() {
+                return;
+            }
+            // Others of this thread have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn read(&self, from: Sequence) -> Vec<Arc<StoredEvent>> {
+        let end = self.feed.end();
+        if from >= end {
+            return Vec::new();
+        }
+        if let Some(events) = self.feed.scan_fresh(from, BATCH_EVENTS) {
+            return events;
+        }
+        match self.feed.scan(from, BATCH_EVENTS).await {
+            Ok(events) => events,
+            Err(refusal) => {
+                tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
+                tokio::time::sleep(READ_RETRY).await;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Hands references to the sessions that `events` concern, and wakes each once.
+    fn route(&self, events: Vec<Arc<StoredEvent>>, counters: &Counters) {
+        let Some(last) = events.last().map(|last| last.sequence) else { return };
+        let mut matched = Vec::new();
+        let mut touched = Vec::new();
+        {
+            let tree = self.tree();
+            if tree.len() > 0 {
+                for event in events.into_iter().filter(|event| event.held.is_none()) {
+                    let publication = Publication::new(event, &*self.topics);
+                    if self.hand_out(&tree, &publication, &mut touched, counters) {
+                        matched.push(Arc::new(publication));
+                    }
+                }
+            }
+        }
+        self.recent.push(matched);
+        self.routed.store(last.next().0, Ordering::Release);
+        self.settle(touched);
+    }
+
+    /// Hands one event to the sessions that it concerns; says whether there are any.
+    fn hand_out(
+        &self,
+        tree: &Tree,
+        publication: &Publication,
+        touched: &mut Vec<Arc<Subscriber>>,
+        counters: &Counters,
+    ) -> bool {
+        let mut is_matched = false;
+        tree.matching(publication.topic(), &mut |found| {
+            let (subscriber, granted, group) = match found {
+                Found::Member(subscriber, granted) => (subscriber, granted, None),
+                Found::Group(group) => match choose(group) {
+                    Some((subscriber, granted)) => (subscriber, granted, Some(&*group.filter)),
+                    None => return,
+                },
+            };
+            if !is_for(publication, subscriber, granted) {
+                return;
+            }
+            is_matched = true;
+            let flags = flags(publication, granted);
+            self.push(publication, (subscriber, granted), (flags, group), counters);
+            if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
+                touched.push(Arc::clone(subscriber));
+            }
+        });
+        is_matched
+    }
+
+    /// Adds a message to what waits for a session, unless nobody is there for it.
+    pub(crate) fn push(
+        &self,
+        publication: &Publication,
+        (subscriber, granted): (&Arc<Subscriber>, &Granted),
+        (flags, group): (Flags, Option<&str>),
+        counters: &Counters,
+    ) {
+        // What may be lost is not kept for who is away.
+        if flags.qos() == Qos::AtMostOnce && !subscriber.is_connected() {
+            return;
+        }
+        let mut inbox = subscriber.inbox();
+        let identifiers = match granted.identifier {
+            0 => 0,
+            identifier => inbox.labels.identifiers(&[identifier]),
+        };
+        let reference = Reference {
+            sequence: publication.event.sequence,
+            bytes: publication.bytes(),
+            identifiers,
+            group: group.map_or(0, |filter| inbox.labels.group(filter)),
+            flags,
+        };
+        match inbox.push(reference, self.queue_limit) {
+            Pushed::Queued => self.note_change(subscriber, &mut inbox),
+            Pushed::Known => {}
+            Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+        }
+    }
+
+    /// Lets sessions see what came.
+    pub(crate) fn settle(&self, touched: Vec<Arc<Subscriber>>) {
+        for subscriber in touched {
+            subscriber.inbox().queue.settle();
+            subscriber.wake();
+        }
+    }
+
+    /// Everything before this has been routed.
+    pub(crate) fn routed(&self) -> Sequence {
+        Sequence(self.routed.load(Ordering::Acquire))
+    }
+
+    /// Routes from `sequence` on, before anything is routed.
+    pub(crate) fn begin_at(&self, sequence: Sequence) {
+        self.routed.store(sequence.0, Ordering::Release);
+    }
+
+    /// Whether somebody subscribes to `topic`.
+    pub(crate) fn is_heard(&self, topic: &str) -> bool {
+        let mut is_heard = false;
+        self.tree().matching(topic, &mut |_| is_heard = true);
+        is_heard
+    }
+
+    /// Subscribes a session. Says whether it was subscribed to this filter before.
+    pub(crate) fn subscribe(
+        &self,
+        subscriber: &Arc<Subscriber>,
+        (text, filter): (&str, TopicFilter<'_>),
+        granted: Granted,
+        count_max: usize,
+    ) -> Result<bool, TooManySubscriptions> {
+        let mut tree = self.tree_mut();
+        let mut inbox = subscriber.inbox();
+        let count = inbox.subscriptions.len();
+        if count >= count_max && !inbox.subscriptions.contains_key(text) {
+            return Err(TooManySubscriptions);
+        }
+        inbox.subscriptions.insert(text.into(), granted);
+        let member = (subscriber.number, Arc::clone(subscriber));
+        Ok(tree.insert(filter, member, granted))
+    }
+
+    /// Ends a subscription. Says whether there was one.
+    pub(crate) fn unsubscribe(&self, subscriber: &Arc<Subscriber>, text: &str) -> bool {
+        let mut tree = self.tree_mut();
+        let existed = subscriber.inbox().subscriptions.remove(text).is_some();
+        if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+            tree.remove(filter, subscriber.number);
+        }
+        existed
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(crate) fn unsubscribe_all(&self, subscriber: &Arc<Subscriber>) {
+        let mut tree = self.tree_mut();
+        let subscriptions = std::mem::take(&mut subscriber.inbox().subscriptions);
+        for text in subscriptions.keys() {
+            if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+                tree.remove(filter, subscriber.number);
+            }
+        }
+    }
+
+    /// Gives what a member of shared subscriptions has not dealt with to other members, if any of
+    /// them is there (MQTT 5.0 section 4.8.2).
+    pub(crate) fn share_out(&self, subscriber: &Arc<Subscriber>, counters: &Counters) {
+        let (left, labels) = {
+            let tree = self.tree();
+            let mut inbox = subscriber.inbox();
+            if inbox.labels.groups.len() < 2 {
+                return;
+            }
+            let has_others = |filter: &Arc<str>| {
+                let filter = TopicFilter::parse(filter, u32::MAX);
+                let group = filter.and_then(|filter| tree.group(filter));
+                group.is_some_and(|group| choose_other(group, subscriber).is_some())
+            };
+            let goes: Vec<bool> = inbox.labels.groups.iter().map(has_others).collect();
+            let goes = |reference: &Reference| goes[usize::from(reference.group)];
+            let mut left = inbox.inflight.extract(goes);
+            left.extend(inbox.queue.extract(goes));
+            self.note_change(subscriber, &mut inbox);
+            (left, inbox.labels.clone())
+        };
+        self.pass_on(left, &labels, subscriber, counters);
+    }
+
+    fn pass_on(
+        &self,
+        left: Vec<Reference>,
+        labels: &Labels,
+        from: &Arc<Subscriber>,
+        counters: &Counters,
+    ) {
+        let mut touched = Vec::new();
+        let tree = self.tree();
+        for reference in left {
+            let filter = &labels.groups[usize::from(reference.group)];
+            let group = TopicFilter::parse(filter, u32::MAX).and_then(|filter| tree.group(filter));
+            let chosen = group.and_then(|group| choose_other(group, from));
+            let Some((subscriber, granted)) = chosen else { continue };
+            let mut inbox = subscriber.inbox();
+            let qos = reference.flags.qos().min(granted.qos);
+            let reference = Reference {
+                identifiers: match granted.identifier {
+                    0 => 0,
+                    identifier => inbox.labels.identifiers(&[identifier]),
+                },
+                group: inbox.labels.group(filter),
+                flags: Flags::new(qos, reference.flags.retain()).late(),
+                ..reference
+            };
+            match inbox.push(reference, self.queue_limit) {
+                Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+                Pushed::Queued | Pushed::Known => self.note_change(subscriber, &mut inbox),
+            }
+            if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
+                touched.push(Arc::clone(subscriber));
+            }
+        }
+        drop(tree);
+        self.settle(touched);
+    }
+
+    /// Notes that a session that is kept has changed, to be written down.
+    pub(crate) fn note_change(&self, subscriber: &Arc<Subscriber>, inbox: &mut Inbox) {
+        if inbox.is_kept && !std::mem::replace(&mut inbox.saved.is_dirty, true) {
+            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            changed.push(Arc::clone(subscriber));
+        }
+    }
+
+    /// The session of a client that has subscribed.
+    pub(crate) fn subscriber(&self, client_id: &str) -> Option<Arc<Subscriber>> {
+        self.subscribers().get(client_id).map(Arc::clone)
+    }
+
+    /// The same, made if need be.
+    pub(crate) fn begin(&self, client_id: &Arc<str>, is_kept: bool) -> Arc<Subscriber> {
+        let mut subscribers = self.subscribers();
+        let make = || {
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let inbox = Inbox { is_kept, ..Inbox::default() };
+            Arc::new(Subscriber::new(Arc::clone(client_id), number, inbox))
+        };
+        Arc::clone(subscribers.entry(Arc::clone(client_id)).or_insert_with(make))
+    }
+
+    /// Takes up a session as it was before a restart.
+    pub(crate) fn restore(&self, subscriber: Arc<Subscriber>) {
+        let mut tree = self.tree_mut();
+        for (text, granted) in &subscriber.inbox().subscriptions {
+            if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
+                tree.insert(filter, (subscriber.number, Arc::clone(&subscriber)), *granted);
+            }
+        }
+        self.subscribers().insert(Arc::clone(&subscriber.client_id), subscriber);
+    }
+
+    /// Ends what a session has, if it has subscribed.
+    pub(crate) fn end(&self, client_id: &str) -> Option<Arc<Subscriber>> {
+        let subscriber = self.subscribers().remove(client_id)?;
+        self.unsubscribe_all(&subscriber);
+        Some(subscriber)
+    }
+
+    pub(crate) fn subscribers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Subscriber>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tree(&self) -> RwLockReadGuard<'_, Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
+        self.tree.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The member of a group that gets a message: one that is there, if any is.
+fn choose(group: &Group<Arc<Subscriber>, Granted>) -> Option<(&Arc<Subscriber>, &Granted)> {
+    group.choose(|one| one.is_connected()).or_else(|| group.choose(|_| true))
+}
+
+/// A member that is there, other than `one`.
+fn choose_other<'a>(
+    group: &'a Group<Arc<Subscriber>, Granted>,
+    one: &Subscriber,
+) -> Option<(&'a Arc<Subscriber>, &'a Granted)> {
+    group.choose(|other| other.number != one.number && other.is_connected())
+}
+
+/// Whether a subscription is about an event (MQTT 5.0 section 3.8.3.1).
+fn is_for(publication: &Publication, subscriber: &Subscriber, granted: &Granted) -> bool {
+    let event = &publication.event;
+    let is_own = || event.origin.client_id.as_deref() == Some(&*subscriber.client_id);
+    event.sequence >= granted.since && !(granted.no_local && is_own())
+}
+
+fn flags(publication: &Publication, granted: &Granted) -> Flags {
+    let qos = publication.qos().min(granted.qos);
+    Flags::new(qos, granted.retain_as_published && publication.retain())
+}
