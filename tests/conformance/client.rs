@@ -150,6 +150,11 @@ impl Client {
         self.early.drain(..).all(|packet| matches!(packet, Packet::Publish(one) if one.qos == 0))
     }
 
+    /// What has come already.
+    pub(crate) fn early(&mut self) -> Option<Packet> {
+        self.early.pop_front()
+    }
+
     /// Waits for the end of the connection; gives back the reason code of DISCONNECT, if one came.
     /// What comes before is not looked at.
     pub(crate) async fn closed(&mut self) -> Option<u8> {
@@ -256,12 +261,17 @@ impl Client {
     /// The next packet, which is PUBLISH, after the whole exchange that its QoS demands.
     pub(crate) async fn message(&mut self) -> Message {
         let message = self.publication().await;
+        self.acknowledge(&message).await;
+        message
+    }
+
+    /// The whole exchange that the QoS of a message demands.
+    pub(crate) async fn acknowledge(&mut self, message: &Message) {
         match message.qos {
             0 => {}
             1 => self.send(&wire::acknowledge(PUBACK, message.id, 0)).await,
             _ => self.complete(message.id).await,
         }
-        message
     }
 
     /// Takes a message of QoS 2 to the end of its exchange.

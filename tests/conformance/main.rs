@@ -9,16 +9,22 @@ macro_rules! covers {
     };
 }
 
+mod authenticate;
 mod client;
 mod connect;
 mod deliver;
 mod document;
+mod expiry;
 mod malformed;
 mod publish;
 mod retained;
 mod server;
 mod session;
+mod shared;
 mod statements;
+mod subscribe;
+mod topics;
+mod websocket;
 mod will;
 mod wire;
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use eg_tests::acme::free_port;
 use eg_tests::gateway::{Gateway, Options};
 use eg_tests::openssl::Authority;
+use eg_tests::provider::Provider;
 use eg_tests::{peers, wait};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -55,6 +56,16 @@ impl Server {
         Self::running(&STRICT, &gateway, &mosquitto).await
     }
 
+    /// One that takes the tokens of a provider; none where the server has no such thing.
+    pub(crate) async fn with_tokens() -> Option<(Provider, Self)> {
+        if is_mosquitto() {
+            return None;
+        }
+        let provider = Provider::start().await;
+        let server = Self::start(&provider.config(), "").await;
+        Some((provider, server))
+    }
+
     async fn running(place: &Mutex<Weak<Self>>, gateway: &str, mosquitto: &str) -> Arc<Self> {
         let mut place = place.lock().await;
         if let Some(server) = place.upgrade() {
@@ -66,17 +77,12 @@ impl Server {
     }
 
     async fn start(gateway: &str, mosquitto: &str) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is how a developer picks the server")]
-        let chosen = std::env::var("CONFORMANCE_SERVER");
-        match chosen.as_deref() {
-            Ok("mosquitto") => start_mosquitto(mosquitto).await,
-            Ok(other) => panic!("CONFORMANCE_SERVER: expected mosquitto, found {other}"),
-            Err(_) => {
-                let program = crate::PROGRAM.into();
-                let options = Options { program, config: gateway.to_owned(), dev: true };
-                Self(Kind::Gateway(Box::new(Gateway::start_tls(options, "").await)))
-            }
+        if is_mosquitto() {
+            return start_mosquitto(mosquitto).await;
         }
+        let program = crate::PROGRAM.into();
+        let options = Options { program, config: gateway.to_owned(), dev: true };
+        Self(Kind::Gateway(Box::new(Gateway::start_tls(options, "").await)))
     }
 
     /// Where it speaks MQTT over TCP.
@@ -131,6 +137,16 @@ impl Drop for Server {
             child.start_kill().ok();
             assert!(directory.path().exists(), "the broker's files are kept until its end");
         }
+    }
+}
+
+fn is_mosquitto() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "this is how a developer picks the server")]
+    let chosen = std::env::var("CONFORMANCE_SERVER");
+    match chosen.as_deref() {
+        Ok("mosquitto") => true,
+        Ok(other) => panic!("CONFORMANCE_SERVER: expected mosquitto, found {other}"),
+        Err(_) => false,
     }
 }
 
