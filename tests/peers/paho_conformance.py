@@ -435,13 +435,19 @@ def takeover():
     assert not V5 or code.value == 0x8E, code
 
 
+def say(line):
+    """In one piece, for all threads say something."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def run(name):
     try:
         globals()[name]()
-        print(f"ok {name}", flush=True)
+        say(f"ok {name}")
     except BaseException as error:
         place = traceback.extract_tb(error.__traceback__)[1 if error.__traceback__.tb_next else 0]
-        print(f"failed {name}: line {place.lineno}: {error!r}", flush=True)
+        say(f"failed {name}: line {place.lineno}: {error!r}")
 
 
 threads = [threading.Thread(target=run, args=[name], daemon=True) for name in sys.argv[6:]]
