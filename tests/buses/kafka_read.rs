@@ -17,7 +17,7 @@ use crate::deliver::DATA;
 use crate::killed::{COUNT, assert_whole_and_in_order, reached, settled};
 use crate::registered::register;
 
-async fn write(broker: &Kafka, topic: &str, message: Value) {
+async fn write(broker: &Kafka, topic: &str, message: &Value) {
     let mut command = peers::node("kafka_bus.cjs");
     command.args([&broker.port(), "write", topic]).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -39,10 +39,11 @@ async fn kafka_headers_become_attributes_and_the_bytes_stay_as_they_are() {
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     });
     let message = json!({ "key": "7", "headers": headers, "body": BASE64.encode(DATA) });
-    write(&broker, "lamps", message).await;
+    write(&broker, "lamps", &message).await;
     let (whole, headers) = structured();
     let body = BASE64.encode(whole.to_string());
-    write(&broker, "lamps", json!({ "key": "7", "headers": headers, "body": body })).await;
+    let message = json!({ "key": "7", "headers": headers, "body": body });
+    write(&broker, "lamps", &message).await;
     register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
     let found = journal(&gateway, 2).await;
     let expected = json!({
