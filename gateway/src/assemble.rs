@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticator, IssuerError, Live, Surroundings};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink as _};
 use eg_http::{HttpConfig, PushError, Server as HttpServer};
@@ -152,18 +152,9 @@ impl Gateway {
             clock: clock.clone(),
         };
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let ports = eg_mqtt::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
-            channels: Arc::new(declared.clone()),
-            feed: Arc::new(JournalFeed::new(store.journal().clone())),
-            topics: Arc::new(EventTopics),
-            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-            sessions: Arc::clone(&sessions) as Arc<_>,
-            authenticator: recognize("mqtt"),
-            live: live.clone(),
-            clock: clock.clone(),
-        };
+        let seen = (&declared, &policies);
+        let from = (recognize("mqtt"), live.clone());
+        let ports = mqtt_ports(&pipeline, (&store, &sessions), seen, from, &clock);
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -296,6 +287,28 @@ fn way_in(
     Arc::new(pipeline.with_quotas(quotas.clone()))
 }
 
+/// What the MQTT server works with.
+fn mqtt_ports(
+    pipeline: &Arc<Pipeline>,
+    (store, sessions): (&Store, &Arc<Sessions>),
+    (declared, policies): (&DeclaredStore, &Policies),
+    (authenticator, live): (Arc<dyn Authenticate>, Live),
+    clock: &Clock,
+) -> eg_mqtt::Ports {
+    eg_mqtt::Ports {
+        ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+        handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
+        channels: Arc::new(declared.clone()),
+        feed: Arc::new(JournalFeed::new(store.journal().clone())),
+        topics: Arc::new(EventTopics::new(declared.clone())),
+        grants: Arc::new(PolicyGrants::new(policies.store().clone())),
+        sessions: Arc::clone(sessions) as Arc<_>,
+        authenticator,
+        live,
+        clock: clock.clone(),
+    }
+}
+
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.
 fn routes(
     config: &HttpConfig,
@@ -413,6 +426,21 @@ impl Recognition {
     }
 }
 
+/// What waits for MQTT subscribers.
+fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
+    let rows = [
+        ("event_gateway_mqtt_subscriber_sessions", backlog.sessions),
+        ("event_gateway_mqtt_subscriptions", backlog.subscriptions),
+        ("event_gateway_mqtt_waiting_messages", backlog.messages),
+        ("event_gateway_mqtt_waiting_bytes", backlog.bytes),
+        ("event_gateway_mqtt_inflight_messages", backlog.inflight),
+    ];
+    for (name, value) in rows {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics.set_gauge(name, &[("protocol", "mqtt")], value as f64);
+    }
+}
+
 /// The numbers of the MQTT server.
 fn mqtt_gauges(server: &MqttServer) -> Gauges {
     let server = server.clone();
@@ -423,11 +451,14 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let connections = read(&counters.connections) as f64;
         metrics.set_gauge("event_gateway_connections", &labels, connections);
+        backlog_gauges(server.backlog(), metrics);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
             ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
+            ("event_gateway_mqtt_deliveries_total", &counters.deliveries),
+            ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {
             metrics.set_counter(name, &labels, read(counter));
@@ -435,6 +466,10 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         for (refusal, count) in counters.connects_refused.counts() {
             let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
             metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+        }
+        for (reason, count) in counters.deliveries_dropped.counts() {
+            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+            metrics.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
         }
         for (reason, count) in counters.connections_ended.counts() {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];

@@ -1,6 +1,6 @@
 //! Changes to the ledger that become durable together.
 
-use eg_event::{Sequence, SessionChanges};
+use eg_event::{Sequence, SessionChanges, SessionRow};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::attempt::{self, Attempt};
@@ -22,7 +22,7 @@ pub struct Changes {
     removed_subscriptions: Vec<u64>,
     rows: Vec<Row>,
     attempts: Vec<Attempt>,
-    session_rows: Vec<((u64, u64), Option<Vec<u8>>)>,
+    session_rows: Vec<SessionRow>,
     ended_sessions: Vec<u64>,
 }
 

@@ -22,9 +22,9 @@ pub(crate) fn kept(session: KeptSession) -> (Handshake, Sequence) {
 const OUTBOUND: char = '\0';
 
 /// An exchange with a subscriber, told apart from those with publishers.
-pub(crate) fn outbound(exchange: Handshake) -> Handshake {
+pub(crate) fn outbound(exchange: &Handshake) -> Handshake {
     let client_id = format!("{OUTBOUND}{}", exchange.client_id).into();
-    Handshake { client_id, ..exchange }
+    Handshake { client_id, packet_id: exchange.packet_id }
 }
 
 /// Which exchanges are open, and which event each stands for.
@@ -114,5 +114,23 @@ impl OpenHandshakes {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, BTreeMap<u16, Sequence>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_with_subscribers_are_told_apart_from_those_with_publishers() {
+        let handshakes = OpenHandshakes::default();
+        let exchange = Handshake { client_id: "c".into(), packet_id: 7 };
+        handshakes.open(exchange.clone(), Sequence(1));
+        handshakes.open(outbound(&exchange), Sequence(2));
+        assert_eq!(handshakes.of_session("c"), [7]);
+        assert_eq!(handshakes.noted(), [(exchange.clone(), Sequence(2))]);
+        assert_eq!(handshakes.sessions().len(), 1);
+        assert!(handshakes.close(&outbound(&exchange)));
+        assert_eq!(handshakes.get(&exchange), Some(Sequence(1)));
     }
 }

@@ -125,12 +125,14 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
         (MESSAGE_PROPERTIES, !message.properties.is_empty()),
         (MESSAGE_ENVELOPE, message.envelope.is_some()),
     ];
-    let flags = present.iter().filter(|(_, is)| *is).fold(message.qos & 3, |all, (bit, _)| all | bit);
+    let flags =
+        present.iter().filter(|(_, is)| *is).fold(message.qos & 3, |all, (bit, _)| all | bit);
     out.push(flags);
     if let Some(expiry_s) = message.expiry_s {
         put(out, expiry_s.into());
     }
-    let (before, behind) = message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
+    let (before, behind) =
+        message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
     let properties = Some(&message.properties).filter(|properties| !properties.is_empty());
     for bytes in [properties, before, behind].into_iter().flatten() {
         put(out, bytes.len() as u64);
@@ -226,9 +228,10 @@ pub(crate) fn content_bytes(stored: &StoredEvent) -> usize {
             .as_ref()
             .map_or(0, |hold| hold.application.len() + hold.definition.len() + hold.reason.len())
         + message.as_ref().map_or(0, |message| {
-            let (before, behind) = message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
+            let (before, behind) =
+                message.envelope.as_ref().map(|(before, behind)| (before, behind)).unzip();
             let parts = [Some(&message.properties), before, behind];
-            parts.into_iter().flatten().map(|part| part.len()).sum()
+            parts.into_iter().flatten().map(Bytes::len).sum()
         })
         + event.data().map_or(0, Data::len)
 }

@@ -230,7 +230,7 @@ impl Writer {
             Work::Note(exchanges, answer) => {
                 pending.answers.push(Answered::Unit(answer));
                 for (exchange, stands_for) in exchanges {
-                    let exchange = outbound(exchange);
+                    let exchange = outbound(&exchange);
                     match stands_for {
                         Some(sequence) => self.open_handshake(exchange, sequence),
                         None => self.close_handshake(exchange),
@@ -252,7 +252,7 @@ impl Writer {
                 for handshake in self.shared.handshakes.close_session(&client_id) {
                     self.stage_handshake(handshake, None);
                 }
-                let subscribers = outbound(Handshake { client_id, packet_id: 0 });
+                let subscribers = outbound(&Handshake { client_id, packet_id: 0 });
                 for handshake in self.shared.handshakes.close_session(&subscribers.client_id) {
                     self.stage_handshake(handshake, None);
                 }

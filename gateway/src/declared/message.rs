@@ -107,7 +107,15 @@ impl Message {
         self.received
     }
 
-    pub(super) fn is_structured(&self) -> bool {
+    /// The address of its channel, if that is the same for all.
+    #[must_use]
+    pub fn fixed_address(&self) -> Option<&str> {
+        Some(self.matcher.address()).filter(|address| !address.contains('{'))
+    }
+
+    /// Whether the whole event in JSON is the message, and not its data.
+    #[must_use]
+    pub fn is_structured(&self) -> bool {
         self.structured
     }
 

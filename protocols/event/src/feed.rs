@@ -36,7 +36,8 @@ pub type Scanned = BoxFuture<'static, Result<Vec<Arc<StoredEvent>>, Refusal>>;
 pub struct Topic {
     /// The topic name.
     pub name: Box<str>,
-    /// Only the payload is sent, without the event's attributes.
+    /// Where a packet cannot have the event's attributes beside the payload (MQTT 3.1.1), the payload
+    /// is sent alone, and not the whole event in JSON.
     pub is_raw: bool,
 }
 
@@ -83,6 +84,9 @@ pub trait SessionStore: Send + Sync {
     fn noted(&self) -> Vec<(Handshake, Sequence)>;
 }
 
+/// A row, by the number of a session and a number of its own; without a value it goes.
+pub type SessionRow = ((u64, u64), Option<Vec<u8>>);
+
 /// What is kept of sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionRows {
@@ -102,7 +106,7 @@ pub struct SessionChanges {
     /// What a client's session is; none: it is over.
     pub sessions: Vec<(Arc<str>, Option<Vec<u8>>)>,
     /// Rows; without a value they go.
-    pub rows: Vec<((u64, u64), Option<Vec<u8>>)>,
+    pub rows: Vec<SessionRow>,
     /// Sessions, by number, whose rows all go, before other rows are written.
     pub ended: Vec<u64>,
 }

@@ -30,7 +30,9 @@ pub use data::Data;
 pub use delivery::{Delivery, Outcome, Sink};
 pub use deprecation::Deprecation;
 pub use event::{CloudEvent, EventBuilder};
-pub use feed::{Feed, Grants, Scanned, SessionChanges, SessionRows, SessionStore, Topic, Topics};
+pub use feed::{
+    Feed, Grants, Scanned, SessionChanges, SessionRow, SessionRows, SessionStore, Topic, Topics,
+};
 pub use filter::Filter;
 pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};

@@ -16,12 +16,12 @@ const NOT_AUTHORIZED: u8 = 0x87;
 const QUOTA_EXCEEDED: u8 = 0x97;
 const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
 
-/// What a client is told of a message.
+/// What a client is told of a message; `is_heard`: an MQTT client subscribes to its topic.
 #[must_use]
-pub fn acknowledgement(answer: &Result<Receipt, Refusal>) -> Acknowledgement {
+pub fn acknowledgement(answer: &Result<Receipt, Refusal>, is_heard: bool) -> Acknowledgement {
     match answer {
         Ok(receipt) => {
-            let ignored = receipt.status() == Status::Ignored;
+            let ignored = receipt.status() == Status::Ignored && !is_heard;
             let code = if ignored { NO_MATCHING_SUBSCRIBERS } else { SUCCESS };
             let mut properties = vec![
                 ("id", receipt.id.as_ref().to_owned()),
@@ -109,11 +109,12 @@ mod tests {
             (Err(Refusal::Unavailable { reason: "x".into(), retry_after: second }), 0x97),
         ];
         for (answer, code) in rows {
-            let told = acknowledgement(&answer);
+            let told = acknowledgement(&answer, false);
             assert_eq!(told.code, code, "{answer:?}");
             assert_eq!(told.reason.is_some(), answer.is_err(), "{answer:?}");
         }
-        let told = acknowledgement(&Ok(receipt(1, false)));
+        assert_eq!(acknowledgement(&Ok(receipt(0, false)), true).code, SUCCESS);
+        let told = acknowledgement(&Ok(receipt(1, false)), false);
         assert_eq!(told.properties, [("id", "1".to_owned()), ("sequence", "7".to_owned())]);
     }
 }

@@ -15,7 +15,7 @@ use eg_event::{Refusal, Sequence, SessionChanges, SessionRows, SessionStore};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Damaged, ROW_REFERENCES, SavedSession, STATE_ROW, State};
+use self::rows::{Damaged, ROW_REFERENCES, STATE_ROW, SavedSession, State};
 use crate::codec::Qos;
 use crate::connection::{NOTED, RELEASED};
 use crate::inflight::Step;
@@ -24,7 +24,7 @@ use crate::router::Router;
 use crate::subscriber::{Inbox, Saved, Subscriber};
 
 /// How often what has changed is written down.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Keeps what sessions have.
 pub(crate) struct Keeper {
@@ -50,7 +50,8 @@ impl Keeper {
         let mut gone = SessionChanges::default();
         for (client_id, value) in sessions {
             let client_id: Arc<str> = client_id.into();
-            let session = rows::session_of(&value).map_err(|damaged| unreadable(&client_id, damaged))?;
+            let session =
+                rows::session_of(&value).map_err(|damaged| unreadable(&client_id, damaged))?;
             router.next_number.fetch_max(session.number + 1, Ordering::Relaxed);
             if !kept.contains(&client_id) {
                 gone.ended.push(session.number);
@@ -124,15 +125,15 @@ impl Keeper {
     /// Writes down what has changed.
     pub(crate) async fn checkpoint(&self, router: &Router) {
         // What is routed from here on is matched again after a crash, and known by then.
-        let routed = router.routed();
-        let changed =
+        let position = router.routed();
+        let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        if changed.is_empty() {
+        if touched.is_empty() {
             return;
         }
-        let mut changes = SessionChanges { routed: Some(routed), ..SessionChanges::default() };
+        let mut changes = SessionChanges { routed: Some(position), ..SessionChanges::default() };
         let mut over = Vec::new();
-        for subscriber in changed {
+        for subscriber in touched {
             let mut inbox = subscriber.inbox();
             if !inbox.is_kept || !inbox.saved.exists {
                 inbox.saved.is_dirty = false;
@@ -166,7 +167,6 @@ fn unreadable(client_id: &str, damaged: Damaged) -> Refusal {
 
 /// Adds what has changed of a session.
 fn write(number: u64, inbox: &mut Inbox, changes: &mut SessionChanges) {
-    inbox.queue.settle();
     let (head, end) = (inbox.queue.head, inbox.queue.end());
     let (first, behind) = inbox.saved.rows;
     let gone = (first / ROW_REFERENCES..head / ROW_REFERENCES).filter(|_| behind > first);
@@ -180,7 +180,7 @@ fn write(number: u64, inbox: &mut Inbox, changes: &mut SessionChanges) {
     }
     let state = State {
         head,
-        seen: inbox.seen.max(inbox.restored),
+        seen: inbox.queue.before_open().unwrap_or(inbox.seen).max(inbox.restored),
         labels: &inbox.labels,
         inflight: inbox.inflight.open().copied().collect(),
     };
@@ -216,7 +216,8 @@ fn inbox_of(
         waiting.extend(placed.map(|(_, reference)| reference));
     }
     restore_inflight(&mut inbox, &state.inflight, (&waiting, noted));
-    let under_way: HashSet<Sequence> = inbox.inflight.open().map(|sent| sent.reference.sequence).collect();
+    let under_way: HashSet<Sequence> =
+        inbox.inflight.open().map(|sent| sent.reference.sequence).collect();
     for reference in waiting {
         let exactly_once = reference.flags.qos() == Qos::ExactlyOnce;
         let is_ordered = !reference.flags.is_late() && reference.group == 0;
@@ -250,7 +251,7 @@ fn restore_inflight(
         let step = if value.0 & RELEASED == 0 { Step::Published } else { Step::Released };
         let written = written.iter().map(|(_, reference)| reference);
         let known = written.chain(waiting).find(|known| known.sequence == sequence).copied();
-        let reference = known.unwrap_or(Reference {
+        let reference = known.unwrap_or_else(|| Reference {
             sequence,
             bytes: 0,
             identifiers: 0,

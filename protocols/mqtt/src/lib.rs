@@ -25,4 +25,5 @@ pub mod websocket;
 pub use config::MqttConfig;
 pub use counters::{Counters, Dropped, Tally};
 pub use mapping::MappingConfig;
+pub use router::Backlog;
 pub use server::{Ports, Server, StartError};

@@ -57,10 +57,9 @@ impl Publication {
         match &self.event.message {
             Some(message) if message.qos == 1 => Qos::AtLeastOnce,
             Some(message) if message.qos == 0 => Qos::AtMostOnce,
-            Some(_) => Qos::ExactlyOnce,
             None if is_mqtt(&self.event) => Qos::AtMostOnce,
             // What other protocols bring is not lost.
-            None => Qos::ExactlyOnce,
+            Some(_) | None => Qos::ExactlyOnce,
         }
     }
 
@@ -107,7 +106,10 @@ impl Publication {
                 let payload = [payload.into(), Bytes::new(), Bytes::new()];
                 Form { properties: Bytes::new(), payload }
             }
-            Version::V311 => Form { properties: Bytes::new(), payload: [self.data(), Bytes::new(), Bytes::new()] },
+            Version::V311 => Form {
+                properties: Bytes::new(),
+                payload: [self.data(), Bytes::new(), Bytes::new()],
+            },
             Version::V5 => {
                 let mut properties = PropertiesWriter::default();
                 if matches!(event.data(), Some(Data::Json(_) | Data::Text(_))) {
@@ -116,11 +118,9 @@ impl Publication {
                 if let Some(media_type) = event.datacontenttype() {
                     properties.content_type(media_type);
                 }
-                if !topic.is_raw {
-                    properties.user_property("specversion", eg_event::event::SPEC_VERSION);
-                    for (name, value) in event.text_attributes() {
-                        properties.user_property(name, &value);
-                    }
+                properties.user_property("specversion", eg_event::event::SPEC_VERSION);
+                for (name, value) in event.text_attributes() {
+                    properties.user_property(name, &value);
                 }
                 let payload = [self.data(), Bytes::new(), Bytes::new()];
                 Form { properties: properties.finish().into(), payload }
@@ -185,9 +185,18 @@ impl Recent {
     ) -> Vec<Option<Arc<Publication>>> {
         let ring = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let publications = &ring.publications;
+        // Those that are asked for together mostly stand beside each other.
+        let mut likely = 0;
         let find = |sequence| {
-            let at = publications.binary_search_by_key(&sequence, |one| one.event.sequence);
-            at.ok().map(|at| Arc::clone(&publications[at]))
+            let is_there =
+                publications.get(likely).is_some_and(|one| one.event.sequence == sequence);
+            let at = if is_there {
+                likely
+            } else {
+                publications.binary_search_by_key(&sequence, |one| one.event.sequence).ok()?
+            };
+            likely = at + 1;
+            Some(Arc::clone(&publications[at]))
         };
         sequences.map(find).collect()
     }

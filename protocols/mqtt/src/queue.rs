@@ -177,6 +177,11 @@ impl Queue {
         true
     }
 
+    /// The last sequence before the one to which something may still be added.
+    pub(crate) fn before_open(&self) -> Option<Sequence> {
+        self.open.map(|open| Sequence(open.sequence.0.saturating_sub(1)))
+    }
+
     /// Nothing is added any more to what came last.
     pub(crate) fn settle(&mut self) {
         if let Some(open) = self.open.take() {
@@ -293,7 +298,8 @@ pub(crate) mod tests {
         }
         let gone = queue.extract(|reference| reference.sequence == Sequence(2));
         assert_eq!(gone, [reference(2, Qos::AtMostOnce)]);
-        let left: Vec<_> = queue.from(0).map(|(at, reference)| (at, reference.sequence.0)).collect();
+        let left: Vec<_> =
+            queue.from(0).map(|(at, reference)| (at, reference.sequence.0)).collect();
         assert_eq!(left, [(3, 1), (4, 3)]);
     }
 }

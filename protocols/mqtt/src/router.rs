@@ -39,6 +39,21 @@ pub(crate) struct Router {
     pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
 }
 
+/// What waits for subscribers, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Sessions that have subscribed.
+    pub sessions: u64,
+    /// Their subscriptions.
+    pub subscriptions: u64,
+    /// Messages that wait.
+    pub messages: u64,
+    /// The bytes of their events.
+    pub bytes: u64,
+    /// Messages that are under way and not acknowledged.
+    pub inflight: u64,
+}
+
 /// A subscription that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManySubscriptions;
@@ -119,8 +134,9 @@ impl Router {
             }
         }
         self.recent.push(matched);
-        self.routed.store(last.next().0, Ordering::Release);
         self.settle(touched);
+        // What is written down of sessions from here on has these events.
+        self.routed.store(last.next().0, Ordering::Release);
     }
 
     /// Hands one event to the sessions that it concerns; says whether there are any.
@@ -187,7 +203,10 @@ impl Router {
     /// Lets sessions see what came.
     pub(crate) fn settle(&self, touched: Vec<Arc<Subscriber>>) {
         for subscriber in touched {
-            subscriber.inbox().queue.settle();
+            let mut inbox = subscriber.inbox();
+            inbox.queue.settle();
+            self.note_change(&subscriber, &mut inbox);
+            drop(inbox);
             subscriber.wake();
         }
     }
@@ -204,9 +223,7 @@ impl Router {
 
     /// Whether somebody subscribes to `topic`.
     pub(crate) fn is_heard(&self, topic: &str) -> bool {
-        let mut is_heard = false;
-        self.tree().matching(topic, &mut |_| is_heard = true);
-        is_heard
+        self.tree().is_heard(topic)
     }
 
     /// Subscribes a session. Says whether it was subscribed to this filter before.
@@ -214,14 +231,17 @@ impl Router {
         &self,
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
-        granted: Granted,
+        mut granted: Granted,
         count_max: usize,
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let mut inbox = subscriber.inbox();
         let count = inbox.subscriptions.len();
-        if count >= count_max && !inbox.subscriptions.contains_key(text) {
-            return Err(TooManySubscriptions);
+        match inbox.subscriptions.get(text) {
+            // What has come since and is not routed yet is still its own.
+            Some(known) => granted.since = known.since,
+            None if count >= count_max => return Err(TooManySubscriptions),
+            None => {}
         }
         inbox.subscriptions.insert(text.into(), granted);
         let member = (subscriber.number, Arc::clone(subscriber));
@@ -350,6 +370,21 @@ impl Router {
         let subscriber = self.subscribers().remove(client_id)?;
         self.unsubscribe_all(&subscriber);
         Some(subscriber)
+    }
+
+    /// What waits for subscribers.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let subscribers: Vec<_> = self.subscribers().values().map(Arc::clone).collect();
+        let mut backlog = Backlog::default();
+        for subscriber in subscribers {
+            let inbox = subscriber.inbox();
+            backlog.sessions += 1;
+            backlog.subscriptions += inbox.subscriptions.len() as u64;
+            backlog.messages += inbox.queue.len() as u64;
+            backlog.bytes += inbox.queue.bytes();
+            backlog.inflight += inbox.inflight.len() as u64;
+        }
+        backlog
     }
 
     pub(crate) fn subscribers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Subscriber>>> {

@@ -21,7 +21,7 @@ use crate::identifier::Identifiers;
 use crate::keeper::Keeper;
 use crate::mapping::Mappings;
 use crate::queue::QueueLimit;
-use crate::router::Router;
+use crate::router::{Backlog, Router};
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
 
 /// How often sessions are looked at for their end.
@@ -172,6 +172,12 @@ impl Server {
             forgotten.await?;
         }
         self.0.ports.handshakes.forget_session(Arc::clone(client_id)).await
+    }
+
+    /// What waits for subscribers.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.0.router.backlog()
     }
 
     /// Hands events to subscribers until the server stops.

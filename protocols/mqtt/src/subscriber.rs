@@ -125,6 +125,13 @@ pub(crate) enum Pushed {
 }
 
 impl Inbox {
+    /// An exchange of QoS 2 is over, which is to be noted where exchanges are.
+    pub(crate) fn end_exchange(&mut self, packet_id: u16) {
+        if self.is_kept {
+            self.over.push(packet_id);
+        }
+    }
+
     /// A message that matched a subscription.
     pub(crate) fn push(&mut self, reference: Reference, limit: QueueLimit) -> Pushed {
         let Reference { sequence, flags, .. } = reference;

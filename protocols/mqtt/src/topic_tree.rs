@@ -15,9 +15,9 @@ pub(crate) struct TopicTree<M, G> {
 
 #[derive(Debug)]
 struct Node<M, G> {
-    children: HashMap<Box<str>, Node<M, G>>,
+    children: HashMap<Box<str>, Self>,
     /// Below `+`.
-    any: Option<Box<Node<M, G>>>,
+    any: Option<Box<Self>>,
     /// Filters that end here.
     here: Option<Box<Place<M, G>>>,
     /// Filters that end with `#` below here.
@@ -131,11 +131,15 @@ impl<M, G> TopicTree<M, G> {
         self.root.matching(&mut topic.split('/'), is_servers, visit);
     }
 
+    /// Whether `topic` concerns anybody.
+    pub(crate) fn is_heard(&self, topic: &str) -> bool {
+        self.root.is_heard(&mut topic.split('/'), topic.starts_with('$'))
+    }
+
     /// The group `filter`, if there is one.
     pub(crate) fn group(&self, filter: TopicFilter<'_>) -> Option<&Group<M, G>> {
         let mut node = &self.root;
-        let mut levels = filter.levels.split('/').peekable();
-        while let Some(level) = levels.next() {
+        for level in filter.levels.split('/') {
             if level == "#" {
                 return node.rest.as_ref()?.group(filter.share?);
             }
@@ -234,6 +238,21 @@ impl<M, G> Node<M, G> {
         existed
     }
 
+    /// The same as [`Node::matching`], for who wants to know no more than whether there is any.
+    fn is_heard<'t>(
+        &self,
+        levels: &mut (impl Iterator<Item = &'t str> + Clone),
+        is_servers: bool,
+    ) -> bool {
+        if !is_servers && self.rest.is_some() {
+            return true;
+        }
+        let Some(level) = levels.next() else { return self.here.is_some() };
+        let any = self.any.as_ref().filter(|_| !is_servers);
+        any.is_some_and(|any| any.is_heard(&mut levels.clone(), false))
+            || self.children.get(level).is_some_and(|child| child.is_heard(levels, false))
+    }
+
     fn matching<'a, 't>(
         &'a self,
         levels: &mut (impl Iterator<Item = &'t str> + Clone),
@@ -280,6 +299,7 @@ mod tests {
             };
             assert!(found.insert(member.clone()), "each subscription is found once");
         });
+        assert_eq!(tree.is_heard(topic), !found.is_empty());
         found
     }
 

@@ -148,11 +148,12 @@ fn integer_bytes(value: usize) -> usize {
 }
 
 fn put_integer(mut value: usize, out: &mut Vec<u8>) {
+    let low = |value| u8::try_from(value & 0x7f).unwrap_or(0);
     while value > 0x7f {
-        out.push(0x80 | (value & 0x7f) as u8);
+        out.push(0x80 | low(value));
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low(value));
 }
 
 fn put_u16(value: usize, out: &mut Vec<u8>) {

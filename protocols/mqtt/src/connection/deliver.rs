@@ -66,8 +66,8 @@ struct Taken {
 
 impl Delivery {
     /// Goes on with what waits for `subscriber`.
-    pub(super) fn new(subscriber: Arc<Subscriber>) -> Box<Self> {
-        Box::new(Self { subscriber, preparing: None, received: Vec::new() })
+    pub(super) fn new(subscriber: Arc<Subscriber>) -> Self {
+        Self { subscriber, preparing: None, received: Vec::new() }
     }
 }
 
@@ -80,7 +80,9 @@ impl Exchange<'_> {
         }
         if let Some(preparing) = &mut delivery.preparing {
             let Poll::Ready(ready) = preparing.ready.poll_unpin(cx) else { return false };
-            let Some(Preparing { due, found, .. }) = delivery.preparing.take() else { return false };
+            let Some(Preparing { due, found, .. }) = delivery.preparing.take() else {
+                return false;
+            };
             match ready {
                 Ok(events) => {
                     let found = self.complete(&due, found, events);
@@ -97,11 +99,12 @@ impl Exchange<'_> {
         for packet_id in &taken.releases {
             self.codec.release(*packet_id, false, self.output.buffer());
         }
-        if !delivery.received.is_empty() {
+        let is_noted = !delivery.received.is_empty();
+        if is_noted {
             self.note_received();
         }
         if taken.due.is_empty() {
-            return !taken.releases.is_empty();
+            return is_noted || !taken.releases.is_empty();
         }
         let router = &self.server.0.router;
         let found = router.recent.get(taken.due.iter().map(|due| due.reference.sequence));
@@ -128,10 +131,7 @@ impl Exchange<'_> {
     }
 
     /// Notes what becomes of exchanges with this client.
-    fn note(
-        &self,
-        notes: Vec<(u16, Option<Sequence>)>,
-    ) -> BoxFuture<'static, Result<(), Refusal>> {
+    fn note(&self, notes: Vec<(u16, Option<Sequence>)>) -> BoxFuture<'static, Result<(), Refusal>> {
         let exchange = |(packet_id, sequence)| {
             (Handshake { client_id: Arc::clone(&self.client.id), packet_id }, sequence)
         };
@@ -183,7 +183,7 @@ impl Exchange<'_> {
             let mut inbox = delivery.subscriber.inbox();
             for packet_id in dropped {
                 inbox.inflight.finish(packet_id);
-                inbox.over.push(packet_id);
+                inbox.end_exchange(packet_id);
             }
         }
     }
@@ -228,8 +228,8 @@ impl Exchange<'_> {
         let found = inbox.inflight.acknowledge(kind, packet_id, is_error);
         match found {
             Acknowledged::Done => {
-                if inbox.is_kept && kind != Ack::Puback {
-                    inbox.over.push(packet_id);
+                if kind != Ack::Puback {
+                    inbox.end_exchange(packet_id);
                 }
                 self.server.0.router.note_change(&delivery.subscriber, &mut inbox);
             }
@@ -275,7 +275,6 @@ impl Exchange<'_> {
 fn take(inbox: &mut Inbox, window: usize) -> Taken {
     let mut taken = Taken::default();
     let mut bytes = 0;
-    inbox.queue.settle();
     while bytes < TAKEN_BYTES_MAX && taken.due.len() < TAKEN_MAX {
         if inbox.inflight.resends() {
             if inbox.inflight.room(window) == 0 {
@@ -301,8 +300,7 @@ fn take(inbox: &mut Inbox, window: usize) -> Taken {
             break;
         }
         let Some(reference) = inbox.queue.pop() else { break };
-        let packet_id =
-            if qos == Qos::AtMostOnce { 0 } else { inbox.inflight.begin(reference) };
+        let packet_id = if qos == Qos::AtMostOnce { 0 } else { inbox.inflight.begin(reference) };
         bytes += u64::from(reference.bytes);
         taken.add(inbox, reference, packet_id, false);
     }

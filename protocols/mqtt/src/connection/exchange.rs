@@ -79,6 +79,8 @@ pub(super) enum Pending {
 pub(super) struct Slot {
     pub(super) qos: Qos,
     pub(super) packet_id: u16,
+    /// An MQTT client subscribes to its topic.
+    pub(super) is_heard: bool,
 }
 
 /// A connection at work.
@@ -124,7 +126,7 @@ impl<'a> Exchange<'a> {
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
         let stopped = Box::pin(server.0.stop.clone().cancelled_owned());
         let revoked = client.identity.revoked();
-        let delivery = client.subscriber.take().map(Delivery::new);
+        let delivery = client.subscriber.take().map(|one| Box::new(Delivery::new(one)));
         let mut exchange = Self {
             server,
             client,
@@ -306,7 +308,7 @@ impl<'a> Exchange<'a> {
             Qos::AtLeastOnce => Kind::Puback,
             Qos::ExactlyOnce => Kind::Pubrec,
         };
-        let mut told = acknowledgement(answer);
+        let mut told = acknowledgement(answer, slot.is_heard);
         told.properties.extend(warning.cloned());
         self.codec.acknowledge(kind, slot.packet_id, &told, self.output.buffer());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use eg_event::{
-    Binding, CloudEvent, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
+    Binding, CloudEvent, Data, Handshake, Message, Origin, Protocol, Refusal, Submission, Timestamp,
 };
 use memchr::memmem;
 
@@ -64,7 +64,9 @@ impl Exchange<'_> {
         if message.retain && self.client.version == Version::V5 {
             return self.end_for(Reason::RetainNotSupported);
         }
-        let slot = Slot { qos: message.qos, packet_id: message.packet_id };
+        let is_told = message.qos > Qos::AtMostOnce && self.client.version == Version::V5;
+        let is_heard = is_told && self.server.0.router.is_heard(message.topic());
+        let slot = Slot { qos: message.qos, packet_id: message.packet_id, is_heard };
         let normalized = if is_the_servers(message.topic()) {
             Err(Refusal::Forbidden(THE_SERVERS.into()))
         } else {
@@ -208,7 +210,7 @@ fn forwarded(publish: &Publish, event: &CloudEvent, binding: Binding) -> Option<
 /// the data does not stand in it as it is.
 fn envelope(publish: &Publish, event: &CloudEvent) -> (Bytes, Bytes) {
     let payload = publish.payload();
-    let data = event.data().map(|data| data.bytes()).filter(|data| data.len() > 8);
+    let data = event.data().map(Data::bytes).filter(|data| data.len() > 8);
     let at = data.and_then(|data| Some((memmem::find(payload, data)?, data.len())));
     let copy = Bytes::copy_from_slice;
     match at {

@@ -82,7 +82,7 @@ impl Exchange<'_> {
             let is_kept = self.client.session_expiry.is_none_or(|expiry| !expiry.is_zero());
             let subscriber = self.server.0.router.begin(&self.client.id, is_kept);
             subscriber.set_connected(true);
-            Delivery::new(subscriber)
+            Box::new(Delivery::new(subscriber))
         });
         Arc::clone(&delivery.subscriber)
     }

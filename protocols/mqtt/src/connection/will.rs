@@ -24,7 +24,9 @@ pub(super) fn publish_or_wait(server: &Server, client: Client, will: &Will, left
         }
     };
     let Some(submission) = submission(server, &client, will) else { return };
-    let delay = Duration::from_secs(will.delay_s.into());
+    // The session's end is looked for now and then; the will does not wait for that.
+    let expiry = client.session_expiry.unwrap_or(Duration::MAX);
+    let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
     let waiting = server.clone();
     // Held on to, so that a revocation meanwhile is heard of.
     let identity = client.identity;

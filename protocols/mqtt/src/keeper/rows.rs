@@ -169,11 +169,12 @@ fn put_rest(out: &mut Vec<u8>, reference: &Reference) {
 }
 
 fn put(out: &mut Vec<u8>, mut value: u64) {
+    let low = |value| u8::try_from(value & 0x7f).unwrap_or(0);
     while value > 0x7f {
-        out.push(0x80 | (value & 0x7f) as u8);
+        out.push(0x80 | low(value));
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low(value));
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {

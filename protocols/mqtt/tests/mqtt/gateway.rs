@@ -364,4 +364,15 @@ impl Gateway {
         tasks.spawn(async move { delivering.deliver().await });
         Self { address, server, store, clock, live, stop, tasks }
     }
+
+    /// Stops it, and starts another one on the same store.
+    pub(crate) async fn restart(self) -> Self {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.server.settle().await;
+        let around = (self.clock, self.live);
+        let authenticator = Arc::new(Authenticator::anonymous_on_loopback());
+        Self::assemble_with(MqttConfig::default(), authenticator, self.store, around).await
+    }
 }

@@ -17,6 +17,7 @@ mod malformed;
 mod packet;
 mod sessions;
 mod states;
+mod subscribe;
 mod websocket;
 mod will;
 
