@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, PolicyGrants, Sessions};
+use crate::broker::{JournalFeed, PolicyGrants, RetainedLedger, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -143,9 +143,22 @@ impl Gateway {
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let seen = (&declared, &policies);
-        let from = (recognize("mqtt"), live.clone());
-        let ports = mqtt_ports(&pipeline, (&store, &sessions), seen, from, &clock);
+        let ports = eg_mqtt::Ports {
+            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
+            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
+            channels: Arc::new(declared.clone()),
+            feed: Arc::new(JournalFeed::new(store.journal().clone())),
+            topics: Arc::new(EventTopics::new(declared.clone())),
+            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
+            sessions: Arc::clone(&sessions) as Arc<_>,
+            retained: Arc::new(RetainedLedger::new(
+                store.ledger().clone(),
+                store.journal().clone(),
+            )),
+            authenticator: recognize("mqtt"),
+            live: live.clone(),
+            clock: clock.clone(),
+        };
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,

@@ -2,6 +2,7 @@
 //! to what, under which topics events are found, and where sessions are kept.
 
 mod keep;
+mod retain;
 pub mod topics;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use eg_storage::{Journal, StoreError};
 use futures_util::future::{BoxFuture, FutureExt as _};
 
 pub use keep::Sessions;
+pub use retain::RetainedLedger;
 
 /// How many bytes of the journal are read at once when events are no longer in memory.
 const SCAN_BYTES: usize = 1 << 20;

@@ -1,14 +1,16 @@
 //! Changes to the ledger that become durable together.
 
-use eg_event::{Sequence, SessionChanges, SessionRow};
+use eg_event::{RetainedChanges, Sequence, SessionChanges, SessionRow};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::attempt::{self, Attempt};
 use crate::ledger::{
     ATTEMPTS, ATTEMPTS_BYTES, CURSORS, DEAD_LETTERS, DOCUMENTS, EXCEPTIONS, FLOOR, META,
-    REFERENCES, ROUTED, SESSION, SESSION_ROWS, SESSIONS_ROUTED, rows_of,
+    REFERENCES, RETAINED, RETAINED_APPLIED, ROUTED, SESSION, SESSION_ROWS, SESSIONS_ROUTED,
+    rows_of,
 };
 use crate::outstanding::{Cursor, DeadLetter, Exception};
+use crate::record::{self, Parts};
 use crate::refs;
 
 /// How many attempts go into one row.
@@ -24,6 +26,7 @@ pub struct Changes {
     attempts: Vec<Attempt>,
     session_rows: Vec<SessionRow>,
     ended_sessions: Vec<u64>,
+    retained: Vec<(Sequence, Option<Vec<u8>>)>,
 }
 
 /// A row of one of the tables by subscription and sequence; no value removes it.
@@ -54,6 +57,7 @@ impl Changes {
             && self.attempts.is_empty()
             && self.session_rows.is_empty()
             && self.ended_sessions.is_empty()
+            && self.retained.is_empty()
     }
 
     /// Adds the changes of `later` after these.
@@ -68,6 +72,7 @@ impl Changes {
         self.session_rows.retain(|((number, _), _)| !later.ended_sessions.contains(number));
         self.ended_sessions.append(&mut later.ended_sessions);
         self.session_rows.append(&mut later.session_rows);
+        self.retained.append(&mut later.retained);
     }
 
     /// Stores what has changed of MQTT sessions.
@@ -81,6 +86,17 @@ impl Changes {
         }
         self.session_rows.extend(rows);
         self.ended_sessions.extend(ended);
+    }
+
+    /// Stores what has changed of retained messages.
+    pub fn put_retained(&mut self, changes: &RetainedChanges) {
+        self.put_number(RETAINED_APPLIED, changes.applied.0);
+        self.retained.extend(changes.gone.iter().map(|sequence| (*sequence, None)));
+        self.retained.extend(changes.kept.iter().map(|event| {
+            let mut row = Vec::new();
+            record::encode(&Parts::of(event), &mut row);
+            (event.sequence, Some(row))
+        }));
     }
 
     /// Stores a document under its kind and name.
@@ -185,6 +201,7 @@ impl Changes {
         self.write_rows(transaction, RowTable::References, REFERENCES)?;
         self.write_rows(transaction, RowTable::DeadLetters, DEAD_LETTERS)?;
         self.write_sessions(transaction)?;
+        self.write_retained(transaction)?;
         self.write_attempts(transaction, attempts_bytes_max)
     }
 
@@ -200,6 +217,20 @@ impl Changes {
             match value {
                 Some(value) => table.insert(key, &**value)?,
                 None => table.remove(key)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn write_retained(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.retained.is_empty() {
+            return Ok(());
+        }
+        let mut table = transaction.open_table(RETAINED)?;
+        for (sequence, value) in &self.retained {
+            match value {
+                Some(value) => table.insert(sequence.0, &**value)?,
+                None => table.remove(sequence.0)?,
             };
         }
         Ok(())

@@ -19,6 +19,7 @@ pub mod outbound;
 pub mod principal;
 pub mod receipt;
 pub mod refusal;
+pub mod retained;
 pub mod submission;
 pub mod subscription;
 pub mod trace;
@@ -38,6 +39,7 @@ pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};
+pub use retained::{RetainedChanges, RetainedStore};
 pub use submission::{
     Binding, Handshake, Hold, Message, Origin, Protocol, StoredEvent, Submission,
 };

@@ -15,11 +15,14 @@ pub enum Dropped {
     Expired,
     /// Retention let the event go before it could be sent.
     Gone,
+    /// It reached who was there, and was not retained: there is no room for more.
+    NotRetained,
 }
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone];
+    pub const ALL: [Self; 5] =
+        [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone, Self::NotRetained];
 
     /// The word for metrics.
     #[must_use]
@@ -29,6 +32,7 @@ impl Dropped {
             Self::PacketTooLarge => "packet_too_large",
             Self::Expired => "expired",
             Self::Gone => "gone",
+            Self::NotRetained => "not_retained",
         }
     }
 }

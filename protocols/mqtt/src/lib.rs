@@ -14,6 +14,8 @@ pub mod mapping;
 pub mod normalize;
 mod publication;
 mod queue;
+mod retained;
+mod retained_topics;
 mod router;
 mod server;
 mod sessions;

@@ -68,6 +68,13 @@ impl Publication {
         self.event.message.as_ref().is_some_and(|message| message.retain)
     }
 
+    /// Whether the payload has no bytes, which ends what is retained of the topic (MQTT 5.0 section
+    /// 3.3.1.3).
+    pub(crate) fn is_empty(&self) -> bool {
+        let has_envelope = self.event.message.as_ref().is_some_and(|one| one.envelope.is_some());
+        !has_envelope && self.event.event.data().is_none_or(|data| data.len() == 0)
+    }
+
     /// About how large it is, in bytes.
     pub(crate) fn bytes(&self) -> u32 {
         let data = self.event.event.data().map_or(0, Data::len);

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use eg_event::{Feed, Sequence, StoredEvent, Topics};
+use eg_event::{Feed, Principal, Refusal, Sequence, StoredEvent, Topics};
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Qos;
 use crate::counters::{Counters, Dropped};
 use crate::publication::{Publication, Recent};
 use crate::queue::{Flags, Labels, QueueLimit, Reference};
+use crate::retained::{Asked, Retained, State};
 use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
 use crate::topic_filter::TopicFilter;
 use crate::topic_tree::{Found, Group, TopicTree};
@@ -31,6 +32,7 @@ pub(crate) struct Router {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) topics: Arc<dyn Topics>,
     pub(crate) recent: Recent,
+    pub(crate) retained: Retained,
     /// The next event to route.
     routed: AtomicU64,
     pub(crate) next_number: AtomicU64,
@@ -58,19 +60,29 @@ pub struct Backlog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManySubscriptions;
 
+/// Whether, and as whom, a subscriber gets what is retained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetainedFor<'a> {
+    pub(crate) principal: &'a Arc<Principal>,
+    /// Not if there was such a subscription already (MQTT 5.0 section 3.8.3.1).
+    pub(crate) only_if_new: bool,
+}
+
 impl Router {
     /// Routes from the end of the journal on.
     pub(crate) fn new(
         (feed, topics): (Arc<dyn Feed>, Arc<dyn Topics>),
+        retained: Retained,
         queue_limit: QueueLimit,
     ) -> Self {
-        let end = feed.end();
+        let end = feed.end().min(retained.lock().applied());
         Self {
             tree: RwLock::default(),
             subscribers: Mutex::default(),
             feed,
             topics,
             recent: Recent::default(),
+            retained,
             routed: AtomicU64::new(end.0),
             next_number: AtomicU64::new(1),
             queue_limit,
@@ -124,14 +136,22 @@ impl Router {
         let mut touched = Vec::new();
         {
             let tree = self.tree();
-            if tree.len() > 0 {
-                for event in events.into_iter().filter(|event| event.held.is_none()) {
-                    let publication = Publication::new(event, &*self.topics);
-                    if self.hand_out(&tree, &publication, &mut touched, counters) {
-                        matched.push(Arc::new(publication));
-                    }
+            let mut retained = self.retained.lock();
+            for event in events.into_iter().filter(|event| event.held.is_none()) {
+                self.answer(retained.reach(event.sequence), &retained, counters);
+                let is_retained = event.message.as_ref().is_some_and(|message| message.retain);
+                if tree.len() == 0 && !is_retained {
+                    continue;
+                }
+                let publication = Publication::new(event, &*self.topics);
+                if is_retained && !self.retained.apply(&mut retained, &publication) {
+                    counters.deliveries_dropped.add(Dropped::NotRetained);
+                }
+                if self.hand_out(&tree, &publication, &mut touched, counters) {
+                    matched.push(Arc::new(publication));
                 }
             }
+            self.answer(retained.reach(last.next()), &retained, counters);
         }
         self.recent.push(matched);
         self.settle(touched);
@@ -161,7 +181,8 @@ impl Router {
             }
             is_matched = true;
             let flags = flags(publication, granted);
-            self.push(publication, (subscriber, granted), (flags, group), counters);
+            let what = (publication.event.sequence, publication.bytes());
+            self.push(what, (subscriber, granted), (flags, group), counters);
             if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
                 touched.push(Arc::clone(subscriber));
             }
@@ -172,7 +193,7 @@ impl Router {
     /// Adds a message to what waits for a session, unless nobody is there for it.
     pub(crate) fn push(
         &self,
-        publication: &Publication,
+        (sequence, bytes): (Sequence, u32),
         (subscriber, granted): (&Arc<Subscriber>, &Granted),
         (flags, group): (Flags, Option<&str>),
         counters: &Counters,
@@ -187,8 +208,8 @@ impl Router {
             identifier => inbox.labels.identifiers(&[identifier]),
         };
         let reference = Reference {
-            sequence: publication.event.sequence,
-            bytes: publication.bytes(),
+            sequence,
+            bytes,
             identifiers,
             group: group.map_or(0, |filter| inbox.labels.group(filter)),
             flags,
@@ -197,6 +218,25 @@ impl Router {
             Pushed::Queued => self.note_change(subscriber, &mut inbox),
             Pushed::Known => {}
             Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+        }
+    }
+
+    /// Gives those who asked what is retained for them.
+    fn answer(&self, asked: Vec<Asked>, retained: &State, counters: &Counters) {
+        for asked in asked {
+            let found = self.retained.answer(retained, &asked);
+            if found.is_empty() {
+                continue;
+            }
+            let Asked { subscriber, granted, .. } = &asked;
+            // What is live is not made one with what is retained.
+            subscriber.inbox().queue.settle();
+            for kept in found {
+                let flags = Flags::new(kept.qos.min(granted.qos), true).late();
+                let what = (kept.sequence, kept.bytes);
+                self.push(what, (subscriber, granted), (flags, None), counters);
+            }
+            self.settle(vec![Arc::clone(subscriber)]);
         }
     }
 
@@ -211,6 +251,24 @@ impl Router {
         }
     }
 
+    /// The events at `sequences`, which ascend, from the journal or from what is retained.
+    pub(crate) async fn get(
+        &self,
+        sequences: Vec<Sequence>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.feed.get(sequences.clone()).await?;
+        if found.len() < sequences.len() {
+            let is_found = |one: &Sequence| found.iter().any(|event| event.sequence == *one);
+            let gone = sequences.into_iter().filter(|one| !is_found(one)).collect();
+            found.extend(self.retained.get(gone).await?);
+            found.sort_by_key(|event| event.sequence);
+        }
+        Ok(found)
+    }
+
     /// Everything before this has been routed.
     pub(crate) fn routed(&self) -> Sequence {
         Sequence(self.routed.load(Ordering::Acquire))
@@ -218,7 +276,7 @@ impl Router {
 
     /// Routes from `sequence` on, before anything is routed.
     pub(crate) fn begin_at(&self, sequence: Sequence) {
-        self.routed.store(sequence.0, Ordering::Release);
+        self.routed.fetch_min(sequence.0, Ordering::AcqRel);
     }
 
     /// Whether somebody subscribes to `topic`.
@@ -226,15 +284,20 @@ impl Router {
         self.tree().is_heard(topic)
     }
 
-    /// Subscribes a session. Says whether it was subscribed to this filter before.
+    /// Subscribes a session to what is published from now on. Says whether it was subscribed to
+    /// this filter before. For `principal`, if any, what is retained until now is added; if that
+    /// is about new subscriptions alone, only for one.
     pub(crate) fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
-        count_max: usize,
+        (count_max, retained_for): (usize, Option<RetainedFor<'_>>),
+        counters: &Counters,
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
+        let now = self.feed.end();
+        granted.since = now;
         let mut inbox = subscriber.inbox();
         let count = inbox.subscriptions.len();
         match inbox.subscriptions.get(text) {
@@ -244,8 +307,22 @@ impl Router {
             None => {}
         }
         inbox.subscriptions.insert(text.into(), granted);
+        drop(inbox);
         let member = (subscriber.number, Arc::clone(subscriber));
-        Ok(tree.insert(filter, member, granted))
+        let existed = tree.insert(filter, member, granted);
+        let is_wanted = |one: &RetainedFor<'_>| !(existed && one.only_if_new);
+        if filter.share.is_none()
+            && let Some(RetainedFor { principal, .. }) = retained_for.filter(is_wanted)
+        {
+            let mut retained = self.retained.lock();
+            drop(tree);
+            let (subscriber, principal) = (Arc::clone(subscriber), Arc::clone(principal));
+            let granted = Granted { since: now, ..granted };
+            retained.wait(Asked { subscriber, principal, filter: text.into(), granted });
+            let applied = retained.applied();
+            self.answer(retained.reach(applied), &retained, counters);
+        }
+        Ok(existed)
     }
 
     /// Ends a subscription. Says whether there was one.

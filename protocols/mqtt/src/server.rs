@@ -9,7 +9,7 @@ use std::time::Duration;
 use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{
     Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession, Refusal,
-    SessionStore, Topics,
+    RetainedStore, SessionStore, Topics,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::identifier::Identifiers;
 use crate::keeper::Keeper;
 use crate::mapping::Mappings;
 use crate::queue::QueueLimit;
+use crate::retained::{Retained, RetainedLimit};
 use crate::router::{Backlog, Router};
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
 
@@ -43,6 +44,8 @@ pub struct Ports {
     pub grants: Arc<dyn Grants>,
     /// Keeps what subscribers have.
     pub sessions: Arc<dyn SessionStore>,
+    /// Keeps the retained message of each topic.
+    pub retained: Arc<dyn RetainedStore>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.
@@ -79,7 +82,7 @@ pub enum StartError {
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
     /// What sessions had cannot be taken up.
-    #[error("the MQTT sessions cannot be taken up: {0}")]
+    #[error("the MQTT sessions and retained messages cannot be taken up: {0}")]
     Sessions(#[from] Refusal),
 }
 
@@ -109,7 +112,16 @@ impl Server {
             messages: size(config.session_queue_messages_max),
             bytes: config.session_queue_bytes_max,
         };
-        let router = Router::new((Arc::clone(&ports.feed), Arc::clone(&ports.topics)), limit);
+        let retained = Retained::load(
+            Arc::clone(&ports.retained),
+            (Arc::clone(&ports.grants), &*ports.topics, ports.clock.clone()),
+            RetainedLimit {
+                messages: size(config.retained_messages_max),
+                bytes: config.retained_bytes_max,
+            },
+        )?;
+        let journal = (Arc::clone(&ports.feed), Arc::clone(&ports.topics));
+        let router = Router::new(journal, retained, limit);
         let keeper = Keeper::new(Arc::clone(&ports.sessions));
         keeper.restore(&router, &client_ids)?;
         Ok(Self(Arc::new(Shared {
@@ -135,7 +147,7 @@ impl Server {
         &self.0.counters
     }
 
-    /// Ends sessions when their time has come, until the server stops.
+    /// Ends sessions and retained messages when their time has come, until the server stops.
     pub async fn expire_sessions(&self) {
         loop {
             tokio::select! {
@@ -143,6 +155,7 @@ impl Server {
                 () = self.0.stop.cancelled() => return,
             }
             let now = self.0.ports.clock.now();
+            self.0.router.retained.expire();
             for client_id in self.0.sessions.expired(now) {
                 if let Some(seat) = self.0.sessions.take_expired(&client_id, now) {
                     let expiry = self.forget(&client_id).await;
@@ -183,12 +196,13 @@ impl Server {
     /// Hands events to subscribers until the server stops.
     pub async fn deliver(&self) {
         let Shared { router, keeper, counters, stop, .. } = &*self.0;
-        tokio::join!(router.run(counters, stop), keeper.run(router, stop));
+        tokio::join!(router.run(counters, stop), keeper.run(router, stop), router.retained.run(stop));
     }
 
-    /// Writes down what subscribers have, after the last connection has ended.
+    /// Writes down what subscribers have, and what is retained, after the last connection has ended.
     pub async fn settle(&self) {
         self.0.keeper.checkpoint(&self.0.router).await;
+        self.0.router.retained.checkpoint(0).await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

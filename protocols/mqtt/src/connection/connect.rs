@@ -319,9 +319,6 @@ fn resume(server: &Server, id: &str, is_kept: bool) -> Option<Arc<Subscriber>> {
 /// A will that could not be published is refused while somebody can be told.
 fn check_will(server: &Server, connect: &Connect, (id, user): (&str, &str)) -> Result<(), Refused> {
     let Some(will) = &connect.will else { return Ok(()) };
-    if will.message.retain && connect.version == Version::V5 {
-        return Err(refused(ConnectRefusal::RetainNotSupported));
-    }
     if is_the_servers(will.message.topic()) {
         return Err((ConnectRefusal::NotAuthorized, THE_SERVERS.to_owned()));
     }

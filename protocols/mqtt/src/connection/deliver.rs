@@ -117,12 +117,12 @@ impl Exchange<'_> {
         missing.sort_unstable();
         missing.dedup();
         let noted = (!taken.notes.is_empty()).then(|| self.note(taken.notes));
-        let feed = Arc::clone(&router.feed);
+        let server = self.server.clone();
         let ready = async move {
             if let Some(noted) = noted {
                 noted.await?;
             }
-            if missing.is_empty() { Ok(Vec::new()) } else { feed.get(missing).await }
+            server.0.router.get(missing).await
         };
         if let Some(delivery) = &mut self.delivery {
             delivery.preparing = Some(Preparing { due: taken.due, found, ready: ready.boxed() });

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eg_event::Refusal;
+use eg_event::{Refusal, Sequence};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use super::deliver::Delivery;
 use super::exchange::{Exchange, Pending};
 use crate::codec::{Requested, Subscribe, Version};
-use crate::router::TooManySubscriptions;
+use crate::router::{RetainedFor, TooManySubscriptions};
 use crate::subscriber::{Granted, Subscriber};
 use crate::topic_filter::TopicFilter;
 
@@ -63,12 +63,18 @@ impl Exchange<'_> {
             no_local: requested.no_local,
             retain_as_published: requested.retain_as_published,
             identifier: identifier.unwrap_or(0),
-            since: router.feed.end(),
+            since: Sequence::default(),
         };
         let count_max = usize::try_from(config.session_subscriptions_max).unwrap_or(usize::MAX);
         let subscriber = self.subscriber();
         let text = (&*requested.filter, filter);
-        match router.subscribe(&subscriber, text, granted, count_max) {
+        let retained_for = RetainedFor {
+            principal: &self.client.identity.principal,
+            only_if_new: requested.retain_handling == 1,
+        };
+        let limits = (count_max, (requested.retain_handling != 2).then_some(retained_for));
+        let counters = &self.server.0.counters;
+        match router.subscribe(&subscriber, text, granted, limits, counters) {
             Ok(_existed) => Ok(requested.qos as u8),
             Err(TooManySubscriptions) => {
                 Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))

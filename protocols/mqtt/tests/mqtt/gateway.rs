@@ -8,7 +8,7 @@ use std::time::Duration;
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
     Clock, Feed, Grants, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner,
-    Principal, Receipt, Refusal, Scanned, Sequence, SessionChanges, SessionRows, SessionStore,
+    Principal, Receipt, Refusal, RetainedChanges, RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore,
     StoredEvent, Submission, Timestamp, Topic, Topics,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
@@ -35,6 +35,7 @@ pub(crate) struct Store {
     end: watch::Sender<Sequence>,
     rows: Mutex<SessionRows>,
     noted: Mutex<BTreeMap<Handshake, Sequence>>,
+    retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
 }
 
 impl Store {
@@ -291,6 +292,28 @@ impl SessionStore for Store {
     }
 }
 
+impl RetainedStore for Store {
+    fn load(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<Sequence, Refusal> {
+        let (applied, events) = self.retained.lock().unwrap().clone();
+        events.into_values().for_each(|event| visit(StoredEvent::clone(&event)));
+        Ok(applied)
+    }
+
+    fn get(&self, sequences: Vec<Sequence>) -> Scanned {
+        let events = &self.retained.lock().unwrap().1;
+        let found = sequences.iter().filter_map(|sequence| events.get(sequence).cloned());
+        Box::pin(std::future::ready(Ok(found.collect())))
+    }
+
+    fn save(&self, changes: RetainedChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        let (applied, events) = &mut *self.retained.lock().unwrap();
+        *applied = changes.applied;
+        events.retain(|sequence, _| !changes.gone.contains(sequence));
+        events.extend(changes.kept.into_iter().map(|event| (event.sequence, event)));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Everything came by MQTT.
 struct NoTopics;
 
@@ -350,6 +373,7 @@ impl Gateway {
             topics: Arc::new(NoTopics),
             grants: Arc::clone(&store) as Arc<dyn Grants>,
             sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
+            retained: Arc::clone(&store) as Arc<dyn RetainedStore>,
             authenticator,
             live: live.clone(),
             clock: clock.clone(),

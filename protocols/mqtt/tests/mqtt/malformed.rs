@@ -175,7 +175,6 @@ async fn in_place_of_connect() {
         ("a wildcard in the will's topic", v5().will("+", "m", &[]).bytes(), Connack(0x90)),
         ("a will without a topic", v5().will("", "m", &[]).bytes(), Connack(0x82)),
         ("a will for the server's topics", v5().will("$SYS/x", "m", &[]).bytes(), Connack(0x87)),
-        ("a retained will", will(0b10_0110, &[&[0], &topic, &message]), Connack(0x9a)),
         (
             "will delay twice",
             v5().will("t", "m", &[&[0x18, 0, 0, 0, 1], &[0x18, 0, 0, 0, 1]]).bytes(),
