@@ -48,6 +48,8 @@ pub struct MqttConfig {
     pub session_queue_messages_max: u32,
     /// How many bytes the events may have that wait for a session.
     pub session_queue_bytes_max: u64,
+    /// How often `$SYS/broker` topics are published, in seconds; 0: never.
+    pub sys_interval_seconds: u32,
     /// How many topics may have a retained message.
     pub retained_messages_max: u32,
     /// How many bytes the retained messages of all topics may have.
@@ -83,6 +85,7 @@ impl Default for MqttConfig {
             session_inflight_max: 1024,
             session_queue_messages_max: 100_000,
             session_queue_bytes_max: 256 * 1024 * 1024,
+            sys_interval_seconds: 10,
             retained_messages_max: 100_000,
             retained_bytes_max: 256 * 1024 * 1024,
             output_bytes_max: 1024 * 1024,
@@ -112,6 +115,7 @@ impl MqttConfig {
             ("filter_levels_max", self.filter_levels_max, 1, 1024),
             ("session_inflight_max", self.session_inflight_max.into(), 1, 32_768),
             ("session_queue_messages_max", self.session_queue_messages_max, 1, 10_000_000),
+            ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
             ("retained_messages_max", self.retained_messages_max, 0, 10_000_000),
             ("output_bytes_max", self.output_bytes_max, 4096, 256 * MIB),
             ("stall_seconds_max", self.stall_seconds_max, 1, 3600),

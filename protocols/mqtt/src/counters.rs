@@ -50,6 +50,14 @@ pub struct Counters {
     pub connections_ended: Tally<Reason>,
     /// Clients that authenticated again within their connection.
     pub reauthentications: AtomicU64,
+    /// Messages that clients published.
+    pub publications: AtomicU64,
+    /// Bytes that clients sent after CONNECT.
+    pub bytes_received: AtomicU64,
+    /// Bytes that were sent to clients after CONNACK.
+    pub bytes_sent: AtomicU64,
+    /// Sessions that ended because their time was over.
+    pub sessions_expired: AtomicU64,
     /// Messages that could not become events.
     pub messages_refused: AtomicU64,
     /// QoS 0 messages whose event was refused, which their senders cannot be told.
@@ -70,6 +78,10 @@ impl Default for Counters {
             connects_refused: Tally::new(&ConnectRefusal::ALL),
             connections_ended: Tally::new(&Reason::ALL),
             reauthentications: AtomicU64::default(),
+            publications: AtomicU64::default(),
+            bytes_received: AtomicU64::default(),
+            bytes_sent: AtomicU64::default(),
+            sessions_expired: AtomicU64::default(),
             messages_refused: AtomicU64::default(),
             messages_dropped: AtomicU64::default(),
             subscriptions_refused: AtomicU64::default(),

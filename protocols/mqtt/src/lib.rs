@@ -20,6 +20,7 @@ mod router;
 mod server;
 mod sessions;
 mod subscriber;
+mod system_topics;
 mod topic_filter;
 mod topic_tree;
 pub mod websocket;

@@ -47,6 +47,11 @@ impl Publication {
         Self { event, topic, v5: OnceLock::new(), v311: OnceLock::new() }
     }
 
+    /// A value of the server's own, as if it had come by MQTT.
+    pub(crate) fn of_system(event: StoredEvent) -> Self {
+        Self { event: Arc::new(event), topic: None, v5: OnceLock::new(), v311: OnceLock::new() }
+    }
+
     /// The topic name.
     pub(crate) fn topic(&self) -> &str {
         self.topic.as_ref().map_or(&self.event.origin.address, |topic| &topic.name)

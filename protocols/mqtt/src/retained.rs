@@ -16,6 +16,7 @@ use crate::codec::Qos;
 use crate::publication::Publication;
 use crate::retained_topics::RetainedTopics;
 use crate::subscriber::{Granted, Subscriber};
+use crate::system_topics::SystemTopics;
 use crate::topic_filter::TopicFilter;
 
 /// How often what has changed is written down.
@@ -138,10 +139,17 @@ impl Retained {
         true
     }
 
-    /// What is retained for a subscription, and may be read by who subscribes.
-    pub(crate) fn answer(&self, state: &State, asked: &Asked) -> Vec<Kept> {
+    /// What is retained for a subscription, and may be read by who subscribes; with what the
+    /// server says of itself.
+    pub(crate) fn answer(
+        &self,
+        state: &State,
+        (asked, system): (&Asked, &SystemTopics),
+    ) -> Vec<Kept> {
         let Some(filter) = TopicFilter::parse(&asked.filter, u32::MAX) else { return Vec::new() };
         let (granted, client_id) = (asked.granted, &*asked.subscriber.client_id);
+        let may_read =
+            |topic: &str| self.grants.subscribe(&asked.principal, client_id, topic).is_ok();
         let now = self.clock.now();
         let mut found = Vec::new();
         state.topics.matching(filter.levels, &mut |topic, kept: &Kept| {
@@ -149,10 +157,13 @@ impl Retained {
             let is_due = kept.sequence < granted.since
                 && kept.expires_at.is_none_or(|at| at > now)
                 && !(granted.no_local && is_own());
-            if is_due && self.grants.subscribe(&asked.principal, client_id, topic).is_ok() {
+            if is_due && may_read(topic) {
                 found.push(kept.clone());
             }
         });
+        let values = system.matching(filter);
+        let values = values.iter().filter(|value| may_read(value.topic()));
+        found.extend(values.map(|value| Kept::new(value)));
         found
     }
 

@@ -15,6 +15,7 @@ use crate::publication::{Publication, Recent};
 use crate::queue::{Flags, Labels, QueueLimit, Reference};
 use crate::retained::{Asked, Retained, State};
 use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
+use crate::system_topics::{SystemTopics, is_system};
 use crate::topic_filter::TopicFilter;
 use crate::topic_tree::{Found, Group, TopicTree};
 
@@ -33,6 +34,7 @@ pub(crate) struct Router {
     pub(crate) topics: Arc<dyn Topics>,
     pub(crate) recent: Recent,
     pub(crate) retained: Retained,
+    pub(crate) system: SystemTopics,
     /// The next event to route.
     routed: AtomicU64,
     pub(crate) next_number: AtomicU64,
@@ -83,6 +85,7 @@ impl Router {
             topics,
             recent: Recent::default(),
             retained,
+            system: SystemTopics::default(),
             routed: AtomicU64::new(end.0),
             next_number: AtomicU64::new(1),
             queue_limit,
@@ -221,10 +224,17 @@ impl Router {
         }
     }
 
+    /// Hands what is not in the journal to the sessions that it concerns.
+    pub(crate) fn announce(&self, publication: &Publication, counters: &Counters) {
+        let mut touched = Vec::new();
+        self.hand_out(&self.tree(), publication, &mut touched, counters);
+        self.settle(touched);
+    }
+
     /// Gives those who asked what is retained for them.
     fn answer(&self, asked: Vec<Asked>, retained: &State, counters: &Counters) {
         for asked in asked {
-            let found = self.retained.answer(retained, &asked);
+            let found = self.retained.answer(retained, (&asked, &self.system));
             if found.is_empty() {
                 continue;
             }
@@ -251,11 +261,26 @@ impl Router {
         }
     }
 
+    /// Those of `sequences` that are in memory, each if it is.
+    pub(crate) fn recent(
+        &self,
+        sequences: impl Iterator<Item = Sequence> + Clone,
+    ) -> Vec<Option<Arc<Publication>>> {
+        let mut found = self.recent.get(sequences.clone());
+        for (slot, sequence) in found.iter_mut().zip(sequences) {
+            if slot.is_none() {
+                *slot = self.system.get(sequence);
+            }
+        }
+        found
+    }
+
     /// The events at `sequences`, which ascend, from the journal or from what is retained.
     pub(crate) async fn get(
         &self,
-        sequences: Vec<Sequence>,
+        mut sequences: Vec<Sequence>,
     ) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        sequences.retain(|sequence| !is_system(*sequence));
         if sequences.is_empty() {
             return Ok(Vec::new());
         }
@@ -499,5 +524,6 @@ fn is_for(publication: &Publication, subscriber: &Subscriber, granted: &Granted)
 
 fn flags(publication: &Publication, granted: &Granted) -> Flags {
     let qos = publication.qos().min(granted.qos);
-    Flags::new(qos, granted.retain_as_published && publication.retain())
+    let flags = Flags::new(qos, granted.retain_as_published && publication.retain());
+    if is_system(publication.event.sequence) { flags.late() } else { flags }
 }

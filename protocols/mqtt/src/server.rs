@@ -158,6 +158,7 @@ impl Server {
             self.0.router.retained.expire();
             for client_id in self.0.sessions.expired(now) {
                 if let Some(seat) = self.0.sessions.take_expired(&client_id, now) {
+                    self.0.counters.sessions_expired.fetch_add(1, Ordering::Relaxed);
                     let expiry = self.forget(&client_id).await;
                     drop(self.0.sessions.leave(&client_id, &seat, (Some(expiry), false), now));
                 }
@@ -196,7 +197,12 @@ impl Server {
     /// Hands events to subscribers until the server stops.
     pub async fn deliver(&self) {
         let Shared { router, keeper, counters, stop, .. } = &*self.0;
-        tokio::join!(router.run(counters, stop), keeper.run(router, stop), router.retained.run(stop));
+        tokio::join!(
+            router.run(counters, stop),
+            keeper.run(router, stop),
+            router.retained.run(stop),
+            self.tell_system_topics(),
+        );
     }
 
     /// Writes down what subscribers have, and what is retained, after the last connection has ended.

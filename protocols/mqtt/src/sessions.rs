@@ -183,6 +183,12 @@ impl Sessions {
         Left::Remembered(told)
     }
 
+    /// How many sessions a connection has, and how many there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let sessions = self.lock();
+        (sessions.values().filter(|session| session.seat.is_some()).count(), sessions.len())
+    }
+
     /// Whose sessions have ended by `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let sessions = self.lock();

@@ -108,6 +108,7 @@ impl Exchange<'_> {
             return;
         }
         let count = slots.len();
+        self.server.0.counters.publications.fetch_add(count as u64, Ordering::Relaxed);
         let answers = self.server.0.ports.ingest.ingest(submissions);
         self.wait_for(Pending::Messages { answers, slots }, count);
     }

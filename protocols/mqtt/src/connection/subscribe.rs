@@ -42,6 +42,7 @@ impl Exchange<'_> {
         let is_changed = codes.iter().any(|code| *code < FAILURE);
         let answer = self.keep_subscriptions(is_changed);
         let packet_id = subscribe.packet_id;
+        self.subscribing += 1;
         self.pending.push_back(Pending::Subscribed { packet_id, codes, text, answer });
     }
 
