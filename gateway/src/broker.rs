@@ -1,6 +1,7 @@
 //! What the MQTT server is handed to serve its subscribers: the journal to read, who may subscribe
 //! to what, under which topics events are found, and where sessions are kept.
 
+mod announce;
 mod keep;
 mod retain;
 pub mod topics;
@@ -12,6 +13,7 @@ use eg_event::{Feed, Grants, Principal, Refusal, Scanned, Sequence, StoredEvent}
 use eg_storage::{Journal, StoreError};
 use futures_util::future::{BoxFuture, FutureExt as _};
 
+pub use announce::OwnEvents;
 pub use keep::Sessions;
 pub use retain::RetainedLedger;
 

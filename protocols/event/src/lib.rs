@@ -35,7 +35,7 @@ pub use feed::{
     Feed, Grants, Scanned, SessionChanges, SessionRow, SessionRows, SessionStore, Topic, Topics,
 };
 pub use filter::Filter;
-pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
+pub use ingest::{Announce, Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};

@@ -3,6 +3,7 @@
 use eg_event::InvalidInput;
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::LifecycleEvent;
 use crate::mapping::MappingConfig;
 
 /// The section `[mqtt]` of the configuration.
@@ -50,6 +51,8 @@ pub struct MqttConfig {
     pub session_queue_bytes_max: u64,
     /// How often `$SYS/broker` topics are published, in seconds; 0: never.
     pub sys_interval_seconds: u32,
+    /// What becomes of clients and sessions that is told by events of the gateway's own.
+    pub lifecycle_events: Vec<LifecycleEvent>,
     /// How many topics may have a retained message.
     pub retained_messages_max: u32,
     /// How many bytes the retained messages of all topics may have.
@@ -86,6 +89,7 @@ impl Default for MqttConfig {
             session_queue_messages_max: 100_000,
             session_queue_bytes_max: 256 * 1024 * 1024,
             sys_interval_seconds: 10,
+            lifecycle_events: Vec::new(),
             retained_messages_max: 100_000,
             retained_bytes_max: 256 * 1024 * 1024,
             output_bytes_max: 1024 * 1024,

@@ -19,7 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use self::connect::{Admitted, Wire};
 pub(crate) use self::deliver::{NOTED, RELEASED};
-use self::exchange::{Ended, Exchange};
+pub(crate) use self::exchange::Ended;
+use self::exchange::Exchange;
 use self::output::Output;
 use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
@@ -66,13 +67,15 @@ where
     let mut output = Output::default();
     let wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
     let admitted = connect::admit(&server, wire, peer).await;
-    let Some(Admitted { mut client, packets, end }) = admitted else {
+    let Some(Admitted { mut client, packets, end, is_present }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };
+    server.tell_connected(&client, is_present);
     let mut exchange = Exchange::new(&server, &mut client, codec, output);
     exchange.handle(packets, end);
     let ended = exchange.run(&mut io).await;
     let mut output = exchange.into_output();
+    server.tell_disconnected(&client, ended);
     tokio::join!(farewell(&mut io, &mut output), conclude(&server, client, ended));
 }
 

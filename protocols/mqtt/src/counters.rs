@@ -58,6 +58,8 @@ pub struct Counters {
     pub bytes_sent: AtomicU64,
     /// Sessions that ended because their time was over.
     pub sessions_expired: AtomicU64,
+    /// Events about clients that were not told: too many waited.
+    pub lifecycle_events_dropped: AtomicU64,
     /// Messages that could not become events.
     pub messages_refused: AtomicU64,
     /// QoS 0 messages whose event was refused, which their senders cannot be told.
@@ -82,6 +84,7 @@ impl Default for Counters {
             bytes_received: AtomicU64::default(),
             bytes_sent: AtomicU64::default(),
             sessions_expired: AtomicU64::default(),
+            lifecycle_events_dropped: AtomicU64::default(),
             messages_refused: AtomicU64::default(),
             messages_dropped: AtomicU64::default(),
             subscriptions_refused: AtomicU64::default(),

@@ -10,6 +10,7 @@ mod counters;
 pub mod identifier;
 mod inflight;
 mod keeper;
+pub mod lifecycle;
 pub mod mapping;
 pub mod normalize;
 mod publication;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{
-    Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession, Refusal,
-    RetainedStore, SessionStore, Topics,
+    Announce, Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession,
+    Refusal, RetainedStore, SessionStore, Topics,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::config::MqttConfig;
 use crate::counters::Counters;
 use crate::identifier::Identifiers;
 use crate::keeper::Keeper;
+use crate::lifecycle::Lifecycle;
 use crate::mapping::Mappings;
 use crate::queue::QueueLimit;
 use crate::retained::{Retained, RetainedLimit};
@@ -46,6 +47,8 @@ pub struct Ports {
     pub sessions: Arc<dyn SessionStore>,
     /// Keeps the retained message of each topic.
     pub retained: Arc<dyn RetainedStore>,
+    /// Takes events of the gateway's own.
+    pub announce: Arc<dyn Announce>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.
@@ -67,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
+    pub(crate) lifecycle: Lifecycle,
     pub(crate) permits: Arc<Semaphore>,
     /// Who is turned away is told why, so many at once.
     pub(crate) turning_away: Arc<Semaphore>,
@@ -131,6 +135,7 @@ impl Server {
             router,
             keeper,
             counters: Counters::default(),
+            lifecycle: Lifecycle::new(),
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
             addresses: Mutex::default(),
@@ -180,6 +185,7 @@ impl Server {
 
     /// Forgets the exchanges of a session, and what it had as a subscriber.
     pub(crate) async fn forget_all(&self, client_id: &Arc<str>) -> Result<(), Refusal> {
+        self.tell_session_ended(client_id);
         if let Some(subscriber) = self.0.router.end(client_id) {
             let forgotten = self.0.keeper.forget(&subscriber);
             self.0.router.share_out(&subscriber, &self.0.counters);
@@ -202,6 +208,7 @@ impl Server {
             keeper.run(router, stop),
             router.retained.run(stop),
             self.tell_system_topics(),
+            self.hand_over_lifecycle(stop),
         );
     }
 
@@ -209,6 +216,7 @@ impl Server {
     pub async fn settle(&self) {
         self.0.keeper.checkpoint(&self.0.router).await;
         self.0.router.retained.checkpoint(0).await;
+        self.tell_the_rest().await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

@@ -162,10 +162,8 @@ impl Server {
             ("store/messages/bytes", backlog.bytes + retained_bytes),
         ];
         let version = concat!("event-gateway version ", env!("CARGO_PKG_VERSION"));
-        let texts = [
-            ("version", version.to_owned()),
-            ("uptime", format!("{} seconds", uptime.as_secs())),
-        ];
+        let texts =
+            [("version", version.to_owned()), ("uptime", format!("{} seconds", uptime.as_secs()))];
         let numbers = numbers.into_iter().map(|(name, value)| (name, value.to_string()));
         texts.into_iter().chain(numbers).collect()
     }

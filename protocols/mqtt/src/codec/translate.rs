@@ -2,8 +2,8 @@
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, AuthenticationMethod, Properties, Property, Qos as LibraryQos,
-    ReasonString, ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval,
-    TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
+    ReasonString, ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum,
+    UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::AuthReasonCode;
 

@@ -42,7 +42,7 @@ thread_local! {
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// The client said DISCONNECT; true: its will is to be published all the same.
     ByClient(bool),
     /// The client is gone without a word.

@@ -29,7 +29,10 @@ impl Exchange<'_> {
         let mut text = None;
         for requested in &subscribe.filters {
             match self.grant(requested, subscribe.identifier) {
-                Ok(qos) => codes.push(qos),
+                Ok(qos) => {
+                    codes.push(qos);
+                    self.server.tell_subscribed(self.client, requested);
+                }
                 Err((code, why)) => {
                     self.server.0.counters.subscriptions_refused.fetch_add(1, Ordering::Relaxed);
                     let client_id = &*self.client.id;
@@ -103,6 +106,9 @@ impl Exchange<'_> {
             }
             None => vec![false; filters.len()],
         };
+        for (filter, _) in filters.iter().zip(&existed).filter(|(_, existed)| **existed) {
+            self.server.tell_unsubscribed(self.client, filter);
+        }
         let answer = self.keep_subscriptions(existed.contains(&true));
         self.pending.push_back(Pending::Unsubscribed { packet_id, existed, answer });
     }

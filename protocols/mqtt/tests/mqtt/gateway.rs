@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Feed, Grants, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner,
-    Principal, Receipt, Refusal, RetainedChanges, RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore,
-    StoredEvent, Submission, Timestamp, Topic, Topics,
+    Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
+    KeptSession, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges, RetainedStore,
+    Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent, Submission,
+    Timestamp, Topic, Topics,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -35,6 +36,9 @@ pub(crate) struct Store {
     end: watch::Sender<Sequence>,
     rows: Mutex<SessionRows>,
     noted: Mutex<BTreeMap<Handshake, Sequence>>,
+    /// How many events the journal has let go.
+    gone: Mutex<usize>,
+    announced: Mutex<Vec<CloudEvent>>,
     retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
 }
 
@@ -68,6 +72,26 @@ impl Store {
     /// Whether there is room after a refusal.
     pub(crate) fn set_full(&self, full: bool) {
         self.is_full.send_replace(full);
+    }
+
+    /// The journal lets go of what there is.
+    pub(crate) fn let_go(&self) {
+        *self.gone.lock().unwrap() = self.count();
+    }
+
+    /// What the server told of its clients.
+    pub(crate) fn announced(&self) -> Vec<CloudEvent> {
+        self.announced.lock().unwrap().clone()
+    }
+
+    /// Takes what another store has.
+    pub(crate) fn put(&self, submission: Submission) {
+        self.take(submission).unwrap();
+    }
+
+    /// How many retained messages are written down.
+    pub(crate) fn retained_count(&self) -> usize {
+        self.retained.lock().unwrap().1.len()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -218,7 +242,8 @@ impl Feed for Store {
 
     fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
         let taken = self.taken.lock().unwrap();
-        let stored = (1..).map(Sequence).zip(&*taken).map(|(sequence, one)| {
+        let gone = *self.gone.lock().unwrap();
+        let stored = (1..).map(Sequence).zip(&*taken).skip(gone).map(|(sequence, one)| {
             Arc::new(StoredEvent {
                 sequence,
                 received_at: start().now(),
@@ -289,6 +314,13 @@ impl SessionStore for Store {
 
     fn noted(&self) -> Vec<(Handshake, Sequence)> {
         self.noted.lock().unwrap().clone().into_iter().collect()
+    }
+}
+
+impl Announce for Store {
+    fn announce(&self, events: Vec<CloudEvent>) -> BoxFuture<'static, ()> {
+        self.announced.lock().unwrap().extend(events);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -374,6 +406,7 @@ impl Gateway {
             grants: Arc::clone(&store) as Arc<dyn Grants>,
             sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
             retained: Arc::clone(&store) as Arc<dyn RetainedStore>,
+            announce: Arc::clone(&store) as Arc<dyn Announce>,
             authenticator,
             live: live.clone(),
             clock: clock.clone(),
