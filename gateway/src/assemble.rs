@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, PolicyGrants, OwnEvents, RetainedLedger, Sessions};
+use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -426,6 +426,8 @@ fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
         ("event_gateway_mqtt_waiting_messages", backlog.messages),
         ("event_gateway_mqtt_waiting_bytes", backlog.bytes),
         ("event_gateway_mqtt_inflight_messages", backlog.inflight),
+        ("event_gateway_mqtt_retained_messages", backlog.retained),
+        ("event_gateway_mqtt_retained_bytes", backlog.retained_bytes),
     ];
     for (name, value) in rows {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -450,6 +452,10 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
             ("event_gateway_mqtt_deliveries_total", &counters.deliveries),
+            (
+                "event_gateway_mqtt_lifecycle_events_dropped_total",
+                &counters.lifecycle_events_dropped,
+            ),
             ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {

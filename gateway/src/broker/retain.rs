@@ -46,7 +46,8 @@ impl RetainedStore for RetainedLedger {
         async move {
             let read = tokio::task::spawn_blocking(move || ledger.retained_at(&sequences)).await;
             let found = read.unwrap_or(Err(StoreError::Closed));
-            let found = found.map_err(|error| failed(&error, "a retained message cannot be read"))?;
+            let found =
+                found.map_err(|error| failed(&error, "a retained message cannot be read"))?;
             Ok(found.into_iter().map(Arc::new).collect())
         }
         .boxed()

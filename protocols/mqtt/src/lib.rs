@@ -29,5 +29,6 @@ pub mod websocket;
 pub use config::MqttConfig;
 pub use counters::{Counters, Dropped, Tally};
 pub use mapping::MappingConfig;
+pub use retained::RetainedMessage;
 pub use router::Backlog;
 pub use server::{Ports, Server, StartError};

@@ -1,6 +1,8 @@
 //! The last retained message of each topic (MQTT 5.0 section 3.3.1.3): which event it is, so that
 //! who subscribes gets it. Derived from the journal, and written down now and then.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,7 @@ use eg_event::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::listed::RetainedMessage;
 use crate::codec::Qos;
 use crate::publication::Publication;
 use crate::retained_topics::RetainedTopics;
@@ -259,16 +262,6 @@ impl State {
         self.waiting.push(asked);
     }
 
-    /// The retained message of `topic`.
-    pub(crate) fn get(&self, topic: &str) -> Option<&Kept> {
-        self.topics.get(topic)
-    }
-
-    /// The retained messages that `filter` stands for.
-    pub(crate) fn matching<'a>(&'a self, filter: &str, visit: &mut dyn FnMut(&'a str, &'a Kept)) {
-        self.topics.matching(filter, visit);
-    }
-
     fn has_room(&self, topic: &str, bytes: u64, limit: RetainedLimit) -> bool {
         let old = self.topics.get(topic);
         let count = self.topics.len() + usize::from(old.is_none());
@@ -286,7 +279,7 @@ impl State {
     }
 
     /// Lets the message of `topic` go. Says whether there was one.
-    pub(crate) fn remove(&mut self, topic: &str) -> bool {
+    fn remove(&mut self, topic: &str) -> bool {
         let Some(old) = self.topics.remove(topic) else { return false };
         self.uncount(&old);
         self.drop_saved(old.sequence);

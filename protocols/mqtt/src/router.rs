@@ -56,6 +56,10 @@ pub struct Backlog {
     pub bytes: u64,
     /// Messages that are under way and not acknowledged.
     pub inflight: u64,
+    /// Topics that have a retained message.
+    pub retained: u64,
+    /// The bytes of those.
+    pub retained_bytes: u64,
 }
 
 /// A subscription that cannot be had.
@@ -477,7 +481,9 @@ impl Router {
     /// What waits for subscribers.
     pub(crate) fn backlog(&self) -> Backlog {
         let subscribers: Vec<_> = self.subscribers().values().map(Arc::clone).collect();
-        let mut backlog = Backlog::default();
+        let (retained, retained_bytes) = self.retained.usage();
+        let retained = retained as u64;
+        let mut backlog = Backlog { retained, retained_bytes, ..Backlog::default() };
         for subscriber in subscribers {
             let inbox = subscriber.inbox();
             backlog.sessions += 1;

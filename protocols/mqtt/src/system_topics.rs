@@ -137,7 +137,6 @@ impl Server {
         let counters = &shared.counters;
         let (connected, sessions) = shared.sessions.counts();
         let backlog = shared.router.backlog();
-        let (retained, retained_bytes) = shared.router.retained.usage();
         let dropped: u64 = counters.deliveries_dropped.counts().map(|(_, count)| count).sum();
         let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let numbers = [
@@ -156,10 +155,10 @@ impl Server {
             ("bytes/received", total(&counters.bytes_received)),
             ("bytes/sent", total(&counters.bytes_sent)),
             ("subscriptions/count", backlog.subscriptions),
-            ("retained messages/count", retained as u64),
-            ("retained messages/bytes", retained_bytes),
-            ("store/messages/count", backlog.messages + retained as u64),
-            ("store/messages/bytes", backlog.bytes + retained_bytes),
+            ("retained messages/count", backlog.retained),
+            ("retained messages/bytes", backlog.retained_bytes),
+            ("store/messages/count", backlog.messages + backlog.retained),
+            ("store/messages/bytes", backlog.bytes + backlog.retained_bytes),
         ];
         let version = concat!("event-gateway version ", env!("CARGO_PKG_VERSION"));
         let texts =
