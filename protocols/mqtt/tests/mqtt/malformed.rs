@@ -206,7 +206,6 @@ async fn from_a_client_of_version_5() {
         ("DUP with QoS 0", flags(0b1000), Disconnect(0x81)),
         ("packet identifier 0", Publish::v5(1, 0, "t").bytes(), Disconnect(0x82)),
         ("packet identifier 0, QoS 2", Publish::v5(2, 0, "t").bytes(), Disconnect(0x82)),
-        ("a retained message", Publish::v5(1, 1, "t").retain().bytes(), Disconnect(0x9a)),
         ("a topic that is not UTF-8", publish(&[b'a', 0xff]), Disconnect(0x81)),
         ("a surrogate in the topic", publish(&[0xed, 0xa0, 0x80]), Disconnect(0x81)),
         ("an overlong U+0000 in the topic", publish(&[0xc0, 0x80]), Disconnect(0x81)),

@@ -68,9 +68,9 @@ async fn a_subscription_says_whether_it_wants_what_is_retained() {
     assert_eq!((got.payload(), got.qos, got.retain), ("kept", 0, true), "each time it subscribes");
     retain(&mut publisher, "t", "live").await;
     assert!(subscriber.take().await.retain, "as it was published");
-    let own = Publish::v5(1, 1, "own").retain().payload("mine").bytes();
+    let own = Publish::v5(1, 1, "own/a").retain().payload("mine").bytes();
     subscriber.client.exchange(&own).await;
-    subscriber.subscribe(&[("own", QOS_1 | NO_LOCAL)]).await;
+    subscriber.subscribe(&[("own/+", QOS_1 | NO_LOCAL)]).await;
     assert!(subscriber.gets_nothing().await);
 }
 
