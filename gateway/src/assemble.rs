@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions};
+use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions, WillLedger};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -155,6 +155,7 @@ impl Gateway {
                 store.ledger().clone(),
                 store.journal().clone(),
             )),
+            wills: Arc::new(WillLedger::new(store.ledger().clone())),
             announce: Arc::new(OwnEvents::new(store.journal(), &dispatch)),
             authenticator: recognize("mqtt"),
             live: live.clone(),
