@@ -142,25 +142,9 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
-        let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let ports = eg_mqtt::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            handshakes: Arc::clone(&pipeline) as Arc<dyn Handshakes>,
-            channels: Arc::new(declared.clone()),
-            feed: Arc::new(JournalFeed::new(store.journal().clone())),
-            topics: Arc::new(EventTopics::new(declared.clone())),
-            grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-            sessions: Arc::clone(&sessions) as Arc<_>,
-            retained: Arc::new(RetainedLedger::new(
-                store.ledger().clone(),
-                store.journal().clone(),
-            )),
-            wills: Arc::new(WillLedger::new(store.ledger().clone())),
-            announce: Arc::new(OwnEvents::new(store.journal(), &dispatch)),
-            authenticator: recognize("mqtt"),
-            live: live.clone(),
-            clock: clock.clone(),
-        };
+        let known_to_mqtt = (recognize("mqtt"), live.clone(), clock.clone());
+        let (sessions, ports) =
+            mqtt_ports(&store, &pipeline, &dispatch, (&declared, &policies), known_to_mqtt);
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -289,26 +273,32 @@ fn way_in(
     Arc::new(pipeline.with_quotas(quotas.clone()))
 }
 
-/// What the MQTT server works with.
+/// What the MQTT server hands over to, and where its sessions are kept.
 fn mqtt_ports(
+    store: &Store,
     pipeline: &Arc<Pipeline>,
-    (store, sessions): (&Store, &Arc<Sessions>),
+    dispatch: &Arc<Dispatch>,
     (declared, policies): (&DeclaredStore, &Policies),
-    (authenticator, live): (Arc<dyn Authenticate>, Live),
-    clock: &Clock,
-) -> eg_mqtt::Ports {
-    eg_mqtt::Ports {
+    (authenticator, live, clock): (Arc<dyn Authenticate>, Live, Clock),
+) -> (Arc<Sessions>, eg_mqtt::Ports) {
+    let (ledger, journal) = (store.ledger(), store.journal());
+    let sessions = Sessions::new(ledger.clone(), journal.clone());
+    let ports = eg_mqtt::Ports {
         ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
         handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
         channels: Arc::new(declared.clone()),
-        feed: Arc::new(JournalFeed::new(store.journal().clone())),
+        feed: Arc::new(JournalFeed::new(journal.clone())),
         topics: Arc::new(EventTopics::new(declared.clone())),
         grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-        sessions: Arc::clone(sessions) as Arc<_>,
+        sessions: Arc::clone(&sessions) as Arc<_>,
+        retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
+        wills: Arc::new(WillLedger::new(ledger.clone())),
+        announce: Arc::new(OwnEvents::new(journal, dispatch)),
         authenticator,
         live,
-        clock: clock.clone(),
-    }
+        clock,
+    };
+    (sessions, ports)
 }
 
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Announce, KeptWill, WillStore, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
-    KeptSession, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges, RetainedStore,
-    Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent, Submission,
-    Timestamp, Topic, Topics,
+    Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
+    KeptSession, KeptWill, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges,
+    RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent,
+    Submission, Timestamp, Topic, Topics, WillStore,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
