@@ -132,6 +132,7 @@ impl Server {
         let router = Router::new(journal, retained, limit);
         let keeper = Keeper::new(Arc::clone(&ports.sessions));
         keeper.restore(&router, &client_ids)?;
+        let wills = Wills::load(Arc::clone(&ports.wills), &sessions)?;
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
@@ -140,7 +141,7 @@ impl Server {
             keeper,
             counters: Counters::default(),
             lifecycle: Lifecycle::new(),
-            wills: Wills::load(Arc::clone(&ports.wills))?,
+            wills,
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
             addresses: Mutex::default(),

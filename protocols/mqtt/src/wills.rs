@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use eg_event::{KeptWill, Refusal, WillStore};
 use tokio::sync::Notify;
+use tokio::sync::oneshot::Receiver;
 use tokio_util::sync::CancellationToken;
+
+use crate::sessions::{Sessions, WillFate};
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -18,7 +21,15 @@ pub(crate) struct Wills {
     store: Arc<dyn WillStore>,
     unsaved: Mutex<HashMap<u64, Option<KeptWill>>>,
     changed: Notify,
-    found: Mutex<Vec<(u64, KeptWill)>>,
+    found: Mutex<Vec<Found>>,
+}
+
+/// A will that was found at start.
+pub(crate) struct Found {
+    pub(crate) number: WillNumber,
+    pub(crate) will: KeptWill,
+    /// What becomes of it while it waits with its session; none: it does not wait.
+    pub(crate) told: Option<Receiver<WillFate>>,
 }
 
 /// The number of a will that is kept.
@@ -26,14 +37,20 @@ pub(crate) struct Wills {
 pub(crate) struct WillNumber(pub(crate) u64);
 
 impl Wills {
-    /// Takes up what `store` has.
-    pub(crate) fn load(store: Arc<dyn WillStore>) -> Result<Self, Refusal> {
-        let found = Mutex::new(store.load()?);
+    /// Takes up what `store` has; what has a delay waits with its session in `sessions`.
+    pub(crate) fn load(store: Arc<dyn WillStore>, sessions: &Sessions) -> Result<Self, Refusal> {
+        let find = |(number, will): (u64, KeptWill)| {
+            let client_id = will.submission.origin.client_id.as_deref();
+            let client_id = client_id.filter(|_| will.wait_s > 0);
+            let told = client_id.and_then(|client_id| sessions.wait(client_id));
+            Found { number: WillNumber(number), will, told }
+        };
+        let found = Mutex::new(store.load()?.into_iter().map(find).collect());
         Ok(Self { store, unsaved: Mutex::default(), changed: Notify::new(), found })
     }
 
     /// Those that were found at start, once.
-    pub(crate) fn take_found(&self) -> Vec<(u64, KeptWill)> {
+    pub(crate) fn take_found(&self) -> Vec<Found> {
         std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

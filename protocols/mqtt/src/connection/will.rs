@@ -13,7 +13,7 @@ use crate::codec::Will;
 use crate::normalize::normalize;
 use crate::server::Server;
 use crate::sessions::{Left, WillFate};
-use crate::wills::WillNumber;
+use crate::wills::{Found, WillNumber};
 
 /// Keeps the will of a client that has been let in, for the case that the gateway is lost before
 /// its client is.
@@ -65,10 +65,8 @@ impl Server {
     /// Publishes the wills of those who were connected when the gateway was lost, each after its
     /// delay if its session has lasted, as if they had been lost now.
     pub(crate) fn take_up_wills(&self) {
-        for (number, KeptWill { submission, wait_s }) in self.0.wills.take_found() {
-            let kept = Some(WillNumber(number));
-            let client_id = submission.origin.client_id.clone().unwrap_or_default();
-            let told = if wait_s > 0 { self.0.sessions.wait(&client_id) } else { None };
+        for Found { number, will, told } in self.0.wills.take_found() {
+            let (KeptWill { submission, wait_s }, kept) = (will, Some(number));
             let Some(told) = told else {
                 hand_over(self, submission, kept);
                 continue;
