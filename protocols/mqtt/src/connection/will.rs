@@ -44,8 +44,12 @@ pub(super) fn publish_or_wait(
         Left::TakenOver(true) if will.delay_s > 0 => None,
         Left::Remembered(Some(told)) => Some(told),
         Left::TakenOver(_) | Left::Remembered(None) | Left::Over => {
-            let submission = submission(server, &client, will);
-            return submission.map_or((), |submission| hand_over(server, submission, kept));
+            if let Some(submission) = submission(server, &client, will) {
+                hand_over(server, submission, kept);
+            } else if let Some(kept) = kept {
+                server.0.wills.forget(kept);
+            }
+            return;
         }
     };
     if let Some(told) = told
