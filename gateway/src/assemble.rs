@@ -142,9 +142,11 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
-        let known_to_mqtt = (recognize("mqtt"), live.clone(), clock.clone());
-        let (sessions, ports) =
-            mqtt_ports(&store, &pipeline, &dispatch, (&declared, &policies), known_to_mqtt);
+        let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
+        let seen = (&declared, &policies);
+        let from = (recognize("mqtt"), live.clone());
+        let inward = (&pipeline, &dispatch);
+        let ports = mqtt_ports(inward, (&store, &sessions), seen, from, &clock);
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -273,32 +275,29 @@ fn way_in(
     Arc::new(pipeline.with_quotas(quotas.clone()))
 }
 
-/// What the MQTT server hands over to, and where its sessions are kept.
+/// What the MQTT server works with.
 fn mqtt_ports(
-    store: &Store,
-    pipeline: &Arc<Pipeline>,
-    dispatch: &Arc<Dispatch>,
+    (pipeline, dispatch): (&Arc<Pipeline>, &Arc<Dispatch>),
+    (store, sessions): (&Store, &Arc<Sessions>),
     (declared, policies): (&DeclaredStore, &Policies),
-    (authenticator, live, clock): (Arc<dyn Authenticate>, Live, Clock),
-) -> (Arc<Sessions>, eg_mqtt::Ports) {
-    let (ledger, journal) = (store.ledger(), store.journal());
-    let sessions = Sessions::new(ledger.clone(), journal.clone());
-    let ports = eg_mqtt::Ports {
+    (authenticator, live): (Arc<dyn Authenticate>, Live),
+    clock: &Clock,
+) -> eg_mqtt::Ports {
+    eg_mqtt::Ports {
         ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
         handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
         channels: Arc::new(declared.clone()),
-        feed: Arc::new(JournalFeed::new(journal.clone())),
+        feed: Arc::new(JournalFeed::new(store.journal().clone())),
         topics: Arc::new(EventTopics::new(declared.clone())),
         grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-        sessions: Arc::clone(&sessions) as Arc<_>,
-        retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
-        wills: Arc::new(WillLedger::new(ledger.clone())),
-        announce: Arc::new(OwnEvents::new(journal, dispatch)),
+        sessions: Arc::clone(sessions) as Arc<_>,
+        retained: Arc::new(RetainedLedger::new(store.ledger().clone(), store.journal().clone())),
+        wills: Arc::new(WillLedger::new(store.ledger().clone())),
+        announce: Arc::new(OwnEvents::new(store.journal(), dispatch)),
         authenticator,
         live,
-        clock,
-    };
-    (sessions, ports)
+        clock: clock.clone(),
+    }
 }
 
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.
