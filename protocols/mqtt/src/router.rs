@@ -321,8 +321,8 @@ impl Router {
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
-        (count_max, retained_for): (usize, Option<RetainedFor<'_>>),
-        counters: &Counters,
+        (retained_for, counters): (Option<RetainedFor<'_>>, &Counters),
+        count_max: usize,
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let now = self.feed.end();
