@@ -321,8 +321,7 @@ impl Router {
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
-        (retained_for, counters): (Option<RetainedFor<'_>>, &Counters),
-        count_max: usize,
+        (count_max, retained_for, counters): (usize, Option<RetainedFor<'_>>, &Counters),
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let now = self.feed.end();

@@ -77,8 +77,8 @@ impl Exchange<'_> {
             only_if_new: requested.retain_handling == 1,
         };
         let retained_for = (requested.retain_handling != 2).then_some(retained_for);
-        let retained = (retained_for, &self.server.0.counters);
-        match router.subscribe(&subscriber, text, granted, retained, count_max) {
+        let around = (count_max, retained_for, &self.server.0.counters);
+        match router.subscribe(&subscriber, text, granted, around) {
             Ok(_existed) => Ok(requested.qos as u8),
             Err(TooManySubscriptions) => {
                 Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))

@@ -360,7 +360,9 @@ impl Announce for Store {
 impl RetainedStore for Store {
     fn load(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<Sequence, Refusal> {
         let (applied, events) = self.retained.lock().unwrap().clone();
-        events.into_values().for_each(|event| visit(StoredEvent::clone(&event)));
+        for event in events.into_values() {
+            visit(StoredEvent::clone(&event));
+        }
         Ok(applied)
     }
 
