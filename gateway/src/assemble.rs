@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions};
+use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions, WillLedger};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -324,6 +324,7 @@ impl MqttParts<'_> {
             grants: Arc::new(PolicyGrants::new(self.policies.store().clone())),
             sessions: Arc::clone(sessions) as Arc<_>,
             retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
+            wills: Arc::new(WillLedger::new(ledger.clone())),
             announce: Arc::new(OwnEvents::new(journal, self.dispatch)),
             authenticator,
             live: live.clone(),

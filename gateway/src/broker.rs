@@ -5,6 +5,7 @@ mod announce;
 mod keep;
 mod retain;
 pub mod topics;
+mod wills;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 pub use announce::OwnEvents;
 pub use keep::Sessions;
 pub use retain::RetainedLedger;
+pub use wills::WillLedger;
 
 /// How many bytes of the journal are read at once when events are no longer in memory.
 const SCAN_BYTES: usize = 1 << 20;

@@ -12,6 +12,7 @@ use crate::ledger::{
 use crate::outstanding::{Cursor, DeadLetter, Exception};
 use crate::record::{self, Parts};
 use crate::refs;
+use crate::wills::{StoredWill, WILL};
 
 /// How many attempts go into one row.
 const ATTEMPTS_PER_ROW: usize = 1024;
@@ -97,6 +98,12 @@ impl Changes {
             record::encode(&Parts::of(event), &mut row);
             (event.sequence, Some(row))
         }));
+    }
+
+    /// Stores a will under its number; none: it goes.
+    pub fn put_will(&mut self, number: u64, will: Option<&StoredWill>) {
+        let name = format!("{number:016x}");
+        self.documents.push((WILL.to_owned(), name, will.map(StoredWill::encode)));
     }
 
     /// Stores a document under its kind and name.

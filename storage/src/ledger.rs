@@ -20,6 +20,7 @@ use crate::record;
 use crate::refs;
 use crate::varint::Damaged;
 use crate::volume::{Volume, create_database, open_database};
+use crate::wills::{StoredWill, WILL};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 const VERSION: u64 = 1;
@@ -229,6 +230,17 @@ impl Ledger {
         })?;
         let decode = |(at, row)| record::decode(at, row).map_err(damaged(at));
         rows.into_iter().map(decode).collect()
+    }
+
+    /// The wills that are kept, under their numbers.
+    pub fn wills(&self) -> Result<Vec<(u64, StoredWill)>, StoreError> {
+        let read = |(name, value): (String, Vec<u8>)| {
+            let number = u64::from_str_radix(&name, 16);
+            let number = number.map_err(|_| Damaged("a will has no number"));
+            let will = number.and_then(|number| Ok((number, StoredWill::decode(value.into())?)));
+            will.map_err(damaged(Sequence::default()))
+        };
+        self.documents(WILL)?.into_iter().map(read).collect()
     }
 
     /// What a subscription has outstanding.

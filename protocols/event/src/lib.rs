@@ -23,6 +23,7 @@ pub mod retained;
 pub mod submission;
 pub mod subscription;
 pub mod trace;
+pub mod will;
 
 pub use attribute::{AttributeName, AttributeValue, InvalidAttribute};
 pub use channel::{ChannelEvent, ChannelMessage, Channels, Declaration, NoChannels, RawPayload};
@@ -45,3 +46,4 @@ pub use submission::{
 };
 pub use subscription::Subscription;
 pub use trace::TraceContext;
+pub use will::{KeptWill, WillStore};

@@ -25,6 +25,7 @@ mod system_topics;
 mod topic_filter;
 mod topic_tree;
 pub mod websocket;
+mod wills;
 
 pub use config::MqttConfig;
 pub use counters::{Counters, Dropped, Tally};

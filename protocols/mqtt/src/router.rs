@@ -100,16 +100,22 @@ impl Router {
     /// Routes what comes, until `stop`.
     pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
         loop {
-            let from = self.routed();
-            let events = self.read(from).await;
-            if events.is_empty() {
+            let (from, end) = (self.routed(), self.feed.end());
+            if from >= end {
                 tokio::select! {
                     () = self.feed.reached(from) => {}
                     () = stop.cancelled() => return,
                 }
                 continue;
             }
-            self.route(events, counters);
+            match self.read(from).await {
+                Ok(events) if events.is_empty() => self.pass(end, counters),
+                Ok(events) => self.route(events, counters),
+                Err(refusal) => {
+                    tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
             if stop.is_cancelled() {
                 return;
             }
@@ -118,22 +124,18 @@ impl Router {
         }
     }
 
-    async fn read(&self, from: Sequence) -> Vec<Arc<StoredEvent>> {
-        let end = self.feed.end();
-        if from >= end {
-            return Vec::new();
+    async fn read(&self, from: Sequence) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        match self.feed.scan_fresh(from, BATCH_EVENTS) {
+            Some(events) => Ok(events),
+            None => self.feed.scan(from, BATCH_EVENTS).await,
         }
-        if let Some(events) = self.feed.scan_fresh(from, BATCH_EVENTS) {
-            return events;
-        }
-        match self.feed.scan(from, BATCH_EVENTS).await {
-            Ok(events) => events,
-            Err(refusal) => {
-                tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
-                tokio::time::sleep(READ_RETRY).await;
-                Vec::new()
-            }
-        }
+    }
+
+    /// There is nothing any more before `end`.
+    fn pass(&self, end: Sequence, counters: &Counters) {
+        let mut retained = self.retained.lock();
+        self.answer(retained.reach(end), &retained, counters);
+        self.routed.store(end.0, Ordering::Release);
     }
 
     /// Hands references to the sessions that `events` concern, and wakes each once.
@@ -321,8 +323,7 @@ impl Router {
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
-        (count_max, retained_for): (usize, Option<RetainedFor<'_>>),
-        counters: &Counters,
+        (count_max, retained_for, counters): (usize, Option<RetainedFor<'_>>, &Counters),
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let now = self.feed.end();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{
     Announce, Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession,
-    Refusal, RetainedStore, SessionStore, Topics,
+    Refusal, RetainedStore, SessionStore, Topics, WillStore,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use crate::queue::QueueLimit;
 use crate::retained::{Retained, RetainedLimit};
 use crate::router::{Backlog, Router};
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
+use crate::wills::Wills;
 
 /// How often sessions are looked at for their end.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ pub struct Ports {
     pub sessions: Arc<dyn SessionStore>,
     /// Keeps the retained message of each topic.
     pub retained: Arc<dyn RetainedStore>,
+    /// Keeps the wills of those who are connected.
+    pub wills: Arc<dyn WillStore>,
     /// Takes events of the gateway's own.
     pub announce: Arc<dyn Announce>,
     /// Recognizes clients.
@@ -71,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) wills: Wills,
     pub(crate) permits: Arc<Semaphore>,
     /// Who is turned away is told why, so many at once.
     pub(crate) turning_away: Arc<Semaphore>,
@@ -128,6 +132,7 @@ impl Server {
         let router = Router::new(journal, retained, limit);
         let keeper = Keeper::new(Arc::clone(&ports.sessions));
         keeper.restore(&router, &client_ids)?;
+        let wills = Wills::load(Arc::clone(&ports.wills), &sessions)?;
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
@@ -136,6 +141,7 @@ impl Server {
             keeper,
             counters: Counters::default(),
             lifecycle: Lifecycle::new(),
+            wills,
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
             addresses: Mutex::default(),
@@ -200,8 +206,9 @@ impl Server {
         self.0.router.backlog()
     }
 
-    /// Hands events to subscribers until the server stops.
+    /// Hands events to subscribers until the server stops; wills that were left first.
     pub async fn deliver(&self) {
+        self.take_up_wills();
         let Shared { router, keeper, counters, stop, .. } = &*self.0;
         tokio::join!(
             router.run(counters, stop),
@@ -209,6 +216,7 @@ impl Server {
             router.retained.run(stop),
             self.tell_system_topics(),
             self.hand_over_lifecycle(stop),
+            self.0.wills.run(stop),
         );
     }
 
@@ -217,6 +225,7 @@ impl Server {
         self.0.keeper.checkpoint(&self.0.router).await;
         self.0.router.retained.checkpoint(0).await;
         self.tell_the_rest().await;
+        self.0.wills.save().await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

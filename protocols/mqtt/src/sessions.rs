@@ -189,6 +189,15 @@ impl Sessions {
         (sessions.values().filter(|session| session.seat.is_some()).count(), sessions.len())
     }
 
+    /// Lets a will wait with a session that no connection has; none if there is no such session.
+    pub(crate) fn wait(&self, client_id: &str) -> Option<oneshot::Receiver<WillFate>> {
+        let mut sessions = self.lock();
+        let session = sessions.get_mut(client_id).filter(|session| session.seat.is_none())?;
+        let (fate, told) = oneshot::channel();
+        session.waiting_will = Some(fate);
+        Some(told)
+    }
+
     /// Whose sessions have ended by `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let sessions = self.lock();

@@ -76,9 +76,9 @@ impl Exchange<'_> {
             principal: &self.client.identity.principal,
             only_if_new: requested.retain_handling == 1,
         };
-        let limits = (count_max, (requested.retain_handling != 2).then_some(retained_for));
-        let counters = &self.server.0.counters;
-        match router.subscribe(&subscriber, text, granted, limits, counters) {
+        let retained_for = (requested.retain_handling != 2).then_some(retained_for);
+        let around = (count_max, retained_for, &self.server.0.counters);
+        match router.subscribe(&subscriber, text, granted, around) {
             Ok(_existed) => Ok(requested.qos as u8),
             Err(TooManySubscriptions) => {
                 Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))

@@ -8,9 +8,9 @@ use std::time::Duration;
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
     Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
-    KeptSession, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges, RetainedStore,
-    Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent, Submission,
-    Timestamp, Topic, Topics,
+    KeptSession, KeptWill, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges,
+    RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent,
+    Submission, Timestamp, Topic, Topics, WillStore,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -39,6 +39,7 @@ pub(crate) struct Store {
     /// How many events the journal has let go.
     gone: Mutex<usize>,
     announced: Mutex<Vec<CloudEvent>>,
+    wills: Mutex<BTreeMap<u64, KeptWill>>,
     retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
 }
 
@@ -77,6 +78,18 @@ impl Store {
     /// The journal lets go of what there is.
     pub(crate) fn let_go(&self) {
         *self.gone.lock().unwrap() = self.count();
+    }
+
+    /// How many wills are kept.
+    pub(crate) fn wills(&self) -> usize {
+        self.wills.lock().unwrap().len()
+    }
+
+    /// What another server finds after a crash of this one: sessions and wills.
+    pub(crate) fn after_a_crash(&self) -> Arc<Self> {
+        let kept = Mutex::new(self.kept.lock().unwrap().clone());
+        let wills = Mutex::new(self.wills.lock().unwrap().clone());
+        Arc::new(Self { kept, wills, ..Self::default() })
     }
 
     /// What the server told of its clients.
@@ -317,6 +330,26 @@ impl SessionStore for Store {
     }
 }
 
+impl WillStore for Store {
+    fn load(&self) -> Result<Vec<(u64, KeptWill)>, Refusal> {
+        Ok(self.wills.lock().unwrap().clone().into_iter().collect())
+    }
+
+    fn save(
+        &self,
+        changes: Vec<(u64, Option<KeptWill>)>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut wills = self.wills.lock().unwrap();
+        for (number, will) in changes {
+            match will {
+                Some(will) => drop(wills.insert(number, will)),
+                None => drop(wills.remove(&number)),
+            }
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 impl Announce for Store {
     fn announce(&self, events: Vec<CloudEvent>) -> BoxFuture<'static, ()> {
         self.announced.lock().unwrap().extend(events);
@@ -327,7 +360,9 @@ impl Announce for Store {
 impl RetainedStore for Store {
     fn load(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<Sequence, Refusal> {
         let (applied, events) = self.retained.lock().unwrap().clone();
-        events.into_values().for_each(|event| visit(StoredEvent::clone(&event)));
+        for event in events.into_values() {
+            visit(StoredEvent::clone(&event));
+        }
         Ok(applied)
     }
 
@@ -406,6 +441,7 @@ impl Gateway {
             grants: Arc::clone(&store) as Arc<dyn Grants>,
             sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
             retained: Arc::clone(&store) as Arc<dyn RetainedStore>,
+            wills: Arc::clone(&store) as Arc<dyn WillStore>,
             announce: Arc::clone(&store) as Arc<dyn Announce>,
             authenticator,
             live: live.clone(),
