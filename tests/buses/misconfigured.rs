@@ -1,6 +1,8 @@
 //! What an operator is told of each misconfiguration, beside real brokers; it is what
 //! docs/buses-troubleshooting.md says.
 
+use std::fmt::Write as _;
+
 use eg_tests::brokers::Broker;
 use eg_tests::gateway::Gateway;
 use eg_tests::openssl::Authority;
@@ -265,7 +267,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         let said = said(&gateway, &format!("row{index}"), row).await;
         assert!(!said.contains("s3cret"), "{said}");
         let said = said.replace(&format!(":{}", rabbit.port()), ":PORT");
-        table.push_str(&format!("| {what} | {said} |\n"));
+        writeln!(table, "| {what} | {said} |").unwrap();
         std::fs::write(&generated, &table).unwrap();
     }
     let rows = DOCUMENT.lines().filter(|line| line.starts_with("| ")).skip(1);
