@@ -198,6 +198,17 @@ impl Sessions {
         Some(told)
     }
 
+    /// The session of a connection ends with it after all: who connects next does not find it, even
+    /// before it has been left.
+    pub(crate) fn end_with_connection(&self, client_id: &str, seat: &Seat) {
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.get_mut(client_id)
+            && !seat.taken_over.is_cancelled()
+        {
+            session.ends_with_connection = true;
+        }
+    }
+
     /// Whose sessions have ended by `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let sessions = self.lock();
@@ -316,6 +327,14 @@ mod tests {
         let second = sessions.take(&client, ANN, RESUME, START).unwrap();
         assert!(!second.present && second.ended);
         assert!(first.seat.taken_over.is_cancelled());
+
+        // Also one that was to go on, when its client has said so since.
+        sessions.end_with_connection(&client, &first.seat);
+        let third = sessions.take(&client, ANN, RESUME, START).unwrap();
+        assert!(third.present, "it is no longer the first one's");
+        sessions.end_with_connection(&client, &third.seat);
+        let fourth = sessions.take(&client, ANN, RESUME, START).unwrap();
+        assert!(!fourth.present && fourth.ended);
     }
 
     #[test]

@@ -154,6 +154,10 @@ impl Exchange<'_> {
             let seconds = seconds.min(self.server.0.config.session_expiry_seconds_max);
             self.client.session_expiry = Some(Duration::from_secs(seconds.into()));
             self.client.new_expiry_s = Some(seconds);
+            if seconds == 0 {
+                let Client { id, seat, .. } = &*self.client;
+                self.server.0.sessions.end_with_connection(id, seat);
+            }
         }
         self.end(Ended::ByClient(disconnect.with_will));
     }

@@ -14,14 +14,13 @@ async fn who_subscribes_to_it_learns_how_the_server_fares() {
         let mut subscriber = Subscriber::begin(&gateway, connect).await;
         subscriber.subscribe(&[("$SYS/broker/version", 1), ("$SYS/broker/clients/+", 1)]).await;
         // One client is connected, as is told once that has changed.
-        let mut version = None;
-        loop {
+        let (mut version, mut is_told) = (None, false);
+        while version.is_none() || !is_told {
             let got = subscriber.take().await;
             assert_eq!(got.qos, 0, "{got:?}");
+            is_told |= (&*got.topic, got.payload()) == ("$SYS/broker/clients/connected", "1");
             if got.topic == "$SYS/broker/version" {
                 version = Some(got);
-            } else if (&*got.topic, got.payload()) == ("$SYS/broker/clients/connected", "1") {
-                break;
             }
         }
         let version = version.unwrap();
