@@ -22,7 +22,7 @@ use crate::admin::schema::{Parts, TargetCheck};
 use crate::admin::{self, Admin};
 use crate::authorize::Authorizer;
 use crate::broker::topics::EventTopics;
-use crate::broker::{JournalFeed, PolicyGrants, Sessions};
+use crate::broker::{JournalFeed, OwnEvents, PolicyGrants, RetainedLedger, Sessions, WillLedger};
 use crate::catalog::{self, Catalog};
 use crate::certificates::CertificatesError;
 use crate::config::{Config, ConfigError};
@@ -145,16 +145,11 @@ impl Gateway {
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
         let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
 
-        let reading = consume::Ports {
-            ingest: Arc::clone(&pipeline) as Arc<dyn Ingest>,
-            channels: Arc::new(declared.clone()),
-            around,
-            clock: clock.clone(),
-        };
+        let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let seen = (&declared, &policies);
-        let from = (recognize("mqtt"), live.clone());
-        let ports = mqtt_ports(&pipeline, (&store, &sessions), seen, from, &clock);
+        let ports = MqttParts { store: &store, policies: &policies, dispatch: &dispatch };
+        let ports =
+            ports.ports(&pipeline, &declared, &sessions, (recognize("mqtt"), &live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
         let ports = eg_http::Ports {
             ingest: pipeline,
@@ -178,6 +173,7 @@ impl Gateway {
             credentials,
             check_target,
             declared,
+            consumers: consumers.clone(),
             policy: policies.store().clone(),
             specs: Arc::clone(&specs),
             catalog,
@@ -287,25 +283,53 @@ fn way_in(
     Arc::new(pipeline.with_quotas(quotas.clone()))
 }
 
-/// What the MQTT server works with.
-fn mqtt_ports(
+/// What topics of buses are read with.
+fn consume_ports(
     pipeline: &Arc<Pipeline>,
-    (store, sessions): (&Store, &Arc<Sessions>),
-    (declared, policies): (&DeclaredStore, &Policies),
-    (authenticator, live): (Arc<dyn Authenticate>, Live),
-    clock: &Clock,
-) -> eg_mqtt::Ports {
-    eg_mqtt::Ports {
+    declared: &DeclaredStore,
+    around: eg_bus::Surroundings,
+    (metrics, clock): (&Arc<Metrics>, &Clock),
+) -> consume::Ports {
+    consume::Ports {
         ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
-        handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
         channels: Arc::new(declared.clone()),
-        feed: Arc::new(JournalFeed::new(store.journal().clone())),
-        topics: Arc::new(EventTopics::new(declared.clone())),
-        grants: Arc::new(PolicyGrants::new(policies.store().clone())),
-        sessions: Arc::clone(sessions) as Arc<_>,
-        authenticator,
-        live,
+        around,
+        metrics: Arc::clone(metrics),
         clock: clock.clone(),
+    }
+}
+
+/// What the MQTT server works with beside the way in.
+struct MqttParts<'a> {
+    store: &'a Store,
+    policies: &'a Policies,
+    dispatch: &'a Arc<Dispatch>,
+}
+
+impl MqttParts<'_> {
+    fn ports(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        declared: &DeclaredStore,
+        sessions: &Arc<Sessions>,
+        (authenticator, live, clock): (Arc<dyn Authenticate>, &Live, &Clock),
+    ) -> eg_mqtt::Ports {
+        let (ledger, journal) = (self.store.ledger(), self.store.journal());
+        eg_mqtt::Ports {
+            ingest: Arc::clone(pipeline) as Arc<dyn Ingest>,
+            handshakes: Arc::clone(pipeline) as Arc<dyn Handshakes>,
+            channels: Arc::new(declared.clone()),
+            feed: Arc::new(JournalFeed::new(journal.clone())),
+            topics: Arc::new(EventTopics::new(declared.clone())),
+            grants: Arc::new(PolicyGrants::new(self.policies.store().clone())),
+            sessions: Arc::clone(sessions) as Arc<_>,
+            retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
+            wills: Arc::new(WillLedger::new(ledger.clone())),
+            announce: Arc::new(OwnEvents::new(journal, self.dispatch)),
+            authenticator,
+            live: live.clone(),
+            clock: clock.clone(),
+        }
     }
 }
 
@@ -434,6 +458,8 @@ fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
         ("event_gateway_mqtt_waiting_messages", backlog.messages),
         ("event_gateway_mqtt_waiting_bytes", backlog.bytes),
         ("event_gateway_mqtt_inflight_messages", backlog.inflight),
+        ("event_gateway_mqtt_retained_messages", backlog.retained),
+        ("event_gateway_mqtt_retained_bytes", backlog.retained_bytes),
     ];
     for (name, value) in rows {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -458,6 +484,10 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
             ("event_gateway_mqtt_deliveries_total", &counters.deliveries),
+            (
+                "event_gateway_mqtt_lifecycle_events_dropped_total",
+                &counters.lifecycle_events_dropped,
+            ),
             ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {

@@ -1,8 +1,11 @@
 //! What the MQTT server is handed to serve its subscribers: the journal to read, who may subscribe
 //! to what, under which topics events are found, and where sessions are kept.
 
+mod announce;
 mod keep;
+mod retain;
 pub mod topics;
+mod wills;
 
 use std::sync::Arc;
 
@@ -11,7 +14,10 @@ use eg_event::{Feed, Grants, Principal, Refusal, Scanned, Sequence, StoredEvent}
 use eg_storage::{Journal, StoreError};
 use futures_util::future::{BoxFuture, FutureExt as _};
 
+pub use announce::OwnEvents;
 pub use keep::Sessions;
+pub use retain::RetainedLedger;
+pub use wills::WillLedger;
 
 /// How many bytes of the journal are read at once when events are no longer in memory.
 const SCAN_BYTES: usize = 1 << 20;

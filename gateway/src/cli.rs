@@ -3,6 +3,7 @@
 mod activation;
 mod application;
 mod apply;
+mod bus;
 mod cert;
 mod client;
 mod dead_letter;
@@ -92,6 +93,9 @@ enum Command {
     /// Make the key that secrets are sealed under.
     #[command(subcommand)]
     SecretKey(secret_key::Command),
+    /// Try the way to external buses.
+    #[command(subcommand)]
+    Bus(bus::Command),
     /// Publish as fast as a gateway, or any other broker, acknowledges.
     #[command(subcommand)]
     Bench(bench::Command),
@@ -161,13 +165,17 @@ pub(crate) enum CliError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Senseless(String),
     /// What was asked for did not succeed.
     #[error("{0}")]
     Unsuccessful(String),
 }
 
 impl Cli {
-    /// Does what the command says: 0 when that worked, 1 when it did not.
+    /// Does what the command says: 0 when that worked, 1 when it did not, 2 when it makes
+    /// no sense.
     pub(crate) fn execute(self) -> ExitCode {
         let mut output = Output::new(self.output);
         let done = match self.command {
@@ -178,6 +186,7 @@ impl Cli {
             Command::Cert(command) => {
                 ask(&self.client, async |client| cert::execute(command, client, &mut output).await)
             }
+            Command::Bus(command) => bus::execute(command, &mut output),
             Command::Bench(command) => run_bench(command, &mut output),
             Command::Completion { shell } => {
                 output.completion(shell, &mut Self::command());
@@ -221,7 +230,10 @@ impl Cli {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 Output::error(&error);
-                ExitCode::FAILURE
+                match error {
+                    CliError::Senseless(_) => ExitCode::from(2),
+                    _ => ExitCode::FAILURE,
+                }
             }
         }
     }

@@ -30,6 +30,8 @@ pub struct Ports {
     pub channels: Arc<dyn Channels>,
     /// What connections to buses are made with.
     pub around: Surroundings,
+    /// Where it is counted what became of messages.
+    pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -74,7 +76,6 @@ impl Consumers {
     /// Brings the numbers of all readers up to date.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub fn measure(&self, metrics: &Metrics) {
-        let mut taken: BTreeMap<_, u64> = BTreeMap::new();
         for (name, standing) in &*self.standings() {
             let labels = [("subscription", &**name), ("bus", standing.bus())];
             let view = standing.view();
@@ -83,13 +84,6 @@ impl Consumers {
             if let Some(lag) = view.lag {
                 metrics.set_gauge("event_gateway_bus_lag_messages", &labels, lag as f64);
             }
-            for (outcome, count) in view.counts() {
-                *taken.entry((standing.bus(), outcome)).or_default() += count;
-            }
-        }
-        for ((bus, outcome), count) in taken {
-            let labels = [("bus", bus), ("outcome", outcome)];
-            metrics.set_counter("event_gateway_bus_consumed_total", &labels, count);
         }
     }
 

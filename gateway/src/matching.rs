@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use eg_auth::policy::is_reserved;
-use eg_event::filter::{Comparison, Filter, attribute_text};
 use eg_bus::leads_back;
+use eg_event::filter::{Comparison, Filter, attribute_text};
 use eg_event::{CloudEvent, Origin, Subscription};
 use hashbrown::{DefaultHashBuilder, HashMap};
 

@@ -49,6 +49,9 @@ const UNAUTHENTICATED: &str = "event_gateway_authentication_failures_total";
 /// Events that do not follow their declaration.
 const VIOLATIONS: &str = "event_gateway_spec_violations_total";
 
+/// Messages that were read from buses.
+const CONSUMED: &str = "event_gateway_bus_consumed_total";
+
 /// How much is in quarantine.
 const QUARANTINE_EVENTS: &str = "event_gateway_quarantine_events";
 const QUARANTINE_BYTES: &str = "event_gateway_quarantine_bytes";
@@ -163,6 +166,12 @@ impl Metrics {
         counter(&self.recorder, VIOLATIONS, &labels).increment(1);
     }
 
+    /// Counts what became of a message of a bus.
+    pub fn consumed(&self, bus: &str, outcome: &str) {
+        let labels = [("bus", bus), ("outcome", outcome)];
+        counter(&self.recorder, CONSUMED, &labels).increment(1);
+    }
+
     /// Counts an attempt to be recognized that failed.
     pub fn unauthenticated(&self, protocol: &'static str, why: &Unauthenticated) {
         let labels = [("protocol", protocol), ("reason", why.word())];
@@ -274,6 +283,7 @@ fn describe_counters(recorder: &PrometheusRecorder) {
             VIOLATIONS,
             "Events that do not follow their declaration, by application, definition and outcome.",
         ),
+        (CONSUMED, "Messages read from buses: taken, duplicate or refused, by bus and outcome."),
         (UNAUTHENTICATED, "Attempts to be recognized that failed, by protocol and reason."),
         ("event_gateway_subscription_delivered_total", "Events delivered to the subscription."),
         (
@@ -321,6 +331,12 @@ fn describe_gauges(recorder: &PrometheusRecorder) {
         ("event_gateway_intake_events", None, "Events that wait for the disk."),
         ("event_gateway_routed_sequence", None, "Everything before this has been routed."),
         ("event_gateway_writable", None, "1 when events are taken, 0 when the store refuses them."),
+        ("event_gateway_bus_reading", None, "1 when the topic of the subscription is read."),
+        (
+            "event_gateway_bus_lag_messages",
+            None,
+            "Messages that wait on the bus, as far as it says.",
+        ),
         (QUARANTINE_EVENTS, None, "Events in quarantine."),
         (QUARANTINE_BYTES, Some(Unit::Bytes), "What they take, roughly."),
         ("event_gateway_subscriptions", None, "How many subscriptions there are."),

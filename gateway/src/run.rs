@@ -108,9 +108,13 @@ fn stop_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
     })
 }
 
+/// What logs more than belongs into a log: lapin has whole messages in what it says of those that
+/// come back.
+const SILENT: &str = "lapin=off";
+
 /// Logs to the standard error.
 fn start_log(config: &LogConfig) -> Result<(), RunError> {
-    let filter = EnvFilter::try_new(&config.filter)?;
+    let filter = EnvFilter::try_new(format!("{SILENT},{}", config.filter))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use eg_bus::{BusSink, Surroundings, Token, Tokens};
 use eg_event::{Clock, Delivery, InvalidInput, Outcome, Sink, Subscription};
-use eg_http::{Guard, HttpSink, PushConfig, PushError};
+use eg_http::{Guard, HttpSink, PushConfig, PushError, check_auth};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Buses take no OAuth2 tokens yet.
-struct NoTokens;
+/// Buses take the tokens that receivers of HTTP would be shown.
+struct HttpTokens(Arc<HttpSink>);
 
-impl Tokens for NoTokens {
-    fn token<'a>(&'a self, _: &'a Subscription) -> BoxFuture<'a, Result<Token, String>> {
-        std::future::ready(Err("no token can be had for a bus".to_owned())).boxed()
+impl Tokens for HttpTokens {
+    fn token<'a>(&'a self, subscription: &'a Subscription) -> BoxFuture<'a, Result<Token, String>> {
+        async move {
+            let auth = subscription.auth.as_ref().ok_or("expected auth.credential.oauth")?;
+            let (secret, expires_at) = self.0.access_token(auth).await?;
+            Ok(Token { secret, expires_at })
+        }
+        .boxed()
     }
 }
 
@@ -24,6 +29,8 @@ pub struct Sinks {
     pub http: Arc<HttpSink>,
     /// To topics of buses.
     bus: Arc<BusSink>,
+    guard: Guard,
+    clock: Clock,
     /// What connections to buses are made with, in both directions.
     pub around: Surroundings,
 }
@@ -37,19 +44,23 @@ impl Sinks {
         stop: &CancellationToken,
     ) -> Result<Self, PushError> {
         let http = HttpSink::new(config, clock.clone(), tracker.clone(), stop.clone())?;
-        let guard = Guard::new(config);
-        let around = Surroundings {
-            tracker: tracker.clone(),
-            stop: stop.clone(),
-            check_address: Arc::new(move |address| {
-                guard.check_address(address).map_err(|error| error.to_string())
-            }),
-            tokens: Arc::new(NoTokens),
-        };
+        let (http, guard) = (Arc::new(http), Guard::new(config));
+        let around = surroundings((&http, &guard), clock, tracker, stop);
         let bus = Arc::new(BusSink::new(around.clone()));
         let kept = Arc::clone(&bus);
         tracker.spawn(async move { kept.maintain().await });
-        Ok(Self { http: Arc::new(http), bus, around })
+        Ok(Self { http, bus, around, guard, clock: clock.clone() })
+    }
+
+    /// What connections to buses are made with, for those who deliver nothing.
+    pub fn surroundings(
+        config: &PushConfig,
+        clock: &Clock,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Surroundings, PushError> {
+        let http = HttpSink::new(config, clock.clone(), tracker.clone(), stop.clone())?;
+        Ok(surroundings((&Arc::new(http), &Guard::new(config)), clock, tracker, stop))
     }
 
     fn of(&self, subscription: &Subscription) -> &dyn Sink {
@@ -60,12 +71,35 @@ impl Sinks {
     }
 }
 
+fn surroundings(
+    (http, guard): (&Arc<HttpSink>, &Guard),
+    clock: &Clock,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> Surroundings {
+    let guard = guard.clone();
+    Surroundings {
+        tracker: tracker.clone(),
+        stop: stop.clone(),
+        check_address: Arc::new(move |address| {
+            guard.check_address(address).map_err(|error| error.to_string())
+        }),
+        tokens: Arc::new(HttpTokens(Arc::clone(http))),
+        clock: clock.clone(),
+    }
+}
+
 impl Sink for Sinks {
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Outcome> {
         self.of(&delivery.subscription).deliver(delivery)
     }
 
     fn check_target(&self, subscription: &Subscription) -> Result<(), InvalidInput> {
-        self.of(subscription).check_target(subscription)
+        self.of(subscription).check_target(subscription)?;
+        match subscription.bus {
+            // The other sink has done so.
+            None => Ok(()),
+            Some(_) => check_auth(&self.guard, subscription, self.clock.now()),
+        }
     }
 }

@@ -1,15 +1,18 @@
 //! Changes to the ledger that become durable together.
 
-use eg_event::{Sequence, SessionChanges, SessionRow};
+use eg_event::{RetainedChanges, Sequence, SessionChanges, SessionRow};
 use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::attempt::{self, Attempt};
 use crate::ledger::{
     ATTEMPTS, ATTEMPTS_BYTES, CURSORS, DEAD_LETTERS, DOCUMENTS, EXCEPTIONS, FLOOR, META,
-    REFERENCES, ROUTED, SESSION, SESSION_ROWS, SESSIONS_ROUTED, rows_of,
+    REFERENCES, RETAINED, RETAINED_APPLIED, ROUTED, SESSION, SESSION_ROWS, SESSIONS_ROUTED,
+    rows_of,
 };
 use crate::outstanding::{Cursor, DeadLetter, Exception};
+use crate::record::{self, Parts};
 use crate::refs;
+use crate::wills::{StoredWill, WILL};
 
 /// How many attempts go into one row.
 const ATTEMPTS_PER_ROW: usize = 1024;
@@ -24,6 +27,7 @@ pub struct Changes {
     attempts: Vec<Attempt>,
     session_rows: Vec<SessionRow>,
     ended_sessions: Vec<u64>,
+    retained: Vec<(Sequence, Option<Vec<u8>>)>,
 }
 
 /// A row of one of the tables by subscription and sequence; no value removes it.
@@ -54,6 +58,7 @@ impl Changes {
             && self.attempts.is_empty()
             && self.session_rows.is_empty()
             && self.ended_sessions.is_empty()
+            && self.retained.is_empty()
     }
 
     /// Adds the changes of `later` after these.
@@ -68,6 +73,7 @@ impl Changes {
         self.session_rows.retain(|((number, _), _)| !later.ended_sessions.contains(number));
         self.ended_sessions.append(&mut later.ended_sessions);
         self.session_rows.append(&mut later.session_rows);
+        self.retained.append(&mut later.retained);
     }
 
     /// Stores what has changed of MQTT sessions.
@@ -81,6 +87,23 @@ impl Changes {
         }
         self.session_rows.extend(rows);
         self.ended_sessions.extend(ended);
+    }
+
+    /// Stores what has changed of retained messages.
+    pub fn put_retained(&mut self, changes: &RetainedChanges) {
+        self.put_number(RETAINED_APPLIED, changes.applied.0);
+        self.retained.extend(changes.gone.iter().map(|sequence| (*sequence, None)));
+        self.retained.extend(changes.kept.iter().map(|event| {
+            let mut row = Vec::new();
+            record::encode(&Parts::of(event), &mut row);
+            (event.sequence, Some(row))
+        }));
+    }
+
+    /// Stores a will under its number; none: it goes.
+    pub fn put_will(&mut self, number: u64, will: Option<&StoredWill>) {
+        let name = format!("{number:016x}");
+        self.documents.push((WILL.to_owned(), name, will.map(StoredWill::encode)));
     }
 
     /// Stores a document under its kind and name.
@@ -185,6 +208,7 @@ impl Changes {
         self.write_rows(transaction, RowTable::References, REFERENCES)?;
         self.write_rows(transaction, RowTable::DeadLetters, DEAD_LETTERS)?;
         self.write_sessions(transaction)?;
+        self.write_retained(transaction)?;
         self.write_attempts(transaction, attempts_bytes_max)
     }
 
@@ -200,6 +224,20 @@ impl Changes {
             match value {
                 Some(value) => table.insert(key, &**value)?,
                 None => table.remove(key)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn write_retained(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        if self.retained.is_empty() {
+            return Ok(());
+        }
+        let mut table = transaction.open_table(RETAINED)?;
+        for (sequence, value) in &self.retained {
+            match value {
+                Some(value) => table.insert(sequence.0, &**value)?,
+                None => table.remove(sequence.0)?,
             };
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use eg_event::{Sequence, SessionRows};
+use eg_event::{Sequence, SessionRows, StoredEvent};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::attempt::{self, Attempt};
@@ -16,9 +16,11 @@ use crate::changes::Changes;
 use crate::config::StorageConfig;
 use crate::error::{OpenError, StoreError};
 use crate::outstanding::{Cursor, DeadLetter, Exception};
+use crate::record;
 use crate::refs;
 use crate::varint::Damaged;
 use crate::volume::{Volume, create_database, open_database};
+use crate::wills::{StoredWill, WILL};
 
 /// The version of the file layout that this code writes, and the only one it reads.
 const VERSION: u64 = 1;
@@ -37,6 +39,7 @@ pub(crate) const DEAD_LETTERS: TableDefinition<'_, (u64, u64), &[u8]> =
     TableDefinition::new("dead_letters");
 pub(crate) const SESSION_ROWS: TableDefinition<'_, (u64, u64), &[u8]> =
     TableDefinition::new("session_rows");
+pub(crate) const RETAINED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("retained");
 pub(crate) const ATTEMPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attempts");
 
 /// The name of the tailer's place in the table `meta`.
@@ -51,6 +54,9 @@ pub(crate) const FLOOR: &str = "retention-floor";
 pub(crate) const SESSION: &str = "mqtt-session";
 /// The name of how far the journal has been matched against MQTT sessions, in the table `meta`.
 pub(crate) const SESSIONS_ROUTED: &str = "sessions_routed";
+
+/// The name of how far retained messages follow the journal, in the table `meta`.
+pub(crate) const RETAINED_APPLIED: &str = "retained_applied";
 
 /// A handle on the ledger; clones share it. Every call may wait for the disk.
 #[derive(Clone, Debug)]
@@ -180,6 +186,61 @@ impl Ledger {
         })?;
         let routed = self.number(SESSIONS_ROUTED)?.map(Sequence);
         Ok(SessionRows { routed, sessions: self.documents(SESSION)?, rows })
+    }
+
+    /// Up to where retained messages follow the journal, if any were ever kept.
+    pub fn retained_applied(&self) -> Result<Option<Sequence>, StoreError> {
+        Ok(self.number(RETAINED_APPLIED)?.map(Sequence))
+    }
+
+    /// Shows `visit` every retained message, in the order of the journal.
+    pub fn retained(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<(), StoreError> {
+        let damages = self.read(|transaction| {
+            let table = match transaction.open_table(RETAINED) {
+                // Nothing was ever retained.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table?,
+            };
+            for row in table.iter()? {
+                let (key, value) = row?;
+                let sequence = Sequence(key.value());
+                match record::decode(sequence, Bytes::copy_from_slice(value.value())) {
+                    Ok(event) => visit(event),
+                    Err(damage) => return Ok(Some((sequence, damage))),
+                }
+            }
+            Ok(None)
+        })?;
+        damages.map_or(Ok(()), |(at, damage)| Err(damaged(at)(damage)))
+    }
+
+    /// The retained messages at `sequences`; those that are not kept are left out.
+    pub fn retained_at(&self, sequences: &[Sequence]) -> Result<Vec<StoredEvent>, StoreError> {
+        let rows = self.read(|transaction| {
+            let table = match transaction.open_table(RETAINED) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table?,
+            };
+            let mut rows = Vec::new();
+            for sequence in sequences {
+                let row = table.get(sequence.0)?;
+                rows.extend(row.map(|row| (*sequence, Bytes::copy_from_slice(row.value()))));
+            }
+            Ok(rows)
+        })?;
+        let decode = |(at, row)| record::decode(at, row).map_err(damaged(at));
+        rows.into_iter().map(decode).collect()
+    }
+
+    /// The wills that are kept, under their numbers.
+    pub fn wills(&self) -> Result<Vec<(u64, StoredWill)>, StoreError> {
+        let read = |(name, value): (String, Vec<u8>)| {
+            let number = u64::from_str_radix(&name, 16);
+            let number = number.map_err(|_| Damaged("a will has no number"));
+            let will = number.and_then(|number| Ok((number, StoredWill::decode(value.into())?)));
+            will.map_err(damaged(Sequence::default()))
+        };
+        self.documents(WILL)?.into_iter().map(read).collect()
     }
 
     /// What a subscription has outstanding.

@@ -27,6 +27,7 @@ mod store;
 pub mod stored;
 mod varint;
 pub mod volume;
+mod wills;
 mod window;
 mod writer;
 
@@ -41,4 +42,5 @@ pub use outstanding::{Cursor, DeadLetter, Exception};
 pub use retention::{Limit, Limits};
 pub use store::Store;
 pub use varint::Damaged;
+pub use wills::StoredWill;
 pub use writer::Health;

@@ -443,6 +443,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn over_what_an_event_came_and_who_sent_it_reads_back() {
+        for code in 0..=8 {
+            let protocol = protocol_of(code).unwrap();
+            assert_eq!((protocol_code(protocol), protocol.is_bus()), (code, code > 3));
+        }
+        for code in 0..=6 {
+            assert_eq!(method_code(method_of(code).unwrap()), code);
+        }
+        assert!(protocol_of(9).is_err() && method_of(7).is_err());
+    }
+
+    #[test]
     fn an_event_with_nothing_optional_reads_back() {
         let mut stored = full(1);
         let attributes = Attributes {

@@ -7,55 +7,51 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use eg_tests::brokers::Broker;
 use eg_tests::gateway::Gateway;
 use eg_tests::peers;
-use eg_tests::wait::{self, DEADLINE};
+use eg_tests::wait::DEADLINE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::PROGRAM;
-use crate::registered::{publish, register};
+use crate::registered::{drained, make_stream, publish, register};
 
-const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
+pub(crate) const DATA: &[u8] = b"\x00\xffcaf\xc3\xa9 \"quoted\"";
 
 /// Reads a topic as a client of its broker does.
-struct Reader {
+pub(crate) struct Reader {
     _child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Reader {
-    fn start(script: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut command = peers::python(script);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(args);
+        Self::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
     }
 
-    async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(2 * DEADLINE, self.lines.next_line()).await;
         line.expect("something is read in time").unwrap().expect("more is read")
     }
 
-    async fn message(&mut self) -> Value {
+    pub(crate) async fn message(&mut self) -> Value {
         serde_json::from_str(&self.line().await).unwrap()
     }
 }
 
-async fn stream(broker: &Broker) {
-    let mut command = peers::python("nats_bus.py");
-    peers::run({
-        command.args([&broker.port().to_string(), "stream", "LAMPS", "lamps.>"]);
-        command
-    })
-    .await;
-}
-
-fn body(message: &Value) -> Vec<u8> {
+pub(crate) fn body(message: &Value) -> Vec<u8> {
     BASE64.decode(message["body"].as_str().unwrap()).unwrap()
 }
 
 /// Checks the JSON object that an event is in structured content mode.
-fn assert_is_structured(message: &Value) {
+pub(crate) fn assert_is_structured(message: &Value) {
     let event: Value = serde_json::from_slice(&body(message)).unwrap();
     assert_eq!((&event["id"], &event["type"]), (&json!("1"), &json!("lamp.lit")));
     assert_eq!(event["subject"], "a \"quoted\" subject");
@@ -65,7 +61,7 @@ fn assert_is_structured(message: &Value) {
 #[tokio::test]
 async fn nats_gets_attributes_as_headers_and_the_bytes_as_they_are() {
     let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     register(&gateway, &url, "lamps.{type}", json!({ "stream": "LAMPS" })).await;
     publish(&gateway, "1", DATA).await;
@@ -90,7 +86,7 @@ async fn nats_gets_attributes_as_headers_and_the_bytes_as_they_are() {
 #[tokio::test]
 async fn nats_gets_one_json_object_in_structured_content_mode() {
     let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     let attributes = json!({ "contentMode": "STRUCTURED" });
     register(&gateway, &url, "lamps.lit", attributes).await;
@@ -138,7 +134,7 @@ async fn mqtt_3_1_1_gets_one_json_object() {
 }
 
 /// Publishes `count` events in batches.
-async fn publish_many(gateway: &Gateway, count: usize) {
+pub(crate) async fn publish_many(gateway: &Gateway, count: usize) {
     let client = reqwest::Client::new();
     for first in (0..count).step_by(100) {
         let event = |number: usize| {
@@ -153,22 +149,11 @@ async fn publish_many(gateway: &Gateway, count: usize) {
     }
 }
 
-/// Waits until everything was delivered.
-async fn drained(gateway: &Gateway, name: &str) {
-    let time_max = 4 * DEADLINE;
-    wait::until_within(time_max, "everything is delivered", async || {
-        let stands = gateway.subscription(name).await;
-        let left = ["waiting", "inFlight", "retrying", "parked", "deadLetters"];
-        left.iter().all(|field| stands[field] == 0).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_nats_server_that_is_killed_in_mid_stream_loses_nothing_and_gets_nothing_twice() {
     const COUNT: usize = 20_000;
     let (gateway, mut broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
-    stream(&broker).await;
+    make_stream(&broker).await;
     let url = format!("nats://127.0.0.1:{}", broker.port());
     let name = register(&gateway, &url, "lamps.lit", json!({})).await;
     publish_many(&gateway, COUNT / 2).await;

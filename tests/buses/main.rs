@@ -1,8 +1,20 @@
 //! The gateway beside real brokers: what goes out is read back by clients that nobody here wrote.
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
+mod amqp;
+mod amqp10;
+mod amqp_killed;
+mod amqp_secured;
+mod authenticated;
 mod consume;
 mod deliver;
+mod examined;
+mod given_up;
+mod kafka;
+mod kafka_read;
+mod killed;
+mod loops;
+mod misconfigured;
 mod registered;
 
 /// The program, as cargo built it for this suite.

@@ -173,7 +173,7 @@ async fn a_document_is_registered_replaced_and_removed() {
     let more = ["--version", "1.0.0", "--external-subscriptions-file", &external];
     let first = give_json(&gateway, &[&apply[..], &more[..]].concat()).await;
     assert_eq!((&first["name"], &first["version"]["value"]), (&"Orders".into(), &"1.0.0".into()));
-    assert_eq!(first["externalSubscriptions"][0]["status"]["active"], false);
+    assert_eq!(first["externalSubscriptions"][0]["status"]["active"], true);
     let again = give_json(&gateway, &[&apply[..], &["--payload-check", "warn"]].concat()).await;
     assert_eq!((&again["id"], &again["payloadCheck"]), (&first["id"], &"WARN".into()));
     assert_eq!(again["externalSubscriptions"], first["externalSubscriptions"]);

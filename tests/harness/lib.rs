@@ -4,7 +4,9 @@
 
 pub mod acme;
 pub mod brokers;
+pub mod cut;
 pub mod gateway;
+pub mod kafka;
 pub mod opaque_provider;
 pub mod openssl;
 pub mod peers;

@@ -49,6 +49,20 @@ pub fn python_program(name: &str) -> Command {
     Command::new(program)
 }
 
+/// A file that came with a library of `tests/peers/requirements.txt`.
+#[must_use]
+pub fn python_file(name: &str) -> PathBuf {
+    let libraries = workspace().join("target/peers/python/lib");
+    let versions = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
+    let mut found = versions.map(|version| version.path().join("site-packages").join(name));
+    found.find(|path| path.exists()).unwrap_or_else(|| {
+        panic!(
+            "{name} is missing; install it with: \
+             target/peers/python/bin/pip install -r tests/peers/requirements.txt"
+        )
+    })
+}
+
 /// Node with the libraries of `tests/peers/package.json`.
 #[must_use]
 pub fn node(script: &str) -> Command {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 mod events;
+mod retained;
 mod subscriber;
 mod survives_kill;
 

@@ -1,6 +1,6 @@
 """A NATS stream as its users see it.
 
-nats_bus.py PORT stream NAME SUBJECTS      makes a stream
+nats_bus.py PORT stream NAME SUBJECT...    makes a stream
 nats_bus.py PORT read NAME COUNT           prints COUNT messages, one JSON object a line
 nats_bus.py PORT publish MESSAGE -         publishes one message, the same JSON object
 nats_bus.py PORT many SUBJECT FIRST-COUNT  publishes COUNT events with ids from FIRST, ten keys in turn
@@ -30,25 +30,25 @@ async def until_acknowledged(stream, subject, body, headers):
             await asyncio.sleep(0.1)
 
 
-async def main(port, verb, name, argument):
+async def main(port, verb, name, *arguments):
     client = await nats.connect(f"nats://127.0.0.1:{port}", reconnect_time_wait=0.1,
                                 max_reconnect_attempts=-1)
     stream = client.jetstream()
     if verb == "stream":
-        await stream.add_stream(name=name, subjects=[argument])
+        await stream.add_stream(name=name, subjects=arguments)
     elif verb == "publish":
         message = json.loads(name)
         body = base64.b64decode(message["body"])
         await stream.publish(message["topic"], body, headers=message["headers"])
     elif verb == "many":
-        first, count = (int(part) for part in argument.split("-"))
+        first, count = (int(part) for part in arguments[0].split("-"))
         for start in range(first, first + count, 10):
             # Each key has its message acknowledged before its next one is sent.
             events = [numbered(number) for number in range(start, start + 10)]
             await asyncio.gather(*(until_acknowledged(stream, name, *event) for event in events))
     else:
         messages = await stream.pull_subscribe("", stream=name)
-        left = int(argument)
+        left = int(arguments[0])
         while left:
             for message in await messages.fetch(min(left, 500), timeout=20):
                 body = base64.b64encode(message.data).decode()

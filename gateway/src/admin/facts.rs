@@ -88,6 +88,7 @@ impl Bench {
             certificates,
             credentials: Arc::new(credentials),
             dispatch,
+            consumers: crate::consume::Consumers::default(),
             declared: crate::declared::DeclaredStore::default(),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),

@@ -20,6 +20,7 @@ use super::specs::{Feed, SpecsMutation, SpecsQuery};
 use super::usage::{UsageMutation, UsageQuery};
 use crate::catalog::Catalog;
 use crate::certificates::{Certificates, Desk};
+use crate::consume::Consumers;
 use crate::credentials::Credentials;
 use crate::declared::DeclaredStore;
 use crate::dispatch::Dispatch;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub check_target: TargetCheck,
     /// What is asked of events.
     pub declared: DeclaredStore,
+    /// What is read from buses.
+    pub consumers: Consumers,
     /// Who may do what.
     pub policy: PolicyStore,
     /// What is registered.
@@ -101,9 +104,10 @@ pub fn schema(parts: Parts, guard: Guard) -> Schema {
         QuarantineMutation(part()),
         UsageMutation(part()),
     );
-    let declared = parts.declared.clone();
+    let (declared, consumers) = (parts.declared.clone(), parts.consumers.clone());
     let builder: SchemaBuilder<_, _, _> =
         Schema::build(query, mutation, Feed(parts)).data(guard.clone()).data(declared);
+    let builder = builder.data(consumers);
     let limited = builder.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX);
     limited.extension(guard).finish()
 }

@@ -10,6 +10,7 @@ pub mod event_definition;
 mod facts;
 pub mod input;
 pub mod page;
+pub mod reading;
 pub mod roots;
 pub mod runtime;
 pub mod scalar;

@@ -14,7 +14,8 @@ use super::{CliError, application};
 /// What is shown of a definition.
 const FIELDS: &str = "id name description group version { value deprecated forRemoval } \
     payloadCheck spec { format fetchRequest { url status { condition message timestamp } } } \
-    externalSubscriptions { url topic status { active message subscription } } \
+    externalSubscriptions { url topic status { active message subscription \
+    reading { connected lag taken duplicates refused lastRefusal { reason at } } } } \
     createdAt updatedAt";
 /// What an update starts from.
 const INPUT_FIELDS: &str = "id name description group payloadCheck \

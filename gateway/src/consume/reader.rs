@@ -52,14 +52,14 @@ impl Reader {
         let mut failures = 0_u32;
         loop {
             let opened = tokio::time::timeout(OPEN_MAX, self.open());
-            let Some(opened) = stop.run_until_cancelled(opened).await else { return };
+            let Some(opened) = Box::pin(stop.run_until_cancelled(opened)).await else { return };
             let ended = match opened {
                 Ok(Ok(source)) => {
                     self.standing.now().progress = Progress::Reading;
                     tracing::info!(subscription = self.subscription.name, "a topic is read");
-                    let has_read = self.standing.view().counts();
+                    let settled = self.standing.view().settled();
                     let ended = self.follow(source, stop).await;
-                    if has_read != self.standing.view().counts() {
+                    if settled != self.standing.view().settled() {
                         failures = 0;
                     }
                     ended
@@ -100,7 +100,7 @@ impl Reader {
             let Some(arrivals) = stop.run_until_cancelled(source.receive()).await else {
                 return Ok(());
             };
-            let settlements = self.take(&arrivals?, stop).await;
+            let settlements = self.take(&arrivals?, &mut *source, stop).await;
             source.settle(&settlements).await?;
             let lag = source.lag().await;
             self.standing.now().lag = lag;
@@ -109,7 +109,12 @@ impl Reader {
 
     /// Hands messages over, and says what became of each. As long as some are to come later, none
     /// after them is received: that is how back-pressure reaches the bus.
-    async fn take(&self, arrivals: &[Arrival], stop: &CancellationToken) -> Vec<Settlement> {
+    async fn take(
+        &self,
+        arrivals: &[Arrival],
+        source: &mut dyn Source,
+        stop: &CancellationToken,
+    ) -> Vec<Settlement> {
         let mut settlements = vec![Settlement::Again; arrivals.len()];
         let mut left: Vec<usize> = (0..arrivals.len()).collect();
         loop {
@@ -130,6 +135,8 @@ impl Reader {
                 return settlements;
             };
             self.standing.now().waits = Some(why);
+            let lag = source.lag().await;
+            self.standing.now().lag = lag;
             let pause = tokio::time::sleep(after.min(RETRY_MAX));
             if stop.run_until_cancelled(pause).await.is_none() {
                 return settlements;
@@ -179,16 +186,22 @@ impl Reader {
         normalize(arrival, context)
     }
 
+    fn count(&self, outcome: &'static str) {
+        self.ports.metrics.consumed(self.standing.bus(), outcome);
+    }
+
     /// Counts what became of a message, and says what the bus is told.
     fn settled(&self, arrival: &Arrival, answer: Result<Receipt, Refusal>) -> Step {
         let mut view = self.standing.now();
         match answer {
             Ok(receipt) if receipt.duplicate => {
                 view.duplicates += 1;
+                self.count("duplicate");
                 Step::Done(Settlement::Taken)
             }
             Ok(_) => {
                 view.taken += 1;
+                self.count("taken");
                 Step::Done(Settlement::Taken)
             }
             Err(refusal) => match &refusal {
@@ -203,6 +216,7 @@ impl Reader {
                 | Refusal::TooLarge { .. } => {
                     let (reason, at) = (refusal.to_string(), self.ports.clock.now());
                     view.refused += 1;
+                    self.count("refused");
                     tracing::warn!(
                         subscription = self.subscription.name,
                         topic = arrival.topic,

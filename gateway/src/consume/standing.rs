@@ -59,10 +59,10 @@ impl View {
         self.progress == Progress::Reading
     }
 
-    /// How many messages there were, by what became of them.
+    /// How many messages were settled.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, u64); 3] {
-        [("taken", self.taken), ("duplicate", self.duplicates), ("refused", self.refused)]
+    pub fn settled(&self) -> u64 {
+        self.taken + self.duplicates + self.refused
     }
 
     /// In words, what stands in the way, if anything does.

@@ -353,7 +353,11 @@ fn external_subscriptions(
     let next = known.iter().map(|one| one.number + 1).max().unwrap_or_default();
     let mut numbers = next..;
     let make = |(index, input): (usize, &ExternalInput)| {
-        let same = known.iter().find(|one| one.url == input.url && one.topic == input.topic);
+        let same = known.iter().find(|one| {
+            let is_same_way =
+                external::direction(&one.attributes) == external::direction(&input.attributes);
+            one.url == input.url && one.topic == input.topic && is_same_way
+        });
         let place = format!("externalSubscriptions[{index}].auth");
         let before = same.map(|same| (same.url.as_str(), same.auth.as_ref()));
         Ok(ExternalSubscription {

@@ -1,11 +1,11 @@
 //! What external subscriptions lead to: events of the definition are pushed to those over HTTP;
 //! the others are told to wait for their bus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use eg_bus::{Bus, Target};
+use eg_bus::{Attributes, Bus, Target};
 use eg_event::filter::{Comparison, Filter};
-use eg_event::subscription::{BusTopic, ContentMode, Ordering};
+use eg_event::subscription::{BusTopic, ContentMode};
 use eg_event::{InvalidInput, Subscription};
 use eg_spec::Spec;
 
@@ -16,12 +16,8 @@ use crate::declared::Place;
 
 /// What the names of subscriptions begin with that belong to definitions.
 const PREFIX: &str = "spec-";
-/// The attribute that says how events are written on the wire.
-const CONTENT_MODE: &str = "contentMode";
 /// The direction of topics that are read.
 const CONSUME: &str = "consume";
-/// How long a bus may take to confirm an event, connecting to it included, in milliseconds.
-const BUS_TIMEOUT_MS: u32 = 30_000;
 
 /// What an external subscription is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,17 +40,23 @@ pub fn effect(definition: &Definition, external: &ExternalSubscription) -> Effec
     if definition.spec.data.is_none() {
         return Effect::None("the document is not there yet".to_owned());
     }
-    if external.attributes.get("direction").is_some_and(|to| to == CONSUME) {
+    if direction(&external.attributes) == CONSUME {
         return Effect::Consumed(name(definition, external));
     }
     Effect::Pushed(name(definition, external))
+}
+
+/// Which way events go, as `attributes` say.
+#[must_use]
+pub fn direction(attributes: &BTreeMap<String, String>) -> &str {
+    attributes.get("direction").map_or("deliver", String::as_str)
 }
 
 /// Whether a subscription of a definition is one by which a topic is read.
 #[must_use]
 pub fn is_consumed(subscription: &Subscription) -> bool {
     let topic = subscription.bus.as_ref();
-    topic.and_then(|topic| topic.attributes.get("direction")).is_some_and(|to| to == CONSUME)
+    topic.is_some_and(|topic| direction(&topic.attributes) == CONSUME)
 }
 
 /// The definition that the subscription called `name` belongs to; none if it is an operator's.
@@ -79,9 +81,7 @@ pub(super) fn pushes(
         let place = format!("externalSubscriptions[{index}]");
         let name = name(definition, external);
         let mut push = if is_http(scheme(external)) {
-            let mut push = Subscription::new(name, endpoint(external));
-            push.content_mode = content_mode(&place, external)?;
-            push
+            over_http(name, external).map_err(|error| named(&place, error))?
         } else {
             on_bus(name, external).map_err(|error| named(&place, error))?
         };
@@ -101,13 +101,20 @@ fn on_bus(name: String, external: &ExternalSubscription) -> Result<Subscription,
     let attributes = external.attributes.clone();
     push.bus = Some(BusTopic { topic: external.topic.clone(), attributes });
     let target = Target::of(&push)?;
-    let in_flight = target.attributes.number("maxInFlight").and_then(|max| max.try_into().ok());
-    push.max_in_flight = in_flight.unwrap_or(push.max_in_flight);
-    push.request_timeout_ms = BUS_TIMEOUT_MS;
-    if target.attributes.get("ordering") == Some("KEY") {
-        push.ordering = Ordering::Key;
-    }
-    push.ordering_key = target.attributes.get("orderingKey").map(str::to_owned);
+    target.attributes.govern(&mut push);
+    Ok(push)
+}
+
+/// A subscription to an endpoint of HTTP.
+fn over_http(name: String, external: &ExternalSubscription) -> Result<Subscription, InvalidInput> {
+    let attributes = Attributes::parse(Bus::Http, &external.attributes)?;
+    let mut push = Subscription::new(name, endpoint(external));
+    push.content_mode = match attributes.get("contentMode") {
+        Some("STRUCTURED") => ContentMode::Structured,
+        Some("KYMA") => ContentMode::Kyma,
+        _ => ContentMode::Binary,
+    };
+    attributes.govern(&mut push);
     Ok(push)
 }
 
@@ -120,25 +127,12 @@ fn is_available(scheme: &str) -> bool {
 pub(super) fn named(place: &str, error: InvalidInput) -> InvalidInput {
     match &*error.field {
         "endpoint" => InvalidInput::new(format!("{place}.url"), error.detail),
+        "orderingKey" => InvalidInput::new(format!("{place}.attributes.orderingKey"), error.detail),
+        "retry.maxDelayMs" => {
+            InvalidInput::new(format!("{place}.attributes.retryMaxDelayMs"), error.detail)
+        }
         field if field.starts_with("auth") => under(&format!("{place}.auth"), error),
         field => InvalidInput::new(format!("{place}.{field}"), error.detail.clone()),
-    }
-}
-
-fn content_mode(place: &str, external: &ExternalSubscription) -> Result<ContentMode, InvalidInput> {
-    let field = |name: &str| format!("{place}.attributes.{name}");
-    if let Some(unknown) = external.attributes.keys().find(|name| *name != CONTENT_MODE) {
-        let detail = format!("expected no attribute but {CONTENT_MODE} for http and https");
-        return Err(InvalidInput::new(field(unknown), detail));
-    }
-    match external.attributes.get(CONTENT_MODE).map(String::as_str) {
-        None | Some("BINARY") => Ok(ContentMode::Binary),
-        Some("STRUCTURED") => Ok(ContentMode::Structured),
-        Some("KYMA") => Ok(ContentMode::Kyma),
-        Some(_) => {
-            let detail = "expected one of BINARY, STRUCTURED and KYMA";
-            Err(InvalidInput::new(field(CONTENT_MODE), detail))
-        }
     }
 }
 
@@ -232,7 +226,7 @@ mod tests {
             url: url.to_owned(),
             auth: None,
             topic: topic.to_owned(),
-            attributes: std::collections::BTreeMap::new(),
+            attributes: BTreeMap::new(),
         };
         endpoint(&external)
     }
@@ -293,19 +287,30 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bus_does_not_understand_is_named() {
-        let mut definition = fixture::definition("shop", "orders", SPEC);
-        definition.external_subscriptions = vec![ExternalSubscription {
-            number: 0,
-            url: "nats://bus.test".to_owned(),
-            auth: None,
-            topic: "orders".to_owned(),
-            attributes: [("colour".to_owned(), "red".to_owned())].into(),
-        }];
-        let spec = definition.spec.read().unwrap().unwrap();
-        let refused = pushes(&fixture::application("shop"), &definition, &spec).unwrap_err();
-        let refused = refused.to_string();
-        assert!(refused.starts_with("externalSubscriptions[0].attributes.colour: "), "{refused}");
+    fn an_attribute_that_is_wrong_is_named() {
+        for (url, name, value) in [
+            ("nats://bus.test", "colour", "red"),
+            ("https://bus.test", "colour", "red"),
+            ("https://bus.test", "retryMaxDelayMs", "999"),
+            ("https://bus.test", "retryMaxAttempts", "0"),
+            ("mqtt://bus.test", "retryMaxAgeSeconds", "1d"),
+            ("nats://bus.test", "requestTimeoutMs", "60001"),
+            ("nats://bus.test", "orderingKey", "Data.X"),
+        ] {
+            let mut definition = fixture::definition("shop", "orders", SPEC);
+            definition.external_subscriptions = vec![ExternalSubscription {
+                number: 0,
+                url: url.to_owned(),
+                auth: None,
+                topic: "orders".to_owned(),
+                attributes: [(name.to_owned(), value.to_owned())].into(),
+            }];
+            let spec = definition.spec.read().unwrap().unwrap();
+            let refused = pushes(&fixture::application("shop"), &definition, &spec).unwrap_err();
+            let refused = refused.to_string();
+            let place = format!("externalSubscriptions[0].attributes.{name}: ");
+            assert!(refused.starts_with(&place), "{refused}");
+        }
     }
 
     #[test]

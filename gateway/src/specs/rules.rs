@@ -15,6 +15,7 @@ use super::change::{
     ApplicationInput, AuthChange, DefinitionInput, ExternalInput, RuntimeInput, SpecInput,
 };
 use super::definition::{ApplicationLimits, Version};
+use super::external::direction;
 
 const NAME_CHARACTERS_MAX: usize = 100;
 const DESCRIPTION_CHARACTERS_MAX: usize = 2000;
@@ -38,9 +39,9 @@ const EXTERNAL_SUBSCRIPTIONS_MAX: usize = 16;
 const RESERVED: [&str; 2] = ["mqtt", "event-gateway"];
 
 /// The schemes of the buses that can be named.
-pub(super) const SCHEMES: [&str; 11] = [
-    "kafka", "kafkas", "nats", "tls+nats", "amqp", "amqps", "amqp10", "mqtt", "mqtts", "http",
-    "https",
+pub(super) const SCHEMES: [&str; 12] = [
+    "kafka", "kafkas", "nats", "tls+nats", "amqp", "amqps", "amqp10", "amqps10", "mqtt", "mqtts",
+    "http", "https",
 ];
 
 type Checked = Result<(), InvalidInput>;
@@ -101,11 +102,12 @@ pub(super) fn definition(input: &DefinitionInput) -> Checked {
     for (index, one) in input.external_subscriptions.iter().enumerate() {
         let place = format!("externalSubscriptions[{index}]");
         external(&place, one)?;
-        if seen.contains(&(&one.url, &one.topic)) {
-            let detail = "expected each url and topic once";
+        let named = (&one.url, &one.topic, direction(&one.attributes));
+        if seen.contains(&named) {
+            let detail = "expected each url and topic once in each direction";
             return Err(InvalidInput::new(format!("{place}.topic"), detail));
         }
-        seen.push((&one.url, &one.topic));
+        seen.push(named);
     }
     Ok(())
 }
@@ -236,8 +238,13 @@ fn external(place: &str, input: &ExternalInput) -> Checked {
     // Certificates are shown in handshakes of TLS alone.
     let scheme = uri.as_ref().and_then(Uri::scheme_str).unwrap_or_default();
     let is_tls = ["kafkas", "tls+nats", "amqps", "mqtts", "https"].contains(&scheme);
-    let endpoint = if is_tls { "https://bus.invalid/" } else { "http://bus.invalid/" };
-    auth(&format!("{place}.auth"), &input.auth, endpoint)
+    let has_certificate =
+        matches!(&input.auth, AuthChange::Set(auth) if auth.certificate.is_some());
+    if has_certificate && !is_tls {
+        let detail = "expected none, or a URL with TLS: it is shown during TLS handshakes";
+        return wrong("auth.certificate", detail.to_owned());
+    }
+    auth(&format!("{place}.auth"), &input.auth, &input.url)
 }
 
 fn auth(place: &str, given: &AuthChange, endpoint: &str) -> Checked {

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use eg_event::InvalidInput;
+use eg_event::subscription::Ordering;
+use eg_event::{InvalidInput, Subscription};
 
 use crate::target::Bus;
 use crate::template::Template;
 
-/// How many characters a name may differ by from the one that is suggested.
+/// How many characters a name may differ by from the one that is suggested; half of them at most.
 const SUGGESTION_DISTANCE_MAX: usize = 4;
+
+/// The longest pause between two attempts that can be asked for, in milliseconds.
+const WEEK_MS: u64 = 604_800_000;
 
 /// An attribute that a bus understands.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +45,18 @@ pub enum Kind {
 }
 
 const ALL: &[Bus] = &Bus::ALL;
+/// The buses, and receivers of HTTP.
+const EVERYWHERE: &[Bus] = &[Bus::Kafka, Bus::Nats, Bus::Amqp, Bus::Amqp10, Bus::Mqtt, Bus::Http];
 
 /// Every attribute of every bus.
 pub const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "authentication",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        default: "PLAIN",
+        effect: "the SASL mechanism of the basic credential; that of an OAuth2 one is OAUTHBEARER",
+    },
     Attribute {
         name: "authentication",
         buses: &[Bus::Nats],
@@ -51,6 +64,14 @@ pub const ATTRIBUTES: &[Attribute] = &[
         default: "PASSWORD",
         effect: "what the password of the basic credential is: a password, a token, the seed of a \
             key, or the text of a credentials file",
+    },
+    Attribute {
+        name: "authentication",
+        buses: &[Bus::Amqp, Bus::Amqp10],
+        kind: Kind::Word(&["PASSWORD", "EXTERNAL"]),
+        default: "PASSWORD",
+        effect: "whether the broker asks for the name and the password (or token) of auth, or takes \
+            the client certificate for an answer",
     },
     Attribute {
         name: "caCertificates",
@@ -61,7 +82,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "clientId",
-        buses: &[Bus::Mqtt],
+        buses: &[Bus::Kafka, Bus::Mqtt],
         kind: Kind::Text,
         default: "",
         effect: "the client identifier; by default event-gateway- and the name of the subscription",
@@ -74,11 +95,33 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "whether attributes are beside the data or in one JSON object with it",
     },
     Attribute {
+        name: "contentMode",
+        buses: &[Bus::Http],
+        kind: Kind::Word(&["BINARY", "STRUCTURED", "KYMA"]),
+        default: "BINARY",
+        effect: "the same, or as Kyma writes events",
+    },
+    Attribute {
         name: "direction",
         buses: ALL,
         kind: Kind::Word(&["deliver", "consume"]),
         default: "deliver",
         effect: "whether events go to the topic, or come from it",
+    },
+    Attribute {
+        name: "direction",
+        buses: &[Bus::Http],
+        kind: Kind::Word(&["deliver"]),
+        default: "deliver",
+        effect: "over HTTP, events come in at the gateway's own port",
+    },
+    Attribute {
+        name: "exchange",
+        buses: &[Bus::Amqp],
+        kind: Kind::Text,
+        default: "",
+        effect: "the exchange whose routing key the topic is; by default the topic is the name of a \
+            queue",
     },
     Attribute {
         name: "group",
@@ -96,6 +139,20 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "the shared subscription that is read by; by default the gateway reads alone",
     },
     Attribute {
+        name: "headerPrefix",
+        buses: &[Bus::Amqp, Bus::Amqp10],
+        kind: Kind::Word(&["cloudEvents_", "cloudEvents:", "ce-"]),
+        default: "cloudEvents_",
+        effect: "what the names of attributes begin with, as headers or application properties",
+    },
+    Attribute {
+        name: "group",
+        buses: &[Bus::Kafka],
+        kind: Kind::Text,
+        default: "",
+        effect: "the consumer group; by default event-gateway- and the name of the subscription",
+    },
+    Attribute {
         name: "maxInFlight",
         buses: ALL,
         kind: Kind::Number(1, 400),
@@ -103,15 +160,22 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "how many events are on their way to the bus, or from it, at once",
     },
     Attribute {
+        name: "maxInFlight",
+        buses: &[Bus::Http],
+        kind: Kind::Number(1, 400),
+        default: "16",
+        effect: "how many requests are under way at once",
+    },
+    Attribute {
         name: "ordering",
-        buses: ALL,
+        buses: EVERYWHERE,
         kind: Kind::Word(&["NONE", "KEY"]),
         default: "NONE",
         effect: "whether events of one key are handed over one after another",
     },
     Attribute {
         name: "orderingKey",
-        buses: ALL,
+        buses: EVERYWHERE,
         kind: Kind::Text,
         default: "",
         effect: "the attribute that is the key; by default partitionkey, else subject, else source",
@@ -131,11 +195,60 @@ pub const ATTRIBUTES: &[Attribute] = &[
         effect: "at least once, or exactly once as far as the broker goes",
     },
     Attribute {
+        name: "requestTimeoutMs",
+        buses: ALL,
+        kind: Kind::Number(1, 60_000),
+        default: "30000",
+        effect: "how long the bus may take to confirm an event, connecting included, in ms",
+    },
+    Attribute {
+        name: "requestTimeoutMs",
+        buses: &[Bus::Http],
+        kind: Kind::Number(1, 60_000),
+        default: "5000",
+        effect: "how long the receiver may take to answer, in ms",
+    },
+    Attribute {
         name: "retain",
         buses: &[Bus::Mqtt],
         kind: Kind::Word(&["true", "false"]),
         default: "false",
         effect: "whether the broker keeps the last event of a topic for who subscribes later",
+    },
+    Attribute {
+        name: "retryInitialDelayMs",
+        buses: EVERYWHERE,
+        kind: Kind::Number(1, WEEK_MS),
+        default: "1000",
+        effect: "the longest pause before the second attempt, in ms; it doubles with each one more",
+    },
+    Attribute {
+        name: "retryMaxAgeSeconds",
+        buses: EVERYWHERE,
+        kind: Kind::Number(1, 2_592_000),
+        default: "86400",
+        effect: "so long after its first attempt an event becomes a dead letter, in seconds",
+    },
+    Attribute {
+        name: "retryMaxAttempts",
+        buses: EVERYWHERE,
+        kind: Kind::Number(1, 10_000),
+        default: "30",
+        effect: "after so many attempts an event becomes a dead letter",
+    },
+    Attribute {
+        name: "retryMaxDelayMs",
+        buses: EVERYWHERE,
+        kind: Kind::Number(1, WEEK_MS),
+        default: "3600000",
+        effect: "the longest pause between two attempts, in ms",
+    },
+    Attribute {
+        name: "startAt",
+        buses: &[Bus::Kafka],
+        kind: Kind::Word(&["EARLIEST", "LATEST"]),
+        default: "EARLIEST",
+        effect: "where a consumer group begins that has read nothing yet",
     },
     Attribute {
         name: "stream",
@@ -178,6 +291,28 @@ impl Attributes {
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
+
+    /// Lets `subscription` deliver as these say: how many at once, in what order, and when again.
+    pub fn govern(&self, subscription: &mut Subscription) {
+        let number = |name: &str| u32::try_from(self.number(name)?).ok();
+        let Subscription { max_in_flight, request_timeout_ms, retry, .. } = &mut *subscription;
+        let max = number("maxInFlight").and_then(|max| max.try_into().ok());
+        *max_in_flight = max.unwrap_or(*max_in_flight);
+        let rows = [
+            ("requestTimeoutMs", request_timeout_ms),
+            ("retryInitialDelayMs", &mut retry.initial_delay_ms),
+            ("retryMaxAgeSeconds", &mut retry.max_age_s),
+            ("retryMaxAttempts", &mut retry.max_attempts),
+            ("retryMaxDelayMs", &mut retry.max_delay_ms),
+        ];
+        for (name, field) in rows {
+            *field = number(name).unwrap_or(*field);
+        }
+        if self.get("ordering") == Some("KEY") {
+            subscription.ordering = Ordering::Key;
+        }
+        subscription.ordering_key = self.get("orderingKey").map(str::to_owned);
+    }
 }
 
 impl Attribute {
@@ -209,7 +344,7 @@ fn unknown(bus: Bus, name: &str) -> String {
     let known = ATTRIBUTES.iter().filter(|one| one.buses.contains(&bus)).map(|one| one.name);
     let near = known.clone().map(|known| (strsim::levenshtein(known, name), known)).min();
     match near {
-        Some((distance, near)) if distance <= SUGGESTION_DISTANCE_MAX => {
+        Some((distance, near)) if distance <= SUGGESTION_DISTANCE_MAX.min(name.len() / 2) => {
             format!("is not known for {bus}; did you mean {near}?")
         }
         _ => format!("expected one of {}", known.collect::<Vec<_>>().join(", ")),
@@ -219,6 +354,7 @@ fn unknown(bus: Bus, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use eg_event::subscription::RetryPolicy;
 
     fn parse(name: &str, value: &str) -> Result<Attributes, InvalidInput> {
         Attributes::parse(Bus::Nats, &BTreeMap::from([(name.to_owned(), value.to_owned())]))
@@ -236,7 +372,7 @@ mod tests {
     fn an_attribute_that_is_wrong_is_named_with_what_was_expected() {
         let rows = [
             ("contentmode", "BINARY", "did you mean contentMode?"),
-            ("colour", "red", "expected one of authentication"),
+            ("temperature", "red", "expected one of authentication"),
             ("contentMode", "binary", "expected one of BINARY, STRUCTURED"),
             ("maxInFlight", "0", "expected a number from 1 to 400"),
             ("stream", " ", "expected a text"),
@@ -262,6 +398,34 @@ mod tests {
             let mut rows = document.lines().filter(|line| line.starts_with(&name));
             assert!(rows.any(|row| row.ends_with(&rest)), "{name} ... {rest}");
         }
+    }
+
+    #[test]
+    fn what_is_not_said_of_retries_is_what_every_subscription_has() {
+        for (bus, timeout_ms, in_flight) in [(Bus::Http, 5_000, 16), (Bus::Nats, 30_000, 256)] {
+            let mut subscription = Subscription::new("out", "https://bus.test");
+            let expected = subscription.retry;
+            Attributes::parse(bus, &BTreeMap::new()).unwrap().govern(&mut subscription);
+            let asked = (subscription.request_timeout_ms, subscription.max_in_flight);
+            assert_eq!((asked, subscription.retry), ((timeout_ms, in_flight), expected));
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_retries_holds() {
+        let rows = [
+            ("requestTimeoutMs", "11"),
+            ("retryInitialDelayMs", "12"),
+            ("retryMaxAgeSeconds", "13"),
+            ("retryMaxAttempts", "14"),
+            ("retryMaxDelayMs", "15"),
+        ];
+        let given = rows.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut subscription = Subscription::new("out", "https://bus.test");
+        Attributes::parse(Bus::Http, &given).unwrap().govern(&mut subscription);
+        let retry =
+            RetryPolicy { initial_delay_ms: 12, max_age_s: 13, max_attempts: 14, max_delay_ms: 15 };
+        assert_eq!((subscription.request_timeout_ms, subscription.retry), (11, retry));
     }
 
     #[test]

@@ -3,18 +3,25 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use eg_event::outbound::SecretText;
-use eg_event::{Delivery, Subscription, Timestamp};
+use eg_event::outbound::{Auth, SecretText};
+use eg_event::subscription::BusTopic;
+use eg_event::{Clock, Delivery, Subscription, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "amqp")]
+use crate::amqp::Amqp;
+#[cfg(feature = "amqp10")]
+use crate::amqp10::Amqp10;
 use crate::error::PublishError;
+#[cfg(feature = "kafka")]
+use crate::kafka::Kafka;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::Mqtt;
 #[cfg(feature = "nats")]
@@ -23,6 +30,8 @@ use crate::target::{Bus, Target};
 
 /// How long a connection that nothing is sent over is kept.
 const IDLE: Duration = Duration::from_mins(2);
+/// How long after a failure nobody tries again to connect.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A connection to a bus.
 pub(crate) trait Connection: Send + Sync {
@@ -31,7 +40,6 @@ pub(crate) trait Connection: Send + Sync {
 
     /// Asks the bus whether the topic can be published to, without publishing anything; gives back
     /// what was found, in words for an operator.
-    #[expect(dead_code, reason = "no command asks yet")]
     fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
         let found = "connected; the bus does not say beforehand what may be published";
         std::future::ready(Ok(found.to_owned())).boxed()
@@ -50,7 +58,8 @@ pub trait Tokens: Send + Sync {
 pub struct Token {
     /// The token.
     pub secret: SecretText,
-    /// When it ends; `None` if the provider does not say.
+    /// Until when it is to be used, which is somewhat before it ends; `None` if nothing is known
+    /// to end it.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -68,6 +77,8 @@ pub struct Surroundings {
     pub check_address: AddressCheck,
     /// Where access tokens come from.
     pub tokens: Arc<dyn Tokens>,
+    /// What tells when they end.
+    pub clock: Clock,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -101,6 +112,12 @@ pub(crate) async fn connect(
     let target = Target::of(subscription);
     let target = target.map_err(|error| PublishError::NotConnected(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "amqp")]
+        Bus::Amqp => Ok(Arc::new(Amqp::connect(target, subscription, around).await?)),
+        #[cfg(feature = "amqp10")]
+        Bus::Amqp10 => Ok(Arc::new(Amqp10::connect(target, subscription, around).await?)),
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Ok(Arc::new(Kafka::connect(target, subscription, around).await?)),
         #[cfg(feature = "mqtt")]
         Bus::Mqtt => Ok(Arc::new(Mqtt::connect(target, subscription, around).await?)),
         #[cfg(feature = "nats")]
@@ -116,9 +133,20 @@ pub(crate) struct Connections {
 }
 
 struct Held {
-    subscription: Arc<Subscription>,
+    /// The definition; nobody holds it any more when it was changed or removed.
+    subscription: Weak<Subscription>,
+    /// What of it the connection is made by.
+    made_by: MadeBy,
     connection: Arc<OnceCell<Arc<dyn Connection>>>,
+    failed: Option<(Instant, PublishError)>,
     used_at: Instant,
+}
+
+#[derive(PartialEq)]
+struct MadeBy {
+    endpoint: String,
+    bus: Option<BusTopic>,
+    auth: Option<Arc<Auth>>,
 }
 
 impl Connections {
@@ -126,29 +154,42 @@ impl Connections {
         Self { held: Mutex::default(), around }
     }
 
-    /// The connection for `subscription`, as it is defined now.
+    /// The connection for `subscription`, as it is defined now. Who asks shortly after a failure is
+    /// told of that one.
     pub(crate) async fn of(
         &self,
         subscription: &Arc<Subscription>,
     ) -> Result<Arc<dyn Connection>, PublishError> {
         let cell = self.cell(subscription);
-        cell.get_or_try_init(|| connect(subscription, &self.around)).await.map(Arc::clone)
+        let connect = async || {
+            if let Some(error) = self.failed(&subscription.name) {
+                return Err(error);
+            }
+            let connected = connect(subscription, &self.around).await;
+            connected.inspect_err(|error| self.note(&subscription.name, error))
+        };
+        cell.get_or_try_init(connect).await.map(Arc::clone)
+    }
+
+    fn failed(&self, name: &str) -> Option<PublishError> {
+        let held = self.held();
+        let (at, error) = held.get(name)?.failed.as_ref()?;
+        (at.elapsed() < PAUSE).then(|| error.clone())
+    }
+
+    fn note(&self, name: &str, error: &PublishError) {
+        if let Some(one) = self.held().get_mut(name) {
+            one.failed = Some((Instant::now(), error.clone()));
+        }
     }
 
     fn cell(&self, subscription: &Arc<Subscription>) -> Arc<OnceCell<Arc<dyn Connection>>> {
         let mut held = self.held();
-        let fresh = || Held {
-            subscription: Arc::clone(subscription),
-            connection: Arc::default(),
-            used_at: Instant::now(),
-        };
-        if !held.contains_key(&subscription.name) {
-            held.insert(subscription.name.clone(), fresh());
+        let is_known = |one: &mut Held| one.leads_where(subscription);
+        if !held.get_mut(&subscription.name).is_some_and(is_known) {
+            held.insert(subscription.name.clone(), Held::new(subscription));
         }
         let Some(one) = held.get_mut(&subscription.name) else { return Arc::default() };
-        if !leads_to_the_same(&one.subscription, subscription) {
-            *one = fresh();
-        }
         one.used_at = Instant::now();
         Arc::clone(&one.connection)
     }
@@ -162,9 +203,10 @@ impl Connections {
         }
     }
 
-    /// Closes what nothing has been sent over for a while.
+    /// Closes what nothing has been sent over for a while, and what no definition leads to.
     pub(crate) fn close_idle(&self) {
-        self.held().retain(|_, one| one.used_at.elapsed() < IDLE);
+        self.held()
+            .retain(|_, one| one.used_at.elapsed() < IDLE && one.subscription.strong_count() > 0);
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -172,8 +214,30 @@ impl Connections {
     }
 }
 
-/// Whether what was connected for one subscription is of use for the other.
-fn leads_to_the_same(one: &Arc<Subscription>, other: &Arc<Subscription>) -> bool {
-    Arc::ptr_eq(one, other)
-        || (one.endpoint == other.endpoint && one.bus == other.bus && one.auth == other.auth)
+impl Held {
+    fn new(subscription: &Arc<Subscription>) -> Self {
+        Self {
+            subscription: Arc::downgrade(subscription),
+            made_by: MadeBy::of(subscription),
+            connection: Arc::default(),
+            failed: None,
+            used_at: Instant::now(),
+        }
+    }
+
+    /// Whether what was connected is of use for `subscription`, which it then belongs to.
+    fn leads_where(&mut self, subscription: &Arc<Subscription>) -> bool {
+        if self.subscription.as_ptr() == Arc::as_ptr(subscription) {
+            return true;
+        }
+        self.subscription = Arc::downgrade(subscription);
+        self.made_by == MadeBy::of(subscription)
+    }
+}
+
+impl MadeBy {
+    fn of(subscription: &Subscription) -> Self {
+        let Subscription { endpoint, bus, auth, .. } = subscription;
+        Self { endpoint: endpoint.clone(), bus: bus.clone(), auth: auth.clone() }
+    }
 }

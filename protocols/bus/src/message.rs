@@ -6,6 +6,9 @@ use bytes::Bytes;
 use eg_event::event::Attributes;
 use eg_event::{CloudEvent, Delivery, json};
 
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+use crate::target::Target;
+
 /// The media type of structured content mode.
 const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
 
@@ -50,6 +53,31 @@ impl Message {
         let body = stored.event.data().map(|data| data.bytes().clone()).unwrap_or_default();
         Self { headers: sent, body }
     }
+}
+
+/// How attributes stand in headers, or application properties, of AMQP (CloudEvents AMQP binding
+/// 1.0.2, section 3.1). There is no binding of 0.9.1; this is what a broker of both makes of them.
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+pub(crate) fn amqp(target: &Target) -> Headers {
+    let prefix = match target.attributes.get("headerPrefix") {
+        Some("cloudEvents:") => "cloudEvents:",
+        Some("ce-") => "ce-",
+        _ => "cloudEvents_",
+    };
+    Headers { prefix, content_type: "content-type", value: as_it_is }
+}
+
+/// The attribute that a header, or application property, of AMQP is: under any of the prefixes that
+/// are in use.
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+pub(crate) fn attribute_of_amqp(name: &str) -> Option<&str> {
+    ["cloudEvents_", "cloudEvents:", "ce-"].iter().find_map(|prefix| name.strip_prefix(prefix))
+}
+
+/// Where nothing has to be escaped.
+#[cfg(any(feature = "amqp", feature = "amqp10"))]
+pub(crate) fn as_it_is(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
 }
 
 fn binary(event: &CloudEvent, headers: &Headers) -> Vec<(Cow<'static, str>, String)> {

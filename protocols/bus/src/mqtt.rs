@@ -4,25 +4,27 @@
 mod link;
 mod packets;
 mod read;
+mod reason;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use eg_event::outbound::Credential;
-use eg_event::{Delivery, Subscription};
+use eg_event::outbound::{Credential, SecretText};
+use eg_event::{Delivery, Subscription, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsConnector;
+use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
-use self::link::{Link, Order};
-use self::packets::{Greeting, Outgoing, Packets};
+use self::link::{End, Link, Order};
+use self::packets::{Admitted, Greeting, Outgoing, Packets};
 pub(crate) use self::read::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
 use crate::message::{Headers, Message};
-use crate::target::{Direction, Target};
+use crate::target::Target;
 use crate::tls;
 
 /// How the MQTT binding of CloudEvents (1.0.2, section 3.1) writes attributes.
@@ -35,7 +37,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// A connection to an MQTT broker.
 pub(crate) struct Mqtt {
     target: Target,
+    admitted: Admitted,
     orders: mpsc::Sender<Order>,
+    /// Whoever publishes holds the connection; nobody else keeps it.
+    _end: DropGuard,
+}
+
+/// Where a link leads, and who the gateway is there.
+struct Place {
+    target: Target,
+    subscription: Subscription,
+    around: Surroundings,
+    /// For who reads: how many messages may be under way in a session that outlives the connection.
+    session: Option<u16>,
+}
+
+/// Who the gateway is towards a broker, and until when that holds.
+struct Named {
+    credential: Option<(String, SecretText)>,
+    until: Option<Timestamp>,
 }
 
 impl Mqtt {
@@ -44,22 +64,21 @@ impl Mqtt {
         subscription: &Subscription,
         around: &Surroundings,
     ) -> Result<Self, PublishError> {
-        let mut last = PublishError::NotConnected("the URL names no host".to_owned());
-        for host in &target.hosts {
-            let addresses = around.addresses(host).await?;
-            match open(&target, subscription, (&host.0, &addresses)).await {
-                Ok(link) => {
-                    let (orders, taken) = mpsc::channel(QUEUED_MAX);
-                    let stop = around.stop.clone();
-                    around.tracker.spawn(async move {
-                        stop.run_until_cancelled(link.run(taken)).await;
-                    });
-                    return Ok(Self { target, orders });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let place = Place {
+            target: target.clone(),
+            subscription: subscription.clone(),
+            around: around.clone(),
+            session: None,
+        };
+        let (link, until) = place.open().await?;
+        let admitted = link.admitted().clone();
+        let (orders, taken) = mpsc::channel(QUEUED_MAX);
+        let end = around.stop.child_token();
+        let ended = end.clone();
+        around.tracker.spawn(async move {
+            ended.run_until_cancelled(place.serve((link, until), taken)).await;
+        });
+        Ok(Self { target, admitted, orders, _end: end.drop_guard() })
     }
 
     async fn hand_over(&self, delivery: &Delivery) -> Result<(), PublishError> {
@@ -79,50 +98,125 @@ impl Mqtt {
     }
 }
 
+impl Mqtt {
+    /// What the broker takes, as far as it said so when it let the gateway in.
+    fn admits(&self) -> Result<String, PublishError> {
+        let Admitted { qos_max, retain_available, packet_bytes_max } = self.admitted;
+        let attributes = &self.target.attributes;
+        let wrong = |what: String| Err(PublishError::NotConfirmed(what));
+        let qos = attributes.number("qos").unwrap_or(1);
+        if qos > u64::from(qos_max) {
+            return wrong(format!("the broker takes QoS {qos_max} at most: set attributes.qos"));
+        }
+        if !retain_available && attributes.get("retain") == Some("true") {
+            return wrong("the broker retains nothing: leave attributes.retain out".to_owned());
+        }
+        let size = match packet_bytes_max {
+            Some(max) => format!("of at most {max} bytes, topic and attributes included"),
+            None => "of any size".to_owned(),
+        };
+        let retains = if retain_available { "retains" } else { "does not retain" };
+        Ok(format!(
+            "the broker takes QoS {qos_max} and messages {size}, and {retains}; whether the topic \
+             may be published to it says with the first event"
+        ))
+    }
+}
+
 impl Connection for Mqtt {
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>> {
         self.hand_over(delivery).boxed()
     }
+
+    fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
+        std::future::ready(self.admits()).boxed()
+    }
 }
 
-/// Connects to one host, and waits until the broker lets the gateway in.
-async fn open(
-    target: &Target,
-    subscription: &Subscription,
-    (host, addresses): (&str, &[SocketAddr]),
-) -> Result<Link, PublishError> {
-    let not_connected = |why: String| PublishError::NotConnected(format!("{host}: {why}"));
-    let stream = TcpStream::connect(addresses).await;
-    let stream = stream.map_err(|error| not_connected(error.to_string()))?;
-    stream.set_nodelay(true).map_err(|error| not_connected(error.to_string()))?;
-    let credential = subscription.auth.as_ref().and_then(|auth| auth.credential.as_ref());
-    let named = match credential {
-        Some(Credential::Basic { username, password }) => {
-            Some((username.clone(), password.expose().to_owned()))
+impl Place {
+    /// Publishes what is ordered, until nobody orders any more or the connection is lost. When what
+    /// the gateway is known by ends, it goes over to a new connection.
+    async fn serve(
+        self,
+        (mut link, mut until): (Link, Option<Timestamp>),
+        mut orders: mpsc::Receiver<Order>,
+    ) {
+        let clock = &self.around.clock;
+        loop {
+            // Well before the token ends: the broker may count from a somewhat earlier instant.
+            let left = until.map(|until| until.since(clock.now()) * 3 / 4);
+            let spent_at = left.map(|left| Instant::now() + left);
+            match link.run(&mut orders, spent_at).await {
+                End::Closed => return,
+                End::Spent => match self.open().await {
+                    Ok(opened) => (link, until) = opened,
+                    Err(error) => return link::refuse(&mut orders, &error),
+                },
+            }
         }
-        _ => None,
-    };
-    let client_id = target.attributes.get("clientId").map(str::to_owned);
-    let greeting = Greeting {
-        client_id: client_id.unwrap_or_else(|| format!("event-gateway-{}", subscription.name)),
-        named,
-        keep_alive: KEEP_ALIVE,
-        session: (target.direction() == Direction::Consume).then_some(subscription.max_in_flight),
-    };
-    let packets = Packets::new(target.attributes.get("protocolVersion") == Some("3.1.1"));
-    let link = if target.tls {
-        let authorities = target.attributes.get("caCertificates");
-        let identity = subscription.auth.as_ref().and_then(|auth| auth.certificate.as_ref());
-        let config = tls::client(authorities, identity).map_err(not_connected)?;
-        let name = rustls::pki_types::ServerName::try_from(host.to_owned());
-        let name = name.map_err(|error| not_connected(error.to_string()))?;
-        let stream = TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await;
-        let stream = stream.map_err(|error| not_connected(error.to_string()))?;
-        Link::new(Box::new(stream), packets, KEEP_ALIVE)
-    } else {
-        Link::new(Box::new(stream), packets, KEEP_ALIVE)
-    };
-    link.greet(&greeting).await.map_err(not_connected)
+    }
+
+    /// Connects to the first host that lets the gateway in.
+    async fn open(&self) -> Result<(Link, Option<Timestamp>), PublishError> {
+        let Named { credential, until } = self.named().await?;
+        let mut last = PublishError::NotConnected("the URL names no host".to_owned());
+        for host in &self.target.hosts {
+            let addresses = match self.around.addresses(host).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            match self.open_one((&host.0, &addresses), credential.as_ref()).await {
+                Ok(link) => return Ok((link, until)),
+                Err(why) => last = PublishError::NotConnected(format!("{}: {why}", host.0)),
+            }
+        }
+        Err(last)
+    }
+
+    async fn named(&self) -> Result<Named, PublishError> {
+        let credential = self.subscription.auth.as_ref().and_then(|auth| auth.credential.as_ref());
+        let (credential, until) = match credential {
+            None => (None, None),
+            Some(Credential::Basic { username, password }) => {
+                (Some((username.clone(), password.clone())), None)
+            }
+            Some(Credential::OAuth(client)) => {
+                let token = self.around.tokens.token(&self.subscription).await;
+                let token = token.map_err(PublishError::NotConnected)?;
+                (Some((client.client_id.clone(), token.secret)), token.expires_at)
+            }
+        };
+        Ok(Named { credential, until })
+    }
+
+    /// Connects to one host, and waits until the broker lets the gateway in.
+    async fn open_one(
+        &self,
+        (host, addresses): (&str, &[SocketAddr]),
+        credential: Option<&(String, SecretText)>,
+    ) -> Result<Link, String> {
+        let Self { target, subscription, .. } = self;
+        let stream = TcpStream::connect(addresses).await.map_err(|error| tls::reason(&error))?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let client_id = target.attributes.get("clientId").map(str::to_owned);
+        let greeting = Greeting {
+            client_id: client_id.unwrap_or_else(|| format!("event-gateway-{}", subscription.name)),
+            named: credential.map(|(name, secret)| (name.clone(), secret.expose().to_owned())),
+            keep_alive: KEEP_ALIVE,
+            session: self.session,
+        };
+        let packets = Packets::new(target.attributes.get("protocolVersion") == Some("3.1.1"));
+        let stream: Box<dyn link::Stream> = if target.tls {
+            let config = tls::of(target, subscription)?;
+            Box::new(tls::connect(config, host, stream).await?)
+        } else {
+            Box::new(stream)
+        };
+        Link::new(stream, packets, KEEP_ALIVE).greet(&greeting).await
+    }
 }
 
 fn as_it_is(text: &str) -> Cow<'_, str> {

@@ -2,6 +2,7 @@
 //! when the stream has acknowledged it.
 
 mod read;
+mod reason;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +10,11 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
-use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
+use async_nats::jetstream::context::{ContextBuilder, GetStreamByNameErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self};
-use async_nats::{Client, ConnectOptions, Event};
-use eg_event::outbound::{Auth, Credential};
+use async_nats::{AuthError, Client, ConnectOptions, Event};
+use eg_event::outbound::Credential;
 use eg_event::{Delivery, Subscription, header};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio_util::sync::CancellationToken;
@@ -76,10 +77,15 @@ impl Nats {
         around: &Surroundings,
     ) -> Result<Self, PublishError> {
         let hosts = hosts(&target, around).await?;
+        if is_by_token(subscription) {
+            // Asked for first, so that its error is told as it is.
+            let token = around.tokens.token(subscription).await;
+            token.map_err(PublishError::NotConnected)?;
+        }
         let complaint = Complaint::default();
         let noted = complaint.clone();
         let timeout = subscription.request_timeout();
-        let mut options = authenticated(&target, subscription.auth.as_deref())?
+        let mut options = authenticated(&target, subscription, around)?
             .name(format!("event-gateway {}", subscription.name))
             .client_capacity(QUEUED_MAX)
             .connection_timeout(timeout)
@@ -93,22 +99,20 @@ impl Nats {
                 std::future::ready(())
             });
         if target.tls {
-            let authorities = target.attributes.get("caCertificates");
-            let identity = subscription.auth.as_ref().and_then(|auth| auth.certificate.as_ref());
-            let config = tls::client(authorities, identity).map_err(PublishError::NotConnected)?;
+            let config = tls::of(&target, subscription).map_err(PublishError::NotConnected)?;
             options = options.require_tls(true).tls_client_config(config);
         }
-        let client = options.connect(hosts).await.map_err(|error| {
-            let said = complaint.take().map(|said| format!(": {said}")).unwrap_or_default();
-            PublishError::NotConnected(format!("{error}{said}"))
-        })?;
-        let jetstream = ContextBuilder::new().timeout(timeout).build(client.clone());
+        let client = options.connect(hosts).await;
+        let client = client.map_err(|error| PublishError::NotConnected(reason::of(&error)))?;
+        // Before the attempt is over: what the server complains of is told with it.
+        let jetstream = ContextBuilder::new().timeout(timeout * 9 / 10).build(client.clone());
         Ok(Self { target, client, jetstream, complaint })
     }
 
     async fn hand_over(&self, delivery: &Delivery) -> Result<(), PublishError> {
         if self.client.connection_state() != State::Connected {
-            return Err(PublishError::NotConnected("the server cannot be reached".to_owned()));
+            // The next attempt connects anew, and says what is in the way.
+            return Err(PublishError::Lost("the server does not answer".to_owned()));
         }
         let event = &delivery.event.event;
         let subject = self.target.topic.fill(event, token);
@@ -139,23 +143,71 @@ impl Nats {
 
     /// What an operator is to mend.
     fn explain(&self, error: &jetstream::context::PublishError, subject: &str) -> PublishError {
-        let complaint = self.complaint.take();
-        PublishError::NotConfirmed(match (error.kind(), complaint) {
-            (PublishErrorKind::StreamNotFound, _) => {
-                format!("no stream takes {subject}: make one whose subjects include it")
-            }
+        PublishError::NotConfirmed(match (error.kind(), self.complaint.take()) {
+            (PublishErrorKind::StreamNotFound, _) => no_stream(subject),
             (PublishErrorKind::MaxPayloadExceeded, _) => {
-                "the event is larger than max_payload of the server".to_owned()
+                let max = self.client.server_info().max_payload;
+                format!("the event is larger than max_payload of the server, {max} bytes")
             }
-            (_, Some(complaint)) => format!("the server says: {complaint}"),
-            (_, None) => error.to_string(),
+            (_, Some(complaint)) => reason::of_complaint(&complaint),
+            (_, None) => reason::of_publish(error),
         })
     }
+
+    /// What the stream is that takes the subject.
+    async fn stream(&self) -> Result<String, PublishError> {
+        let server = self.client.server_info();
+        let subject = self.target.topic.pattern("*");
+        let not_confirmed = |why: String| Err(PublishError::NotConfirmed(why));
+        let asked = match self.target.attributes.get("stream") {
+            Some(name) => Ok(name.to_owned()),
+            None => self.jetstream.stream_by_subject(&*subject).await,
+        };
+        let name = match asked {
+            Ok(name) => name,
+            Err(error) => {
+                return not_confirmed(match (error.kind(), self.complaint.take()) {
+                    (GetStreamByNameErrorKind::NotFound, _) => no_stream(&subject),
+                    (_, Some(complaint)) => reason::of_complaint(&complaint),
+                    (_, None) => reason::of_request(&error),
+                });
+            }
+        };
+        let stream = match self.jetstream.get_stream(&name).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                let complaint = self.complaint.take();
+                return not_confirmed(match complaint {
+                    Some(complaint) => reason::of_complaint(&complaint),
+                    None => format!("the stream {name}: {}", reason::of_request(&error)),
+                });
+            }
+        };
+        let config = &stream.cached_info().config;
+        Ok(format!(
+            "stream {name} of {} takes {subject} (server {}, at most {} bytes an event; \
+             {} replicas; keeps by {}; removes what comes again within {} s)",
+            config.subjects.join(", "),
+            server.version,
+            server.max_payload,
+            config.num_replicas,
+            format!("{:?}", config.retention).to_lowercase(),
+            config.duplicate_window.as_secs(),
+        ))
+    }
+}
+
+fn no_stream(subject: &str) -> String {
+    format!("no stream takes {subject}: make one whose subjects include it, with JetStream enabled")
 }
 
 impl Connection for Nats {
     fn publish<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), PublishError>> {
         self.hand_over(delivery).boxed()
+    }
+
+    fn examine(&self) -> BoxFuture<'_, Result<String, PublishError>> {
+        self.stream().boxed()
     }
 }
 
@@ -195,22 +247,47 @@ fn token(text: &str) -> Cow<'_, str> {
 }
 
 /// How the gateway says who it is.
-fn authenticated(target: &Target, auth: Option<&Auth>) -> Result<ConnectOptions, PublishError> {
+fn authenticated(
+    target: &Target,
+    subscription: &Subscription,
+    around: &Surroundings,
+) -> Result<ConnectOptions, PublishError> {
+    let credential = subscription.auth.as_ref().and_then(|auth| auth.credential.as_ref());
     let options = ConnectOptions::new();
-    let Some(Credential::Basic { username, password }) =
-        auth.and_then(|auth| auth.credential.as_ref())
-    else {
-        return Ok(options);
+    let (username, password) = match credential {
+        None => return Ok(options),
+        Some(Credential::OAuth(_)) => return Ok(by_token(subscription, around)),
+        Some(Credential::Basic { username, password }) => (username.clone(), password),
     };
     let secret = password.expose().to_owned();
     Ok(match target.attributes.get("authentication") {
         Some("TOKEN") => options.token(secret),
         Some("NKEY") => options.nkey(secret),
         Some("CREDENTIALS") => options.credentials(&secret).map_err(|_| {
-            let why = "auth: the password is not the text of a credentials file";
+            let why = "auth.credential: the password is not the text of a credentials file";
             PublishError::NotConnected(why.to_owned())
         })?,
-        _ => options.user_and_password(username.clone(), secret),
+        _ => options.user_and_password(username, secret),
+    })
+}
+
+fn is_by_token(subscription: &Subscription) -> bool {
+    let credential = subscription.auth.as_ref().and_then(|auth| auth.credential.as_ref());
+    matches!(credential, Some(Credential::OAuth(_)))
+}
+
+/// By an access token, which every connection gets afresh.
+fn by_token(subscription: &Subscription, around: &Surroundings) -> ConnectOptions {
+    let (subscription, around) = (Arc::new(subscription.clone()), around.clone());
+    ConnectOptions::with_auth_callback(move |_| {
+        let (subscription, tokens) = (Arc::clone(&subscription), Arc::clone(&around.tokens));
+        let token = around.tracker.spawn(async move { tokens.token(&subscription).await });
+        async move {
+            let token = token.await.unwrap_or_else(|error| Err(error.to_string()));
+            let mut auth = async_nats::Auth::new();
+            auth.token = Some(token.map_err(AuthError::new)?.secret.expose().to_owned());
+            Ok(auth)
+        }
     })
 }
 

@@ -50,7 +50,12 @@ pub fn normalize(arrival: &Arrival, context: Context<'_>) -> Result<Submission, 
         trace.add(name, value);
     }
     let submission = Submission::new(read.event, Arc::clone(context.principal), origin);
-    Ok(Submission { trace, id_assigned: read.id_assigned, declaration: read.declaration, ..submission })
+    Ok(Submission {
+        trace,
+        id_assigned: read.id_assigned,
+        declaration: read.declaration,
+        ..submission
+    })
 }
 
 /// Whether `subscription` would take an event back to the very topic that it was read from.
@@ -230,4 +235,114 @@ fn finish(
 
 fn as_it_is(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use eg_event::subscription::BusTopic;
+    use eg_event::{NoChannels, Protocol};
+
+    use super::*;
+
+    fn read(arrival: &Arrival) -> Result<Submission, Refusal> {
+        #[expect(clippy::disallowed_methods, reason = "a test says who is asking")]
+        let principal = Principal::vouch_for("shop", eg_event::principal::Method::Bus, None);
+        let context = Context {
+            bus: Bus::Kafka,
+            url: "kafka://b:9092/",
+            principal: &Arc::new(principal.for_application("shop")),
+            channels: &NoChannels,
+            now_text: "2026-11-21T10:00:00Z",
+            fresh_id: &|| "fresh".to_owned(),
+        };
+        normalize(arrival, context)
+    }
+
+    fn message(content_type: &str, attributes: &[(&str, &str)], body: &'static [u8]) -> Arrival {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Arrival {
+            topic: "orders".to_owned(),
+            attributes: attributes.iter().map(owned).collect(),
+            content_type: Some(content_type.to_owned()).filter(|text| !text.is_empty()),
+            body: Bytes::from_static(body),
+            ..Arrival::default()
+        }
+    }
+
+    const EVENT: &[u8] =
+        b" {\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"t\"}";
+    const BINARY: [(&str, &str); 4] =
+        [("specversion", "1.0"), ("id", "1"), ("source", "/s"), ("type", "t")];
+
+    #[test]
+    fn a_message_is_read_by_its_media_type_its_attributes_or_what_it_looks_like() {
+        let rows = [
+            (message("Application/CloudEvents+JSON; charset=utf-8", &[], EVENT), "structured"),
+            (message("text/plain", &BINARY, b"x"), "binary"),
+            (message("", &[], EVENT), "structured"),
+            (message("application/json", &[], EVENT), "mapped"),
+            (message("", &[], b"{\"specversion\":1"), "mapped"),
+        ];
+        for (arrival, binding) in rows {
+            let read = read(&arrival).unwrap();
+            assert_eq!(read.origin.binding.as_str(), binding, "{arrival:?}");
+            assert_eq!(&*read.origin.address, "kafka://b:9092/orders");
+            assert_eq!(read.origin.protocol, Protocol::Kafka);
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_with_what_was_expected() {
+        let rows = [
+            (
+                message("application/cloudevents-batch+json", &[], b"[]"),
+                "content type: expected one",
+            ),
+            (
+                message("application/cloudevents+avro", &[], b""),
+                "content type: expected application/",
+            ),
+            (message("application/cloudevents+json", &[], b"{"), "expected"),
+            (message("", &BINARY[..3], b""), "type: expected"),
+        ];
+        for (arrival, expected) in rows {
+            let error = read(&arrival).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_plain_message_has_the_name_and_the_key_that_the_bus_gives_it() {
+        let mut arrival = message("text/plain", &[("zone", "eu"), ("Not-An-Attribute", "x")], b"x");
+        arrival.key = Some(Bytes::from_static(b"k"));
+        let read_as = |arrival: &Arrival| {
+            let read = read(arrival).unwrap();
+            (read.event.id().to_owned(), read.id_assigned)
+        };
+        assert_eq!(read_as(&arrival), ("fresh".to_owned(), true));
+        arrival.identity = Some("orders/0/1".to_owned());
+        assert_eq!(read_as(&arrival), ("orders/0/1".to_owned(), false));
+        let event = read(&arrival).unwrap().event;
+        let (ty, source, subject) = (event.ty(), event.source(), event.subject());
+        assert_eq!((ty, source, subject), ("kafka.message", "/shop", Some("orders")));
+        let extension = |name| event.extension(name).map(ToString::to_string);
+        assert_eq!(
+            (extension("partitionkey").unwrap(), extension("zone").unwrap()),
+            ("k".into(), "eu".into())
+        );
+    }
+
+    #[test]
+    fn an_event_would_go_back_only_to_the_very_topic_that_it_came_from() {
+        let read = read(&message("text/plain", &BINARY, b"x")).unwrap();
+        let to = |url: &str, topic: &str| {
+            let mut subscription = Subscription::new("out", url);
+            subscription.bus = Some(BusTopic { topic: topic.to_owned(), ..BusTopic::default() });
+            leads_back(&subscription, &read.event, &read.origin)
+        };
+        assert!(to("kafka://b:9092", "orders"));
+        assert!(!to("kafka://b:9092", "orders.{type}") && !to("kafka://c:9092", "orders"));
+        assert!(!to("kafka://b:9092", "order"));
+    }
 }

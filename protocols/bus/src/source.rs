@@ -6,8 +6,14 @@ use bytes::Bytes;
 use eg_event::Subscription;
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "amqp")]
+use crate::amqp;
+#[cfg(feature = "amqp10")]
+use crate::amqp10;
 use crate::connections::Surroundings;
 use crate::error::PublishError;
+#[cfg(feature = "kafka")]
+use crate::kafka;
 #[cfg(feature = "mqtt")]
 use crate::mqtt;
 #[cfg(feature = "nats")]
@@ -84,10 +90,16 @@ pub async fn open(
 ) -> Result<Box<dyn Source>, SourceError> {
     let target = Target::of(subscription).map_err(|error| SourceError(error.to_string()))?;
     match target.bus {
+        #[cfg(feature = "amqp")]
+        Bus::Amqp => amqp::read(target, subscription, around).await,
+        #[cfg(feature = "amqp10")]
+        Bus::Amqp10 => amqp10::read(target, subscription, around).await,
+        #[cfg(feature = "kafka")]
+        Bus::Kafka => Box::pin(kafka::read(target, subscription, around)).await,
         #[cfg(feature = "mqtt")]
-        Bus::Mqtt => mqtt::read(target, subscription, around).await,
+        Bus::Mqtt => Box::pin(mqtt::read(target, subscription, around)).await,
         #[cfg(feature = "nats")]
-        Bus::Nats => nats::read(target, subscription, around).await,
+        Bus::Nats => Box::pin(nats::read(target, subscription, around)).await,
         bus => Err(SourceError(format!("nothing can be read from {bus} in this build"))),
     }
 }

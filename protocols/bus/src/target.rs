@@ -20,6 +20,8 @@ pub enum Bus {
     Amqp10,
     /// MQTT 5.
     Mqtt,
+    /// Receivers of HTTP, which are no bus but understand attributes too. No [`Target`] has it.
+    Http,
 }
 
 impl Bus {
@@ -32,8 +34,16 @@ impl Bus {
         match self {
             Self::Mqtt => cfg!(feature = "mqtt"),
             Self::Nats => cfg!(feature = "nats"),
-            Self::Kafka | Self::Amqp | Self::Amqp10 => false,
+            Self::Amqp => cfg!(feature = "amqp"),
+            Self::Amqp10 => cfg!(feature = "amqp10"),
+            Self::Http => true,
+            Self::Kafka => cfg!(feature = "kafka"),
         }
+    }
+
+    /// Whether TLS is the first thing that is spoken, where it is spoken.
+    pub(crate) fn begins_with_tls(self) -> bool {
+        self != Self::Nats
     }
 
     /// The word for it in metrics and event types.
@@ -45,6 +55,7 @@ impl Bus {
             Self::Amqp => "amqp",
             Self::Amqp10 => "amqp10",
             Self::Mqtt => "mqtt",
+            Self::Http => "http",
         }
     }
 
@@ -57,6 +68,7 @@ impl Bus {
             Self::Amqp => Protocol::Amqp,
             Self::Amqp10 => Protocol::Amqp10,
             Self::Mqtt => Protocol::MqttBus,
+            Self::Http => Protocol::Http,
         }
     }
 
@@ -71,6 +83,7 @@ impl Bus {
             "amqp" => (Self::Amqp, false, 5672),
             "amqps" => (Self::Amqp, true, 5671),
             "amqp10" => (Self::Amqp10, false, 5672),
+            "amqps10" => (Self::Amqp10, true, 5671),
             "mqtt" => (Self::Mqtt, false, 1883),
             "mqtts" => (Self::Mqtt, true, 8883),
             _ => return None,
@@ -86,6 +99,7 @@ impl fmt::Display for Bus {
             Self::Amqp => "AMQP 0.9.1",
             Self::Amqp10 => "AMQP 1.0",
             Self::Mqtt => "MQTT",
+            Self::Http => "HTTP",
         })
     }
 }
@@ -108,6 +122,8 @@ pub struct Target {
     pub tls: bool,
     /// Where it is: one of these, each with its port.
     pub hosts: Vec<(String, u16)>,
+    /// The path of the URL, decoded: the virtual host of AMQP.
+    pub path: Option<String>,
     /// The topic.
     pub topic: Template,
     /// What is said besides.
@@ -123,17 +139,23 @@ impl Target {
         let url = &subscription.endpoint;
         let wrong = || {
             let detail = "expected a URL such as nats://bus.example:4222, of kafka, kafkas, nats, \
-                tls+nats, amqp, amqps, amqp10, mqtt or mqtts, without user information";
+                tls+nats, amqp, amqps, amqp10, amqps10, mqtt or mqtts, without user information";
             InvalidInput::new("url", detail)
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let (bus, tls, port) = Bus::of_scheme(scheme).ok_or_else(wrong)?;
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let has_path = matches!(bus, Bus::Amqp | Bus::Amqp10);
+        let path = match path {
+            "" => None,
+            path if has_path => Some(virtual_host(path).ok_or_else(wrong)?),
+            _ => return Err(wrong()),
+        };
         let hosts = authority.split(',').map(|one| host(one, port)).collect::<Option<_>>();
         let attributes = Attributes::parse(bus, &topic.attributes)?;
         let name = Template::parse(&topic.topic)
             .map_err(|expected| InvalidInput::new("topic", expected))?;
-        Ok(Self { bus, tls, hosts: hosts.ok_or_else(wrong)?, topic: name, attributes })
+        Ok(Self { bus, tls, hosts: hosts.ok_or_else(wrong)?, path, topic: name, attributes })
     }
 
     /// Which way events go.
@@ -165,6 +187,23 @@ fn host(text: &str, port: u16) -> Option<(String, u16)> {
     (!host.is_empty() && host.bytes().all(allowed)).then(|| (host.to_owned(), port))
 }
 
+/// The virtual host of a path: one segment, percent-encoded (RFC 3986 section 2.1).
+fn virtual_host(path: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            b'/' | b'?' | b'#' => return None,
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +221,18 @@ mod tests {
         assert_eq!((found.bus, found.tls), (Bus::Kafka, true));
         assert_eq!(found.hosts, [("a.example".to_owned(), 9093), ("::1".to_owned(), 19093)]);
         assert_eq!(target("tls+nats://b").unwrap().hosts, [("b".to_owned(), 4222)]);
+    }
+
+    #[test]
+    fn the_path_of_amqp_is_the_virtual_host() {
+        let path = |url| target(url).unwrap().path;
+        assert_eq!(path("amqp://b"), None);
+        assert_eq!(path("amqps://b/"), None);
+        assert_eq!(path("amqp10://b:5672/lamps").as_deref(), Some("lamps"));
+        assert_eq!(path("amqp://b/%2Fcaf%C3%A9").as_deref(), Some("/caf\u{e9}"));
+        for url in ["amqp://b/a/b", "amqp://b/%2", "amqp://b/%ff", "amqp://b/a?heartbeat=1"] {
+            assert_eq!(target(url).unwrap_err().field, "url", "{url}");
+        }
     }
 
     #[test]

@@ -52,6 +52,15 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// The name with `any` in place of each attribute.
+    pub(crate) fn pattern(&self, any: &str) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Attribute(_) => any.to_owned(),
+        };
+        self.0.iter().map(piece).collect()
+    }
+
     /// The text, where it is the same for every event.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -68,7 +77,7 @@ impl Template {
         event: &CloudEvent,
         escape: fn(&str) -> Cow<'_, str>,
     ) -> Result<Cow<'t, str>, String> {
-        if let [Piece::Text(text)] = &*self.0 {
+        if let Some(text) = self.text() {
             return Ok(Cow::Borrowed(text));
         }
         let mut filled = String::new();

@@ -1,12 +1,85 @@
 //! TLS towards a bus.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
+use eg_event::Subscription;
 use eg_event::outbound::ClientIdentity;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::target::Target;
+
+/// A connection over TLS.
+pub(crate) type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// TLS as a subscription has it.
+pub(crate) fn of(target: &Target, subscription: &Subscription) -> Result<ClientConfig, String> {
+    let identity = subscription.auth.as_ref().and_then(|auth| auth.certificate.as_ref());
+    client(target.attributes.get("caCertificates"), identity)
+}
+
+/// Speaks TLS with `host`, which has to prove that name.
+pub(crate) async fn connect(
+    config: ClientConfig,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream, String> {
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|_| format!("{host} is no name that a certificate can have"))?;
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    connected.map_err(|error| {
+        let is_tls = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+        let doubt = if is_tls { "" } else { ": is TLS spoken there?" };
+        format!("{}{doubt}", reason(&error))
+    })
+}
+
+/// Why there is no connection, and what an operator is to mend.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    let Some(cause) = cause else { return plain(error) };
+    let known = match cause {
+        rustls::Error::InvalidCertificate(why) => match why {
+            CertificateError::UnknownIssuer => {
+                "the certificate of the bus is of an authority that is not trusted: give that in \
+                 attributes.caCertificates"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the certificate of the bus is for another name than that of the URL"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the certificate of the bus has ended: renew it there"
+            }
+            _ => return error.to_string(),
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "no TLS is spoken there: mend scheme or port of the URL"
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the bus wants a client certificate: give one in auth.certificate"
+        }
+        rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
+            "the bus does not trust the authority of auth.certificate"
+        }
+        _ => return error.to_string(),
+    };
+    known.to_owned()
+}
+
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused: nobody listens there".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the connection was closed during the handshake".to_owned(),
+        _ => error.to_string(),
+    }
+}
 
 /// TLS that trusts `authorities` (PEM), or else those of the system, and shows `identity`.
 pub(crate) fn client(

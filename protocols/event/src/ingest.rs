@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::event::CloudEvent;
 use crate::principal::Principal;
 use crate::receipt::Receipt;
 use crate::refusal::Refusal;
@@ -21,6 +22,12 @@ pub trait Ingest: Send + Sync {
 
     /// Completes when there is room again after a [`Refusal::Busy`], or at once when there is.
     fn room(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Takes events of the gateway itself, which nobody has to allow.
+pub trait Announce: Send + Sync {
+    /// Stores the events. Those that cannot be stored are left out, and that is logged.
+    fn announce(&self, events: Vec<CloudEvent>) -> BoxFuture<'static, ()>;
 }
 
 /// Stands for the name and the application of a principal: alike for the same one, and nobody can

@@ -19,9 +19,11 @@ pub mod outbound;
 pub mod principal;
 pub mod receipt;
 pub mod refusal;
+pub mod retained;
 pub mod submission;
 pub mod subscription;
 pub mod trace;
+pub mod will;
 
 pub use attribute::{AttributeName, AttributeValue, InvalidAttribute};
 pub use channel::{ChannelEvent, ChannelMessage, Channels, Declaration, NoChannels, RawPayload};
@@ -34,12 +36,14 @@ pub use feed::{
     Feed, Grants, Scanned, SessionChanges, SessionRow, SessionRows, SessionStore, Topic, Topics,
 };
 pub use filter::Filter;
-pub use ingest::{Handshakes, Ingest, Ingested, KeptSession, Owner};
+pub use ingest::{Announce, Handshakes, Ingest, Ingested, KeptSession, Owner};
 pub use principal::{CredentialId, Principal};
 pub use receipt::{Receipt, Sequence, Status};
 pub use refusal::{InvalidInput, Refusal};
+pub use retained::{RetainedChanges, RetainedStore};
 pub use submission::{
     Binding, Handshake, Hold, Message, Origin, Protocol, StoredEvent, Submission,
 };
 pub use subscription::Subscription;
 pub use trace::TraceContext;
+pub use will::{KeptWill, WillStore};

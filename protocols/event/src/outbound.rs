@@ -1,5 +1,6 @@
 //! How the gateway says towards a receiver who it is: the words of Compass's `Auth`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -160,15 +161,17 @@ impl Auth {
     /// and key are what they should be is for those to say who use them.
     pub fn check(&self, endpoint: &str) -> Result<(), InvalidInput> {
         let additions = (&self.additional_headers, &self.additional_query_params);
-        check_request("auth", self.credential.as_ref(), additions)?;
+        let is_http = is_http_url(endpoint);
+        check_request("auth", (self.credential.as_ref(), is_http), additions)?;
         if let Some(csrf) = &self.csrf {
             let place = "auth.requestAuth.csrf";
             check_url(&format!("{place}.tokenEndpointURL"), &csrf.token_endpoint_url)?;
             let additions = (&csrf.additional_headers, &csrf.additional_query_params);
-            check_request(place, csrf.credential.as_ref(), additions)?;
+            check_request(place, (csrf.credential.as_ref(), true), additions)?;
         }
         let Some(identity) = &self.certificate else { return Ok(()) };
-        if !endpoint.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+        // Those who know the other schemes say themselves whether they are spoken over TLS.
+        if endpoint.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
             let detail = "expected none, or an https endpoint: it is shown during TLS handshakes";
             return Err(InvalidInput::new("auth.certificate", detail));
         }
@@ -204,21 +207,21 @@ impl Auth {
     }
 }
 
-/// Checks what makes up one request.
+/// Checks what makes up one request, or what is presented to a bus.
 fn check_request(
     place: &str,
-    credential: Option<&Credential>,
+    (credential, is_http): (Option<&Credential>, bool),
     (headers, params): (&Additions, &Additions),
 ) -> Result<(), InvalidInput> {
     if let Some(credential) = credential {
-        credential.check(&format!("{place}.credential"))?;
+        credential.check(&format!("{place}.credential"), is_http)?;
     }
     check_headers(&format!("{place}.additionalHeaders"), headers, credential.is_some())?;
     check_params(&format!("{place}.additionalQueryParams"), params)
 }
 
 impl Credential {
-    fn check(&self, place: &str) -> Result<(), InvalidInput> {
+    fn check(&self, place: &str, is_http: bool) -> Result<(), InvalidInput> {
         let text = |name: &str, value: &str, expected: &str, good: bool| {
             let good = good && (1..=TEXT_BYTES_MAX).contains(&value.len()) && is_printable(value);
             if good {
@@ -232,7 +235,13 @@ impl Credential {
             Self::Basic { username, password } => {
                 let expected = "without colon and control characters (RFC 7617)";
                 text("basic.username", username, expected, !username.contains(':'))?;
-                text("basic.password", password.expose(), plain, true)
+                // What a bus takes for a password may be the text of a file.
+                let password = if is_http {
+                    Cow::Borrowed(password.expose())
+                } else {
+                    Cow::Owned(password.expose().replace(['\r', '\n'], " "))
+                };
+                text("basic.password", &password, plain, true)
             }
             Self::OAuth(client) => {
                 text("oauth.clientId", &client.client_id, plain, true)?;
@@ -442,6 +451,13 @@ mod tests {
             assert_eq!(error.field, field, "{error}");
         }
         assert_eq!(full().check("http://shop.test/").unwrap_err().field, "auth.certificate");
+        for bus in ["kafkas://b", "tls+nats://b", "amqps://b", "mqtts://b"] {
+            assert_eq!(full().check(bus), Ok(()), "{bus}");
+        }
+        let mut file = full();
+        file.credential = Some(basic("gateway", "-----BEGIN NATS USER JWT-----\neyJ0\n"));
+        assert_eq!(file.check("nats://b"), Ok(()));
+        assert_eq!(file.check(ENDPOINT).unwrap_err().field, "auth.credential.basic.password");
     }
 
     #[test]

@@ -14,8 +14,10 @@ mod request;
 mod token;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use eg_event::outbound::{Auth, SecretText};
 use eg_event::{Clock, Delivery, InvalidInput, Outcome, Sink, Subscription, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
@@ -80,6 +82,19 @@ impl HttpSink {
         })
     }
 
+    /// The access token of `auth` by its client credentials, which elsewhere than in HTTP says who
+    /// the gateway is; and until when it is to be used. It is kept, and renewed before it ends.
+    pub async fn access_token(
+        &self,
+        auth: &Arc<Auth>,
+    ) -> Result<(SecretText, Option<Timestamp>), String> {
+        let session = self.sessions.of(auth)?;
+        let token = session.token().await.map_err(|unavailable| unavailable.reason)?;
+        let (value, until) = token.ok_or("expected auth.credential.oauth")?;
+        let value = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        Ok((SecretText::new(value.ok_or("no token")?), until))
+    }
+
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
         let timeout = delivery.subscription.request_timeout();
         let until = Instant::now() + timeout;
@@ -126,6 +141,15 @@ pub fn check_target(
     now: Timestamp,
 ) -> Result<(), InvalidInput> {
     guard.check_endpoint(&subscription.endpoint)?;
+    check_auth(guard, subscription, now)
+}
+
+/// The same of what a subscription authenticates by alone.
+pub fn check_auth(
+    guard: &Guard,
+    subscription: &Subscription,
+    now: Timestamp,
+) -> Result<(), InvalidInput> {
     let Some(auth) = &subscription.auth else { return Ok(()) };
     auth.token_urls().try_for_each(|(field, url)| guard.check_url(field, url))?;
     auth.certificate.as_ref().map_or(Ok(()), |identity| Identity::check(identity, now))

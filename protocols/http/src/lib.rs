@@ -19,7 +19,9 @@ pub use accept::Server;
 pub use acknowledge::Problem;
 pub use authenticate::authenticate;
 pub use config::{HttpConfig, PushConfig};
-pub use deliver::{HttpSink, PushError, Wanted, certificates_of, check_target, is_same_origin};
+pub use deliver::{
+    HttpSink, PushError, Wanted, certificates_of, check_auth, check_target, is_same_origin,
+};
 pub use guard::Guard;
 pub use kyma::{Subscribed, connector, is_application};
 pub use routes::{Ports, Routes};

@@ -3,6 +3,7 @@
 use eg_event::InvalidInput;
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::LifecycleEvent;
 use crate::mapping::MappingConfig;
 
 /// The section `[mqtt]` of the configuration.
@@ -48,6 +49,14 @@ pub struct MqttConfig {
     pub session_queue_messages_max: u32,
     /// How many bytes the events may have that wait for a session.
     pub session_queue_bytes_max: u64,
+    /// How often `$SYS/broker` topics are published, in seconds; 0: never.
+    pub sys_interval_seconds: u32,
+    /// What becomes of clients and sessions that is told by events of the gateway's own.
+    pub lifecycle_events: Vec<LifecycleEvent>,
+    /// How many topics may have a retained message.
+    pub retained_messages_max: u32,
+    /// How many bytes the retained messages of all topics may have.
+    pub retained_bytes_max: u64,
     /// How many bytes may wait for a client that does not read, before nothing more is taken from
     /// it.
     pub output_bytes_max: u32,
@@ -79,6 +88,10 @@ impl Default for MqttConfig {
             session_inflight_max: 1024,
             session_queue_messages_max: 100_000,
             session_queue_bytes_max: 256 * 1024 * 1024,
+            sys_interval_seconds: 10,
+            lifecycle_events: Vec::new(),
+            retained_messages_max: 100_000,
+            retained_bytes_max: 256 * 1024 * 1024,
             output_bytes_max: 1024 * 1024,
             stall_seconds_max: 30,
             mappings: Vec::new(),
@@ -106,6 +119,8 @@ impl MqttConfig {
             ("filter_levels_max", self.filter_levels_max, 1, 1024),
             ("session_inflight_max", self.session_inflight_max.into(), 1, 32_768),
             ("session_queue_messages_max", self.session_queue_messages_max, 1, 10_000_000),
+            ("sys_interval_seconds", self.sys_interval_seconds, 0, 86_400),
+            ("retained_messages_max", self.retained_messages_max, 0, 10_000_000),
             ("output_bytes_max", self.output_bytes_max, 4096, 256 * MIB),
             ("stall_seconds_max", self.stall_seconds_max, 1, 3600),
         ];

@@ -19,13 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use self::connect::{Admitted, Wire};
 pub(crate) use self::deliver::{NOTED, RELEASED};
-use self::exchange::{Ended, Exchange};
+pub(crate) use self::exchange::Ended;
+use self::exchange::Exchange;
 use self::output::Output;
 use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::server::Server;
 use crate::sessions::Seat;
 use crate::subscriber::Subscriber;
+use crate::wills::WillNumber;
 
 /// How long the last bytes of a connection may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -66,18 +68,25 @@ where
     let mut output = Output::default();
     let wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
     let admitted = connect::admit(&server, wire, peer).await;
-    let Some(Admitted { mut client, packets, end }) = admitted else {
+    let Some(Admitted { mut client, packets, end, is_present }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };
+    server.tell_connected(&client, is_present);
+    let kept_will = will::keep(&server, &client);
     let mut exchange = Exchange::new(&server, &mut client, codec, output);
     exchange.handle(packets, end);
     let ended = exchange.run(&mut io).await;
     let mut output = exchange.into_output();
-    tokio::join!(farewell(&mut io, &mut output), conclude(&server, client, ended));
+    server.tell_disconnected(&client, ended);
+    tokio::join!(farewell(&mut io, &mut output), conclude(&server, (client, kept_will), ended));
 }
 
 /// What the end of a connection brings about: the end of the session, and the will.
-async fn conclude(server: &Server, mut client: Client, ended: Ended) {
+async fn conclude(
+    server: &Server,
+    (mut client, kept_will): (Client, Option<WillNumber>),
+    ended: Ended,
+) {
     leave(server, &client);
     let mut expiry = client.session_expiry;
     // Who takes the session over waits until it has been left, and so until this is forgotten.
@@ -92,12 +101,14 @@ async fn conclude(server: &Server, mut client: Client, ended: Ended) {
     // Who was cut off says no more, not even this.
     let is_sent = ended.sends_will() && !client.identity.is_revoked();
     let will = client.will.take().filter(|_| is_sent);
-    let may_wait = client.session_expiry != Some(Duration::ZERO) && !server.0.stop.is_cancelled();
+    let may_wait = client.session_expiry != Some(Duration::ZERO);
     let will_waits = may_wait && will.as_ref().is_some_and(|will| will.delay_s > 0);
     let now = server.0.ports.clock.now();
     let left = server.0.sessions.leave(&client.id, &client.seat, (expiry, will_waits), now);
-    if let Some(will) = will {
-        will::publish_or_wait(server, client, &will, left);
+    match (will, kept_will) {
+        (Some(will), kept_will) => will::publish_or_wait(server, (client, kept_will), &will, left),
+        (None, Some(kept_will)) => server.0.wills.forget(kept_will),
+        (None, None) => {}
     }
 }
 

@@ -15,11 +15,14 @@ pub enum Dropped {
     Expired,
     /// Retention let the event go before it could be sent.
     Gone,
+    /// It reached who was there, and was not retained: there is no room for more.
+    NotRetained,
 }
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone];
+    pub const ALL: [Self; 5] =
+        [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone, Self::NotRetained];
 
     /// The word for metrics.
     #[must_use]
@@ -29,6 +32,7 @@ impl Dropped {
             Self::PacketTooLarge => "packet_too_large",
             Self::Expired => "expired",
             Self::Gone => "gone",
+            Self::NotRetained => "not_retained",
         }
     }
 }
@@ -46,6 +50,16 @@ pub struct Counters {
     pub connections_ended: Tally<Reason>,
     /// Clients that authenticated again within their connection.
     pub reauthentications: AtomicU64,
+    /// Messages that clients published.
+    pub publications: AtomicU64,
+    /// Bytes that clients sent after CONNECT.
+    pub bytes_received: AtomicU64,
+    /// Bytes that were sent to clients after CONNACK.
+    pub bytes_sent: AtomicU64,
+    /// Sessions that ended because their time was over.
+    pub sessions_expired: AtomicU64,
+    /// Events about clients that were not told: too many waited.
+    pub lifecycle_events_dropped: AtomicU64,
     /// Messages that could not become events.
     pub messages_refused: AtomicU64,
     /// QoS 0 messages whose event was refused, which their senders cannot be told.
@@ -66,6 +80,11 @@ impl Default for Counters {
             connects_refused: Tally::new(&ConnectRefusal::ALL),
             connections_ended: Tally::new(&Reason::ALL),
             reauthentications: AtomicU64::default(),
+            publications: AtomicU64::default(),
+            bytes_received: AtomicU64::default(),
+            bytes_sent: AtomicU64::default(),
+            sessions_expired: AtomicU64::default(),
+            lifecycle_events_dropped: AtomicU64::default(),
             messages_refused: AtomicU64::default(),
             messages_dropped: AtomicU64::default(),
             subscriptions_refused: AtomicU64::default(),

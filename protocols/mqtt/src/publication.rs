@@ -47,6 +47,11 @@ impl Publication {
         Self { event, topic, v5: OnceLock::new(), v311: OnceLock::new() }
     }
 
+    /// A value of the server's own, as if it had come by MQTT.
+    pub(crate) fn of_system(event: StoredEvent) -> Self {
+        Self { event: Arc::new(event), topic: None, v5: OnceLock::new(), v311: OnceLock::new() }
+    }
+
     /// The topic name.
     pub(crate) fn topic(&self) -> &str {
         self.topic.as_ref().map_or(&self.event.origin.address, |topic| &topic.name)
@@ -66,6 +71,13 @@ impl Publication {
     /// The flag RETAIN, as it was published.
     pub(crate) fn retain(&self) -> bool {
         self.event.message.as_ref().is_some_and(|message| message.retain)
+    }
+
+    /// Whether the payload has no bytes, which ends what is retained of the topic (MQTT 5.0 section
+    /// 3.3.1.3).
+    pub(crate) fn is_empty(&self) -> bool {
+        let has_envelope = self.event.message.as_ref().is_some_and(|one| one.envelope.is_some());
+        !has_envelope && self.event.event.data().is_none_or(|data| data.len() == 0)
     }
 
     /// About how large it is, in bytes.

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use eg_event::{Feed, Sequence, StoredEvent, Topics};
+use eg_event::{Feed, Principal, Refusal, Sequence, StoredEvent, Topics};
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Qos;
 use crate::counters::{Counters, Dropped};
 use crate::publication::{Publication, Recent};
 use crate::queue::{Flags, Labels, QueueLimit, Reference};
+use crate::retained::{Asked, Retained, State};
 use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
+use crate::system_topics::{SystemTopics, is_system};
 use crate::topic_filter::TopicFilter;
 use crate::topic_tree::{Found, Group, TopicTree};
 
@@ -31,6 +33,8 @@ pub(crate) struct Router {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) topics: Arc<dyn Topics>,
     pub(crate) recent: Recent,
+    pub(crate) retained: Retained,
+    pub(crate) system: SystemTopics,
     /// The next event to route.
     routed: AtomicU64,
     pub(crate) next_number: AtomicU64,
@@ -52,25 +56,40 @@ pub struct Backlog {
     pub bytes: u64,
     /// Messages that are under way and not acknowledged.
     pub inflight: u64,
+    /// Topics that have a retained message.
+    pub retained: u64,
+    /// The bytes of those.
+    pub retained_bytes: u64,
 }
 
 /// A subscription that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManySubscriptions;
 
+/// Whether, and as whom, a subscriber gets what is retained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetainedFor<'a> {
+    pub(crate) principal: &'a Arc<Principal>,
+    /// Not if there was such a subscription already (MQTT 5.0 section 3.8.3.1).
+    pub(crate) only_if_new: bool,
+}
+
 impl Router {
     /// Routes from the end of the journal on.
     pub(crate) fn new(
         (feed, topics): (Arc<dyn Feed>, Arc<dyn Topics>),
+        retained: Retained,
         queue_limit: QueueLimit,
     ) -> Self {
-        let end = feed.end();
+        let end = feed.end().min(retained.lock().applied());
         Self {
             tree: RwLock::default(),
             subscribers: Mutex::default(),
             feed,
             topics,
             recent: Recent::default(),
+            retained,
+            system: SystemTopics::default(),
             routed: AtomicU64::new(end.0),
             next_number: AtomicU64::new(1),
             queue_limit,
@@ -81,16 +100,22 @@ impl Router {
     /// Routes what comes, until `stop`.
     pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
         loop {
-            let from = self.routed();
-            let events = self.read(from).await;
-            if events.is_empty() {
+            let (from, end) = (self.routed(), self.feed.end());
+            if from >= end {
                 tokio::select! {
                     () = self.feed.reached(from) => {}
                     () = stop.cancelled() => return,
                 }
                 continue;
             }
-            self.route(events, counters);
+            match self.read(from).await {
+                Ok(events) if events.is_empty() => self.pass(end, counters),
+                Ok(events) => self.route(events, counters),
+                Err(refusal) => {
+                    tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
+                    tokio::time::sleep(READ_RETRY).await;
+                }
+            }
             if stop.is_cancelled() {
                 return;
             }
@@ -99,22 +124,18 @@ impl Router {
         }
     }
 
-    async fn read(&self, from: Sequence) -> Vec<Arc<StoredEvent>> {
-        let end = self.feed.end();
-        if from >= end {
-            return Vec::new();
+    async fn read(&self, from: Sequence) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        match self.feed.scan_fresh(from, BATCH_EVENTS) {
+            Some(events) => Ok(events),
+            None => self.feed.scan(from, BATCH_EVENTS).await,
         }
-        if let Some(events) = self.feed.scan_fresh(from, BATCH_EVENTS) {
-            return events;
-        }
-        match self.feed.scan(from, BATCH_EVENTS).await {
-            Ok(events) => events,
-            Err(refusal) => {
-                tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
-                tokio::time::sleep(READ_RETRY).await;
-                Vec::new()
-            }
-        }
+    }
+
+    /// There is nothing any more before `end`.
+    fn pass(&self, end: Sequence, counters: &Counters) {
+        let mut retained = self.retained.lock();
+        self.answer(retained.reach(end), &retained, counters);
+        self.routed.store(end.0, Ordering::Release);
     }
 
     /// Hands references to the sessions that `events` concern, and wakes each once.
@@ -124,14 +145,22 @@ impl Router {
         let mut touched = Vec::new();
         {
             let tree = self.tree();
-            if tree.len() > 0 {
-                for event in events.into_iter().filter(|event| event.held.is_none()) {
-                    let publication = Publication::new(event, &*self.topics);
-                    if self.hand_out(&tree, &publication, &mut touched, counters) {
-                        matched.push(Arc::new(publication));
-                    }
+            let mut retained = self.retained.lock();
+            for event in events.into_iter().filter(|event| event.held.is_none()) {
+                self.answer(retained.reach(event.sequence), &retained, counters);
+                let is_retained = event.message.as_ref().is_some_and(|message| message.retain);
+                if tree.len() == 0 && !is_retained {
+                    continue;
+                }
+                let publication = Publication::new(event, &*self.topics);
+                if is_retained && !self.retained.apply(&mut retained, &publication) {
+                    counters.deliveries_dropped.add(Dropped::NotRetained);
+                }
+                if self.hand_out(&tree, &publication, &mut touched, counters) {
+                    matched.push(Arc::new(publication));
                 }
             }
+            self.answer(retained.reach(last.next()), &retained, counters);
         }
         self.recent.push(matched);
         self.settle(touched);
@@ -161,7 +190,8 @@ impl Router {
             }
             is_matched = true;
             let flags = flags(publication, granted);
-            self.push(publication, (subscriber, granted), (flags, group), counters);
+            let what = (publication.event.sequence, publication.bytes());
+            self.push(what, (subscriber, granted), (flags, group), counters);
             if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
                 touched.push(Arc::clone(subscriber));
             }
@@ -172,7 +202,7 @@ impl Router {
     /// Adds a message to what waits for a session, unless nobody is there for it.
     pub(crate) fn push(
         &self,
-        publication: &Publication,
+        (sequence, bytes): (Sequence, u32),
         (subscriber, granted): (&Arc<Subscriber>, &Granted),
         (flags, group): (Flags, Option<&str>),
         counters: &Counters,
@@ -187,8 +217,8 @@ impl Router {
             identifier => inbox.labels.identifiers(&[identifier]),
         };
         let reference = Reference {
-            sequence: publication.event.sequence,
-            bytes: publication.bytes(),
+            sequence,
+            bytes,
             identifiers,
             group: group.map_or(0, |filter| inbox.labels.group(filter)),
             flags,
@@ -197,6 +227,32 @@ impl Router {
             Pushed::Queued => self.note_change(subscriber, &mut inbox),
             Pushed::Known => {}
             Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+        }
+    }
+
+    /// Hands what is not in the journal to the sessions that it concerns.
+    pub(crate) fn announce(&self, publication: &Publication, counters: &Counters) {
+        let mut touched = Vec::new();
+        self.hand_out(&self.tree(), publication, &mut touched, counters);
+        self.settle(touched);
+    }
+
+    /// Gives those who asked what is retained for them.
+    fn answer(&self, asked: Vec<Asked>, retained: &State, counters: &Counters) {
+        for asked in asked {
+            let found = self.retained.answer(retained, (&asked, &self.system));
+            if found.is_empty() {
+                continue;
+            }
+            let Asked { subscriber, granted, .. } = &asked;
+            // What is live is not made one with what is retained.
+            subscriber.inbox().queue.settle();
+            for kept in found {
+                let flags = Flags::new(kept.qos.min(granted.qos), true).late();
+                let what = (kept.sequence, kept.bytes);
+                self.push(what, (subscriber, granted), (flags, None), counters);
+            }
+            self.settle(vec![Arc::clone(subscriber)]);
         }
     }
 
@@ -211,6 +267,39 @@ impl Router {
         }
     }
 
+    /// Those of `sequences` that are in memory, each if it is.
+    pub(crate) fn recent(
+        &self,
+        sequences: impl Iterator<Item = Sequence> + Clone,
+    ) -> Vec<Option<Arc<Publication>>> {
+        let mut found = self.recent.get(sequences.clone());
+        for (slot, sequence) in found.iter_mut().zip(sequences) {
+            if slot.is_none() {
+                *slot = self.system.get(sequence);
+            }
+        }
+        found
+    }
+
+    /// The events at `sequences`, which ascend, from the journal or from what is retained.
+    pub(crate) async fn get(
+        &self,
+        mut sequences: Vec<Sequence>,
+    ) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
+        sequences.retain(|sequence| !is_system(*sequence));
+        if sequences.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = self.feed.get(sequences.clone()).await?;
+        if found.len() < sequences.len() {
+            let is_found = |one: &Sequence| found.iter().any(|event| event.sequence == *one);
+            let gone = sequences.into_iter().filter(|one| !is_found(one)).collect();
+            found.extend(self.retained.get(gone).await?);
+            found.sort_by_key(|event| event.sequence);
+        }
+        Ok(found)
+    }
+
     /// Everything before this has been routed.
     pub(crate) fn routed(&self) -> Sequence {
         Sequence(self.routed.load(Ordering::Acquire))
@@ -218,7 +307,7 @@ impl Router {
 
     /// Routes from `sequence` on, before anything is routed.
     pub(crate) fn begin_at(&self, sequence: Sequence) {
-        self.routed.store(sequence.0, Ordering::Release);
+        self.routed.fetch_min(sequence.0, Ordering::AcqRel);
     }
 
     /// Whether somebody subscribes to `topic`.
@@ -226,15 +315,19 @@ impl Router {
         self.tree().is_heard(topic)
     }
 
-    /// Subscribes a session. Says whether it was subscribed to this filter before.
+    /// Subscribes a session to what is published from now on. Says whether it was subscribed to
+    /// this filter before. For `principal`, if any, what is retained until now is added; if that
+    /// is about new subscriptions alone, only for one.
     pub(crate) fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
-        count_max: usize,
+        (count_max, retained_for, counters): (usize, Option<RetainedFor<'_>>, &Counters),
     ) -> Result<bool, TooManySubscriptions> {
         let mut tree = self.tree_mut();
+        let now = self.feed.end();
+        granted.since = now;
         let mut inbox = subscriber.inbox();
         let count = inbox.subscriptions.len();
         match inbox.subscriptions.get(text) {
@@ -244,8 +337,22 @@ impl Router {
             None => {}
         }
         inbox.subscriptions.insert(text.into(), granted);
+        drop(inbox);
         let member = (subscriber.number, Arc::clone(subscriber));
-        Ok(tree.insert(filter, member, granted))
+        let existed = tree.insert(filter, member, granted);
+        let is_wanted = |one: &RetainedFor<'_>| !(existed && one.only_if_new);
+        if filter.share.is_none()
+            && let Some(RetainedFor { principal, .. }) = retained_for.filter(is_wanted)
+        {
+            let mut retained = self.retained.lock();
+            drop(tree);
+            let (subscriber, principal) = (Arc::clone(subscriber), Arc::clone(principal));
+            let granted = Granted { since: now, ..granted };
+            retained.wait(Asked { subscriber, principal, filter: text.into(), granted });
+            let applied = retained.applied();
+            self.answer(retained.reach(applied), &retained, counters);
+        }
+        Ok(existed)
     }
 
     /// Ends a subscription. Says whether there was one.
@@ -375,7 +482,9 @@ impl Router {
     /// What waits for subscribers.
     pub(crate) fn backlog(&self) -> Backlog {
         let subscribers: Vec<_> = self.subscribers().values().map(Arc::clone).collect();
-        let mut backlog = Backlog::default();
+        let (retained, retained_bytes) = self.retained.usage();
+        let retained = retained as u64;
+        let mut backlog = Backlog { retained, retained_bytes, ..Backlog::default() };
         for subscriber in subscribers {
             let inbox = subscriber.inbox();
             backlog.sessions += 1;
@@ -422,5 +531,6 @@ fn is_for(publication: &Publication, subscriber: &Subscriber, granted: &Granted)
 
 fn flags(publication: &Publication, granted: &Granted) -> Flags {
     let qos = publication.qos().min(granted.qos);
-    Flags::new(qos, granted.retain_as_published && publication.retain())
+    let flags = Flags::new(qos, granted.retain_as_published && publication.retain());
+    if is_system(publication.event.sequence) { flags.late() } else { flags }
 }

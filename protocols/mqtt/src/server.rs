@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{
-    Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession, Refusal,
-    SessionStore, Topics,
+    Announce, Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession,
+    Refusal, RetainedStore, SessionStore, Topics, WillStore,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -19,10 +19,13 @@ use crate::config::MqttConfig;
 use crate::counters::Counters;
 use crate::identifier::Identifiers;
 use crate::keeper::Keeper;
+use crate::lifecycle::Lifecycle;
 use crate::mapping::Mappings;
 use crate::queue::QueueLimit;
+use crate::retained::{Retained, RetainedLimit};
 use crate::router::{Backlog, Router};
 use crate::sessions::{Sessions, UNTIL_THE_NEXT_LOOK};
+use crate::wills::Wills;
 
 /// How often sessions are looked at for their end.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -43,6 +46,12 @@ pub struct Ports {
     pub grants: Arc<dyn Grants>,
     /// Keeps what subscribers have.
     pub sessions: Arc<dyn SessionStore>,
+    /// Keeps the retained message of each topic.
+    pub retained: Arc<dyn RetainedStore>,
+    /// Keeps the wills of those who are connected.
+    pub wills: Arc<dyn WillStore>,
+    /// Takes events of the gateway's own.
+    pub announce: Arc<dyn Announce>,
     /// Recognizes clients.
     pub authenticator: Arc<dyn Authenticate>,
     /// Knows which connections end when a credential is revoked.
@@ -64,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) wills: Wills,
     pub(crate) permits: Arc<Semaphore>,
     /// Who is turned away is told why, so many at once.
     pub(crate) turning_away: Arc<Semaphore>,
@@ -79,7 +90,7 @@ pub enum StartError {
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
     /// What sessions had cannot be taken up.
-    #[error("the MQTT sessions cannot be taken up: {0}")]
+    #[error("the MQTT sessions and retained messages cannot be taken up: {0}")]
     Sessions(#[from] Refusal),
 }
 
@@ -109,9 +120,19 @@ impl Server {
             messages: size(config.session_queue_messages_max),
             bytes: config.session_queue_bytes_max,
         };
-        let router = Router::new((Arc::clone(&ports.feed), Arc::clone(&ports.topics)), limit);
+        let retained = Retained::load(
+            Arc::clone(&ports.retained),
+            (Arc::clone(&ports.grants), &*ports.topics, ports.clock.clone()),
+            RetainedLimit {
+                messages: size(config.retained_messages_max),
+                bytes: config.retained_bytes_max,
+            },
+        )?;
+        let journal = (Arc::clone(&ports.feed), Arc::clone(&ports.topics));
+        let router = Router::new(journal, retained, limit);
         let keeper = Keeper::new(Arc::clone(&ports.sessions));
         keeper.restore(&router, &client_ids)?;
+        let wills = Wills::load(Arc::clone(&ports.wills), &sessions)?;
         Ok(Self(Arc::new(Shared {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
@@ -119,6 +140,8 @@ impl Server {
             router,
             keeper,
             counters: Counters::default(),
+            lifecycle: Lifecycle::new(),
+            wills,
             permits: Arc::new(Semaphore::new(size(config.connections_max))),
             turning_away: Arc::new(Semaphore::new(256)),
             addresses: Mutex::default(),
@@ -135,7 +158,7 @@ impl Server {
         &self.0.counters
     }
 
-    /// Ends sessions when their time has come, until the server stops.
+    /// Ends sessions and retained messages when their time has come, until the server stops.
     pub async fn expire_sessions(&self) {
         loop {
             tokio::select! {
@@ -143,8 +166,10 @@ impl Server {
                 () = self.0.stop.cancelled() => return,
             }
             let now = self.0.ports.clock.now();
+            self.0.router.retained.expire();
             for client_id in self.0.sessions.expired(now) {
                 if let Some(seat) = self.0.sessions.take_expired(&client_id, now) {
+                    self.0.counters.sessions_expired.fetch_add(1, Ordering::Relaxed);
                     let expiry = self.forget(&client_id).await;
                     drop(self.0.sessions.leave(&client_id, &seat, (Some(expiry), false), now));
                 }
@@ -166,6 +191,7 @@ impl Server {
 
     /// Forgets the exchanges of a session, and what it had as a subscriber.
     pub(crate) async fn forget_all(&self, client_id: &Arc<str>) -> Result<(), Refusal> {
+        self.tell_session_ended(client_id);
         if let Some(subscriber) = self.0.router.end(client_id) {
             let forgotten = self.0.keeper.forget(&subscriber);
             self.0.router.share_out(&subscriber, &self.0.counters);
@@ -180,15 +206,26 @@ impl Server {
         self.0.router.backlog()
     }
 
-    /// Hands events to subscribers until the server stops.
+    /// Hands events to subscribers until the server stops; wills that were left first.
     pub async fn deliver(&self) {
+        self.take_up_wills();
         let Shared { router, keeper, counters, stop, .. } = &*self.0;
-        tokio::join!(router.run(counters, stop), keeper.run(router, stop));
+        tokio::join!(
+            router.run(counters, stop),
+            keeper.run(router, stop),
+            router.retained.run(stop),
+            self.tell_system_topics(),
+            self.hand_over_lifecycle(stop),
+            self.0.wills.run(stop),
+        );
     }
 
-    /// Writes down what subscribers have, after the last connection has ended.
+    /// Writes down what subscribers have, and what is retained, after the last connection has ended.
     pub async fn settle(&self) {
         self.0.keeper.checkpoint(&self.0.router).await;
+        self.0.router.retained.checkpoint(0).await;
+        self.tell_the_rest().await;
+        self.0.wills.save().await;
     }
 
     /// Keeps a session for as long as its client has asked when it left.

@@ -183,6 +183,21 @@ impl Sessions {
         Left::Remembered(told)
     }
 
+    /// How many sessions a connection has, and how many there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let sessions = self.lock();
+        (sessions.values().filter(|session| session.seat.is_some()).count(), sessions.len())
+    }
+
+    /// Lets a will wait with a session that no connection has; none if there is no such session.
+    pub(crate) fn wait(&self, client_id: &str) -> Option<oneshot::Receiver<WillFate>> {
+        let mut sessions = self.lock();
+        let session = sessions.get_mut(client_id).filter(|session| session.seat.is_none())?;
+        let (fate, told) = oneshot::channel();
+        session.waiting_will = Some(fate);
+        Some(told)
+    }
+
     /// Whose sessions have ended by `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let sessions = self.lock();

@@ -6,9 +6,11 @@ use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use super::application::{ApplicationEventingConfiguration, Seen, eventing};
 use super::page::Page;
+use super::reading::ExternalReading;
 use super::scalar::{Attributes, Clob, Instant};
 use crate::admin::outbound::Auth;
 use crate::admin::page::PageInfo;
+use crate::consume::Consumers;
 use crate::declared::DeclaredStore;
 use crate::specs::definition as words;
 use crate::specs::external::{self, Effect};
@@ -137,12 +139,14 @@ pub struct EventApiSubscription {
 /// What an external subscription is doing.
 #[derive(Clone, Debug, SimpleObject)]
 pub struct ExternalSubscriptionStatus {
-    /// Whether events go there.
+    /// Whether events go there, or come from there.
     active: bool,
     /// Why not.
     message: Option<String>,
     /// The subscription that delivers them: its state says how that goes.
     subscription: Option<String>,
+    /// How the topic is read, where events come from it.
+    reading: Option<ExternalReading>,
 }
 
 /// Whose definition it is. Its other definitions are asked for by `application`: no request goes
@@ -215,8 +219,8 @@ impl EventApiDefinition {
     }
 
     /// Buses that its events go to.
-    async fn external_subscriptions(&self) -> Vec<EventApiSubscription> {
-        external_subscriptions(&self.definition)
+    async fn external_subscriptions(&self, ctx: &Context<'_>) -> Vec<EventApiSubscription> {
+        external_subscriptions(&self.definition, ctx)
     }
 
     /// The version.
@@ -313,23 +317,34 @@ pub(super) fn version(definition: &words::Definition) -> Option<Version> {
     })
 }
 
-pub(super) fn external_subscriptions(definition: &words::Definition) -> Vec<EventApiSubscription> {
+pub(super) fn external_subscriptions(
+    definition: &words::Definition,
+    ctx: &Context<'_>,
+) -> Vec<EventApiSubscription> {
     let show = |one: &words::ExternalSubscription| EventApiSubscription {
         url: one.url.clone(),
         auth: one.auth.as_deref().map(Auth::from),
         topic: one.topic.clone(),
         attributes: Attributes(one.attributes.clone()),
-        status: match external::effect(definition, one) {
-            Effect::Pushed(name) => {
-                ExternalSubscriptionStatus { active: true, message: None, subscription: Some(name) }
-            }
-            Effect::Consumed(name) => {
-                ExternalSubscriptionStatus { active: true, message: None, subscription: Some(name) }
-            }
-            Effect::None(why) => {
-                ExternalSubscriptionStatus { active: false, message: Some(why), subscription: None }
-            }
-        },
+        status: status(external::effect(definition, one), ctx.data_opt()),
     };
     definition.external_subscriptions.iter().map(show).collect()
+}
+
+fn status(effect: Effect, consumers: Option<&Consumers>) -> ExternalSubscriptionStatus {
+    let (subscription, message) = match effect {
+        Effect::Pushed(name) => (Some(name), None),
+        Effect::None(why) => (None, Some(why)),
+        Effect::Consumed(name) => {
+            let standing = consumers.and_then(|consumers| consumers.standing(&name));
+            let Some(view) = standing.map(|standing| standing.view()) else {
+                return status(Effect::None("about to be read".to_owned()), consumers);
+            };
+            let (active, message) = (view.is_reading(), view.obstacle());
+            let reading = Some(ExternalReading::from(view));
+            return ExternalSubscriptionStatus { active, message, subscription: None, reading };
+        }
+    };
+    let active = subscription.is_some();
+    ExternalSubscriptionStatus { active, message, subscription, reading: None }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use eg_event::InvalidInput;
 
 use super::definition::EventApiSpecType;
@@ -65,8 +65,8 @@ impl EventDefinition {
     }
 
     /// Buses that its events go to.
-    async fn external_subscriptions(&self) -> Vec<EventApiSubscription> {
-        external_subscriptions(&self.0)
+    async fn external_subscriptions(&self, ctx: &Context<'_>) -> Vec<EventApiSubscription> {
+        external_subscriptions(&self.0, ctx)
     }
 
     /// The version.

@@ -97,8 +97,8 @@ pub struct FetchRequestInput {
 #[derive(InputObject)]
 #[graphql(name = "EventAPISubscriptionInput")]
 pub struct EventApiSubscriptionInput {
-    /// Its scheme chooses the bus: kafka, kafkas, nats, tls+nats, amqp, amqps, amqp10, mqtt, mqtts,
-    /// http, https.
+    /// Its scheme chooses the bus: kafka, kafkas, nats, tls+nats, amqp, amqps, amqp10, amqps10,
+    /// mqtt, mqtts, http, https.
     url: String,
     /// How the gateway says there who it is. Secrets are never shown. An update without it keeps
     /// what there is, and null removes it.

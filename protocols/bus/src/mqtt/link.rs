@@ -9,11 +9,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::packets::{Greeting, Outgoing, Packets, Said};
+use super::packets::{Admitted, Greeting, Outgoing, Packets, Said};
 use crate::error::PublishError;
+use crate::tls;
 
 /// How many bytes are read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// What may be wrong when a broker does not answer as one.
+const DOUBT: &str = ": is it an MQTT broker, and does the port expect TLS?";
 
 /// What carries a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,6 +42,16 @@ pub(super) struct Link {
     pub(super) keep_alive: Duration,
     pub(super) heard_at: Instant,
     pub(super) asked_at: Instant,
+    admitted: Admitted,
+    spent: bool,
+}
+
+/// Why nothing more is published over a connection.
+pub(super) enum End {
+    /// Nobody orders any more, or it was lost.
+    Closed,
+    /// What the gateway is known by has ended; nothing is under way.
+    Spent,
 }
 
 impl Link {
@@ -53,59 +67,79 @@ impl Link {
             keep_alive,
             heard_at: now,
             asked_at: now,
+            admitted: Admitted::default(),
+            spent: false,
         }
+    }
+
+    /// What the broker takes.
+    pub(super) fn admitted(&self) -> &Admitted {
+        &self.admitted
     }
 
     /// Introduces the gateway, and waits until it is let in.
     pub(super) async fn greet(mut self, greeting: &Greeting) -> Result<Self, String> {
         self.packets.greet(greeting, &mut self.output)?;
-        self.flush().await.map_err(|error| error.to_string())?;
+        self.flush().await.map_err(|error| doubtful(&error))?;
         loop {
             let count = self.stream.read(&mut self.input).await;
-            let count = count.map_err(|error| error.to_string())?;
+            let count = count.map_err(|error| doubtful(&error))?;
             if count == 0 {
-                return Err("the broker closed the connection without an answer".to_owned());
+                return Err(format!("the broker closed the connection without an answer{DOUBT}"));
             }
             let mut said = self.packets.read(&self.input[..count], &mut self.output).into_iter();
             while let Some(one) = said.next() {
                 match one {
-                    Said::Accepted => {
+                    Said::Accepted(admitted) => {
+                        self.packets.heed(&admitted);
+                        self.admitted = admitted;
                         self.early = said.collect();
                         return Ok(self);
                     }
                     Said::Refused(why) => return Err(format!("the broker refuses: {why}")),
-                    Said::Ended(why) => return Err(why),
+                    Said::Ended(_) => return Err(format!("it does not answer as MQTT{DOUBT}")),
                     _ => {}
                 }
             }
         }
     }
 
-    /// Publishes what comes by `orders` until nobody orders any more, or the connection is lost.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    /// Publishes what comes by `orders` until nobody orders any more, the connection is lost, or
+    /// `spent_at` has come and everything is settled.
+    pub(super) async fn run(
+        mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        spent_at: Option<Instant>,
+    ) -> End {
         let why = loop {
-            match self.step(&mut orders).await {
-                Ok(true) => {}
-                Ok(false) => return,
+            match self.step(orders, spent_at).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
                 Err(why) => break why,
             }
         };
-        orders.close();
-        let waiting = self.waiting.into_values();
-        let lost = || Err(PublishError::Lost(why.clone()));
-        // Whoever has given up is told nothing.
-        waiting.for_each(|done| drop(done.send(lost())));
-        while let Ok(order) = orders.try_recv() {
-            drop(order.done.send(lost()));
+        let lost = PublishError::Lost(why);
+        for done in self.waiting.into_values() {
+            // Whoever has given up is told nothing.
+            drop(done.send(Err(lost.clone())));
         }
+        refuse(orders, &lost);
+        End::Closed
     }
 
-    /// Does what comes next; says whether there may be more to do.
-    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<bool, String> {
+    /// Does what comes next; says whether that was the last.
+    async fn step(
+        &mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        spent_at: Option<Instant>,
+    ) -> Result<Option<End>, String> {
+        if self.spent && self.waiting.is_empty() {
+            return Ok(Some(End::Spent));
+        }
         let quiet_since = self.heard_at.max(self.asked_at);
         tokio::select! {
-            order = orders.recv(), if self.packets.has_room() => {
-                let Some(order) = order else { return Ok(false) };
+            order = orders.recv(), if self.packets.has_room() && !self.spent => {
+                let Some(order) = order else { return Ok(Some(End::Closed)) };
                 self.publish(order);
                 // What has come meanwhile goes with it.
                 while self.packets.has_room() && let Ok(order) = orders.try_recv() {
@@ -122,6 +156,9 @@ impl Link {
                     self.hear(said)?;
                 }
             }
+            () = sleep_until(spent_at.unwrap_or(quiet_since)), if spent_at.is_some() && !self.spent => {
+                self.spent = true;
+            }
             () = sleep_until(quiet_since + self.keep_alive / 2) => {
                 if self.heard_at.elapsed() > self.keep_alive * 3 / 2 {
                     return Err("the broker says nothing any more".to_owned());
@@ -131,7 +168,7 @@ impl Link {
             }
         }
         self.flush().await.map_err(|error| error.to_string())?;
-        Ok(true)
+        Ok(None)
     }
 
     fn publish(&mut self, order: Order) {
@@ -151,7 +188,7 @@ impl Link {
                 }
                 Ok(())
             }
-            Said::Refused(why) | Said::Ended(why) => Err(why),
+            Said::Refused(why) | Said::Ended(why) => Err(format!("the broker ends it: {why}")),
             _ => Ok(()),
         }
     }
@@ -164,4 +201,19 @@ impl Link {
         }
         Ok(())
     }
+}
+
+/// Tells everyone who ordered something, and whoever still would, why nothing comes of it.
+pub(super) fn refuse(orders: &mut mpsc::Receiver<Order>, why: &PublishError) {
+    orders.close();
+    while let Ok(order) = orders.try_recv() {
+        // Whoever has given up is told nothing.
+        drop(order.done.send(Err(why.clone())));
+    }
+}
+
+/// Why the broker was not to be greeted.
+fn doubtful(error: &io::Error) -> String {
+    let doubt = if error.get_ref().is_some() { "" } else { DOUBT };
+    format!("{}{doubt}", tls::reason(error))
 }

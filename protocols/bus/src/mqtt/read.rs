@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::Place;
 use super::link::Link;
 use super::packets::{Answer, Arrived, Said};
 use crate::connections::Surroundings;
@@ -24,6 +25,8 @@ struct Reader {
     batch: usize,
     /// What was given and not settled.
     given: Vec<Option<Answer>>,
+    /// Why the connection was lost, to be told after the last messages.
+    lost: Option<String>,
 }
 
 /// Begins to read the topic of `target`.
@@ -32,29 +35,23 @@ pub(crate) async fn read(
     subscription: &Arc<Subscription>,
     around: &Surroundings,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let mut last = SourceError("the URL names no host".to_owned());
-    for host in &target.hosts {
-        let addresses = around.addresses(host).await?;
-        let opened = super::open(&target, subscription, (&host.0, &addresses)).await;
-        let subscribed = match opened {
-            Ok(link) => link.subscribe(&target).await.map_err(SourceError),
-            Err(error) => Err(error.into()),
-        };
-        match subscribed {
-            Ok((link, early)) => {
-                let batch = usize::from(subscription.max_in_flight);
-                let (give, messages) = mpsc::channel(batch);
-                let (settled, settle) = mpsc::channel(batch);
-                let stop = around.stop.clone();
-                around.tracker.spawn(async move {
-                    stop.run_until_cancelled(link.serve(early, give, settle)).await;
-                });
-                return Ok(Box::new(Reader { messages, settled, batch, given: Vec::new() }));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let place = Place {
+        target,
+        subscription: Subscription::clone(subscription),
+        around: around.clone(),
+        session: Some(subscription.max_in_flight),
+    };
+    // When a token ends, the broker ends the connection, and the next one has a fresh token.
+    let (link, _) = place.open().await?;
+    let (link, early) = link.subscribe(&place.target).await.map_err(SourceError)?;
+    let batch = usize::from(subscription.max_in_flight);
+    let (give, messages) = mpsc::channel(batch);
+    let (settled, settle) = mpsc::channel(batch);
+    let stop = around.stop.clone();
+    around.tracker.spawn(async move {
+        stop.run_until_cancelled(link.serve(early, give, settle)).await;
+    });
+    Ok(Box::new(Reader { messages, settled, batch, given: Vec::new(), lost: None }))
 }
 
 impl Link {
@@ -167,6 +164,9 @@ impl Link {
 
 impl Reader {
     async fn next(&mut self) -> Result<Vec<Arrival>, SourceError> {
+        if let Some(why) = self.lost.take() {
+            return Err(SourceError(why));
+        }
         let lost = || SourceError("the connection was closed".to_owned());
         let first = self.messages.recv().await.ok_or_else(lost)?.map_err(SourceError)?;
         let mut arrivals = Vec::new();
@@ -174,9 +174,14 @@ impl Reader {
         while let Some(Arrived { arrival, answer }) = next {
             arrivals.push(arrival);
             self.given.push(answer);
-            // An error is found when this is asked again: the connection is closed then.
-            let more = || self.messages.try_recv().ok()?.ok();
-            next = (arrivals.len() < self.batch).then(more).flatten();
+            next = None;
+            if arrivals.len() < self.batch {
+                match self.messages.try_recv() {
+                    Ok(Ok(message)) => next = Some(message),
+                    Ok(Err(why)) => self.lost = Some(why),
+                    Err(_) => {}
+                }
+            }
         }
         Ok(arrivals)
     }

@@ -15,6 +15,7 @@ use async_nats::{StatusCode, Subject, Subscriber};
 use eg_event::{Subscription, header, trace};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::StreamExt as _;
+use tokio::time::Instant;
 
 use super::Nats;
 use crate::connections::Surroundings;
@@ -30,6 +31,13 @@ const REQUEST: Duration = Duration::from_secs(20);
 /// How much longer its end is waited for.
 const REQUEST_MORE: Duration = Duration::from_secs(5);
 
+/// The longest reason that is told, in bytes.
+const REASON_BYTES_MAX: usize = 512;
+/// How old the number of messages that wait may be.
+const LAG_AGE_MAX: Duration = Duration::from_secs(5);
+/// How long asking for it may take.
+const LAG_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// A subject that is read.
 struct Reader {
     nats: Nats,
@@ -44,7 +52,8 @@ struct Reader {
     latest: Option<u64>,
     /// What was given and not settled.
     given: Vec<Message>,
-    lag: Option<u64>,
+    /// How many messages wait, and when that was said.
+    lag: (u64, Instant),
 }
 
 /// Begins to read the subject of `target`.
@@ -65,7 +74,7 @@ pub(crate) async fn read(
     let inbox = Subject::from(nats.client.new_inbox());
     let messages = nats.client.subscribe(inbox.clone()).await;
     let messages = messages.map_err(|error| nats.say(&error.to_string()))?;
-    let lag = Some(info.num_pending);
+    let lag = (info.num_pending, Instant::now());
     let (latest, given) = (None, Vec::new());
     Ok(Box::new(Reader { nats, consumer, inbox, messages, batch, asked: 0, latest, given, lag }))
 }
@@ -168,7 +177,7 @@ impl Reader {
             return Err(SourceError("a delivery is missing".to_owned()));
         }
         self.latest = Some(number);
-        self.lag = Some(waiting);
+        self.lag = (waiting, Instant::now());
         self.given.push(message);
         Ok(Some(arrival))
     }
@@ -178,15 +187,23 @@ impl Reader {
         self.nats.target.attributes.get("group").is_none()
     }
 
+    /// Tells the server that a message is not to be given again, and why (ADR-27: the reason is in
+    /// the advisory).
+    async fn refuse(&self, message: &Message, why: &str) -> Result<(), async_nats::Error> {
+        let Some(reply) = &message.reply else { return Ok(()) };
+        let why = why[..why.floor_char_boundary(REASON_BYTES_MAX)].replace(['\r', '\n'], " ");
+        let term = format!("+TERM {why}");
+        Ok(self.nats.client.publish(reply.clone(), term.into()).await?)
+    }
+
     async fn tell(&mut self, settlements: &[Settlement]) -> Result<(), SourceError> {
         let given = std::mem::take(&mut self.given);
         for (message, settlement) in given.iter().zip(settlements) {
-            let kind = match settlement {
-                Settlement::Taken => AckKind::Ack,
-                Settlement::Refused(_) => AckKind::Term,
-                Settlement::Again => AckKind::Nak(None),
+            let told = match settlement {
+                Settlement::Taken => message.ack_with(AckKind::Ack).await,
+                Settlement::Refused(why) => self.refuse(message, why).await,
+                Settlement::Again => message.ack_with(AckKind::Nak(None)).await,
             };
-            let told = message.ack_with(kind).await;
             told.map_err(|error| self.nats.say(&error.to_string()))?;
         }
         let flushed = self.nats.client.flush().await;
@@ -207,7 +224,15 @@ impl Source for Reader {
     }
 
     fn lag(&mut self) -> BoxFuture<'_, Option<u64>> {
-        std::future::ready(self.lag).boxed()
+        async {
+            if self.lag.1.elapsed() > LAG_AGE_MAX {
+                let asked = tokio::time::timeout(LAG_TIME_MAX, self.consumer.get_info()).await;
+                let waiting = asked.ok()?.ok()?.num_pending;
+                self.lag = (waiting, Instant::now());
+            }
+            Some(self.lag.0)
+        }
+        .boxed()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use eg_event::Timestamp;
 use eg_event::outbound::{Additions, Auth, Credential, Csrf};
 use futures_util::FutureExt as _;
 use http::header::AUTHORIZATION;
@@ -157,6 +158,16 @@ impl Session {
     /// What sends requests: the connections are those of its certificate alone.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The bearer token alone, and until when it is handed out; `None` without client credentials.
+    pub(super) async fn token(
+        &self,
+    ) -> Result<Option<(Arc<HeaderValue>, Option<Timestamp>)>, Unavailable> {
+        let Some(Known::Token(renewed)) = &self.presented.credential else { return Ok(None) };
+        let token = renewed.fresh().await?;
+        let until = renewed.good_until(&token);
+        Ok(Some((token, until)))
     }
 
     /// Adds everything to `request`, and fetches first what there is to fetch.

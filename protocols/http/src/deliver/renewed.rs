@@ -87,6 +87,31 @@ impl<T: Send + Sync + 'static> Renewed<T> {
         pending.await
     }
 
+    /// The value as [`Renewed::get`] gives it, for those who use it longer: once it is time to renew
+    /// it, the new one, if there is one.
+    pub(super) async fn fresh(self: &Arc<Self>) -> Result<Arc<T>, Unavailable> {
+        let pending = {
+            let now = self.surroundings.clock.now();
+            let mut state = self.lock();
+            let is_due = state.held(now).is_some_and(|(_, is_due)| is_due);
+            (is_due && state.failed(now).is_none()).then(|| self.begin(&mut state))
+        };
+        match pending {
+            Some(pending) => match pending.await {
+                Ok(value) => Ok(value),
+                Err(_) => self.get().await,
+            },
+            None => self.get().await,
+        }
+    }
+
+    /// Until when `value` is handed out; `None` when nothing is known to end it.
+    pub(super) fn good_until(&self, value: &Arc<T>) -> Option<Timestamp> {
+        let state = self.lock();
+        let held = state.held.as_ref().filter(|held| Arc::ptr_eq(&held.value, value))?;
+        held.ends.map(|(_, until)| until)
+    }
+
     /// Throws `value` away, if it is still the one that is handed out.
     pub(super) fn reject(&self, value: &Arc<T>) {
         let mut state = self.lock();
@@ -277,6 +302,18 @@ mod tests {
         assert_eq!(bench.get().await, Ok(2));
         bench.renewed.reject(&old);
         assert_eq!((bench.get().await, bench.fetches()), (Ok(2), 2), "it is gone already");
+    }
+
+    #[tokio::test]
+    async fn who_uses_it_longer_gets_the_new_one_once_it_is_due() {
+        let bench = Bench::new(|count| if count < 3 { Ok(Some(100)) } else { Err("down") });
+        assert_eq!(bench.renewed.fresh().await.map(|value| *value), Ok(1));
+        bench.clock.advance(Duration::from_secs(49));
+        assert_eq!(bench.renewed.fresh().await.map(|value| *value), Ok(1));
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(bench.renewed.fresh().await.map(|value| *value), Ok(2));
+        bench.clock.advance(Duration::from_secs(50));
+        assert_eq!(bench.renewed.fresh().await.map(|value| *value), Ok(2), "the third is not had");
     }
 
     #[tokio::test]

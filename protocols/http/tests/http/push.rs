@@ -70,7 +70,7 @@ pub(crate) fn delivery(endpoint: &str, change: impl FnOnce(&mut Subscription)) -
         },
         trace: TraceContext::default(),
         held: None,
-            message: None,
+        message: None,
     };
     let mut subscription = Subscription::new("orders", endpoint);
     change(&mut subscription);

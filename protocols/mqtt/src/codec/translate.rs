@@ -2,8 +2,8 @@
 
 use mqtt_protocol_core::mqtt::packet::{
     AssignedClientIdentifier, AuthenticationMethod, Properties, Property, Qos as LibraryQos,
-    ReasonString, ReceiveMaximum, RetainAvailable, ServerKeepAlive, SessionExpiryInterval,
-    TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
+    ReasonString, ReceiveMaximum, ServerKeepAlive, SessionExpiryInterval, TopicAliasMaximum,
+    UserProperty, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::AuthReasonCode;
 
@@ -170,7 +170,6 @@ pub(super) fn accept_properties(accept: &Accept) -> Properties {
         let maximum = TopicAliasMaximum::new(accept.topic_alias_maximum);
         add(maximum.ok().map(Property::TopicAliasMaximum));
     }
-    add(RetainAvailable::new(0).ok().map(Property::RetainAvailable));
     if let Some(client_id) = &accept.assigned_client_id {
         let assigned = AssignedClientIdentifier::new(client_id.as_str());
         add(assigned.ok().map(Property::AssignedClientIdentifier));

@@ -30,6 +30,8 @@ pub(super) struct Admitted {
     pub(super) client: Client,
     pub(super) packets: Vec<Incoming>,
     pub(super) end: Option<Reason>,
+    /// The session was there already.
+    pub(super) is_present: bool,
 }
 
 /// Waits for CONNECT and answers it; none when the connection is to be closed.
@@ -55,19 +57,22 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     match let_in(server, (&mut wire, until), connect, peer).await {
         Ok((client, accept)) => {
             let Wire { codec, output, .. } = wire;
+            let is_present = accept.session_present;
+            let at_its_end = |client, end| {
+                let (packets, end) = (Vec::new(), Some(end));
+                Some(Admitted { client, packets, end, is_present })
+            };
             if !codec.accept(&accept, output.buffer()) {
                 server.0.counters.connects_refused.add(ConnectRefusal::PacketTooLarge);
-                let end = Some(Reason::PacketTooLarge);
-                return Some(Admitted { client, packets: Vec::new(), end });
+                return at_its_end(client, Reason::PacketTooLarge);
             }
             let Read { packets, end, .. } = codec.read(&[], output.buffer());
             let too_early = |packet: &Incoming| !matches!(packet, Incoming::Disconnect(_));
             if has_token_method && packets.iter().any(too_early) {
                 // Nothing but AUTH and DISCONNECT may come before CONNACK (MQTT-3.1.2-30).
-                let end = Some(Reason::ProtocolError);
-                return Some(Admitted { client, packets: Vec::new(), end });
+                return at_its_end(client, Reason::ProtocolError);
             }
-            Some(Admitted { client, packets, end })
+            Some(Admitted { client, packets, end, is_present })
         }
         Err(None) => None,
         Err(Some((refusal, text))) => {
@@ -319,9 +324,6 @@ fn resume(server: &Server, id: &str, is_kept: bool) -> Option<Arc<Subscriber>> {
 /// A will that could not be published is refused while somebody can be told.
 fn check_will(server: &Server, connect: &Connect, (id, user): (&str, &str)) -> Result<(), Refused> {
     let Some(will) = &connect.will else { return Ok(()) };
-    if will.message.retain && connect.version == Version::V5 {
-        return Err(refused(ConnectRefusal::RetainNotSupported));
-    }
     if is_the_servers(will.message.topic()) {
         return Err((ConnectRefusal::NotAuthorized, THE_SERVERS.to_owned()));
     }

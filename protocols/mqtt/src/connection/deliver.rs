@@ -75,7 +75,8 @@ impl Exchange<'_> {
     /// Writes what is due, as far as there is room; says whether there may be more.
     pub(super) fn poll_deliver(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(delivery) = &mut self.delivery else { return false };
-        if self.output.unsent() >= OUTPUT_BYTES_MAX || self.is_blocked {
+        // Whoever subscribes is told so before anything comes of it.
+        if self.output.unsent() >= OUTPUT_BYTES_MAX || self.is_blocked || self.subscribing > 0 {
             return false;
         }
         if let Some(preparing) = &mut delivery.preparing {
@@ -107,7 +108,7 @@ impl Exchange<'_> {
             return is_noted || !taken.releases.is_empty();
         }
         let router = &self.server.0.router;
-        let found = router.recent.get(taken.due.iter().map(|due| due.reference.sequence));
+        let found = router.recent(taken.due.iter().map(|due| due.reference.sequence));
         let missing = taken.due.iter().zip(&found).filter(|(_, found)| found.is_none());
         let mut missing: Vec<_> = missing.map(|(due, _)| due.reference.sequence).collect();
         if missing.is_empty() && taken.notes.is_empty() {
@@ -117,12 +118,12 @@ impl Exchange<'_> {
         missing.sort_unstable();
         missing.dedup();
         let noted = (!taken.notes.is_empty()).then(|| self.note(taken.notes));
-        let feed = Arc::clone(&router.feed);
+        let server = self.server.clone();
         let ready = async move {
             if let Some(noted) = noted {
                 noted.await?;
             }
-            if missing.is_empty() { Ok(Vec::new()) } else { feed.get(missing).await }
+            server.0.router.get(missing).await
         };
         if let Some(delivery) = &mut self.delivery {
             delivery.preparing = Some(Preparing { due: taken.due, found, ready: ready.boxed() });

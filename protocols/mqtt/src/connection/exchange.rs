@@ -42,7 +42,7 @@ thread_local! {
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// The client said DISCONNECT; true: its will is to be published all the same.
     ByClient(bool),
     /// The client is gone without a word.
@@ -91,6 +91,8 @@ pub(super) struct Exchange<'a> {
     pub(super) output: Output,
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_events: usize,
+    /// How many SUBSCRIBE are not answered.
+    pub(super) subscribing: usize,
     /// Set when events were refused for want of room, until there is some.
     congested: Option<BoxFuture<'static, ()>>,
     /// Set once nothing more is read.
@@ -134,6 +136,7 @@ impl<'a> Exchange<'a> {
             output,
             pending: VecDeque::new(),
             pending_events: 0,
+            subscribing: 0,
             congested: None,
             ended: None,
             why: None,
@@ -201,6 +204,8 @@ impl<'a> Exchange<'a> {
         let sent = self.output.poll_send(io, cx);
         self.is_blocked = sent.is_pending();
         if self.output.unsent() < unsent {
+            let sent = (unsent - self.output.unsent()) as u64;
+            self.server.0.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
             self.last_progress = Instant::now();
         }
         if let Poll::Ready(sent) = sent { sent } else { Ok(()) }
@@ -273,6 +278,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             Pending::Subscribed { packet_id, codes, text, .. } => {
+                self.subscribing -= 1;
                 self.codec.suback(packet_id, &codes, text.as_deref(), out);
             }
             Pending::Unsubscribed { packet_id, existed, .. } => {
@@ -343,6 +349,9 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.end(Ended::Lost),
                 Poll::Ready(Ok(())) => {
                     self.last_read = Instant::now();
+                    let received = buffer.filled().len() as u64;
+                    let counters = &self.server.0.counters;
+                    counters.bytes_received.fetch_add(received, Ordering::Relaxed);
                     let read = self.codec.read(buffer.filled(), self.output.buffer());
                     self.handle(read.packets, read.end);
                 }

@@ -19,6 +19,9 @@ use crate::server::Server;
 /// What a client that publishes to them is told.
 pub(super) const THE_SERVERS: &str = "topics that begin with $ are the server's";
 
+/// When a client may try again whose message there is no room to retain.
+const RETAINED_RETRY: Duration = Duration::from_mins(1);
+
 /// Topics that clients do not publish to (MQTT 5.0 section 4.7.2).
 pub(super) fn is_the_servers(topic: &str) -> bool {
     topic.starts_with('$')
@@ -61,14 +64,14 @@ impl Exchange<'_> {
     }
 
     fn publish(&mut self, message: &Publish, now: (Timestamp, &str), batch: &mut Batch) {
-        if message.retain && self.client.version == Version::V5 {
-            return self.end_for(Reason::RetainNotSupported);
-        }
         let is_told = message.qos > Qos::AtMostOnce && self.client.version == Version::V5;
         let is_heard = is_told && self.server.0.router.is_heard(message.topic());
         let slot = Slot { qos: message.qos, packet_id: message.packet_id, is_heard };
         let normalized = if is_the_servers(message.topic()) {
             Err(Refusal::Forbidden(THE_SERVERS.into()))
+        } else if !self.may_be_retained(message) {
+            let reason = "as many messages are retained as may be";
+            Err(Refusal::Unavailable { reason: reason.into(), retry_after: RETAINED_RETRY })
         } else {
             let context = self.client.context(self.server, now);
             normalize(message, context)
@@ -88,6 +91,16 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether there is room, if a message is to be retained. Of QoS 0, whose sender cannot be told,
+    /// those who are there get it all the same.
+    fn may_be_retained(&self, message: &Publish) -> bool {
+        let bytes = message.payload().len();
+        !message.retain
+            || bytes == 0
+            || message.qos == Qos::AtMostOnce
+            || self.server.0.router.retained.has_room(message.topic(), bytes)
+    }
+
     /// Hands over what has been gathered. From here on it is on its way to the disk.
     fn submit(&mut self, batch: &mut Batch) {
         let Batch { submissions, slots } = std::mem::take(batch);
@@ -95,6 +108,7 @@ impl Exchange<'_> {
             return;
         }
         let count = slots.len();
+        self.server.0.counters.publications.fetch_add(count as u64, Ordering::Relaxed);
         let answers = self.server.0.ports.ingest.ingest(submissions);
         self.wait_for(Pending::Messages { answers, slots }, count);
     }

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eg_event::Refusal;
+use eg_event::{Refusal, Sequence};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use super::deliver::Delivery;
 use super::exchange::{Exchange, Pending};
 use crate::codec::{Requested, Subscribe, Version};
-use crate::router::TooManySubscriptions;
+use crate::router::{RetainedFor, TooManySubscriptions};
 use crate::subscriber::{Granted, Subscriber};
 use crate::topic_filter::TopicFilter;
 
@@ -29,7 +29,10 @@ impl Exchange<'_> {
         let mut text = None;
         for requested in &subscribe.filters {
             match self.grant(requested, subscribe.identifier) {
-                Ok(qos) => codes.push(qos),
+                Ok(qos) => {
+                    codes.push(qos);
+                    self.server.tell_subscribed(self.client, requested);
+                }
                 Err((code, why)) => {
                     self.server.0.counters.subscriptions_refused.fetch_add(1, Ordering::Relaxed);
                     let client_id = &*self.client.id;
@@ -42,6 +45,7 @@ impl Exchange<'_> {
         let is_changed = codes.iter().any(|code| *code < FAILURE);
         let answer = self.keep_subscriptions(is_changed);
         let packet_id = subscribe.packet_id;
+        self.subscribing += 1;
         self.pending.push_back(Pending::Subscribed { packet_id, codes, text, answer });
     }
 
@@ -63,12 +67,18 @@ impl Exchange<'_> {
             no_local: requested.no_local,
             retain_as_published: requested.retain_as_published,
             identifier: identifier.unwrap_or(0),
-            since: router.feed.end(),
+            since: Sequence::default(),
         };
         let count_max = usize::try_from(config.session_subscriptions_max).unwrap_or(usize::MAX);
         let subscriber = self.subscriber();
         let text = (&*requested.filter, filter);
-        match router.subscribe(&subscriber, text, granted, count_max) {
+        let retained_for = RetainedFor {
+            principal: &self.client.identity.principal,
+            only_if_new: requested.retain_handling == 1,
+        };
+        let retained_for = (requested.retain_handling != 2).then_some(retained_for);
+        let around = (count_max, retained_for, &self.server.0.counters);
+        match router.subscribe(&subscriber, text, granted, around) {
             Ok(_existed) => Ok(requested.qos as u8),
             Err(TooManySubscriptions) => {
                 Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))
@@ -96,6 +106,9 @@ impl Exchange<'_> {
             }
             None => vec![false; filters.len()],
         };
+        for (filter, _) in filters.iter().zip(&existed).filter(|(_, existed)| **existed) {
+            self.server.tell_unsubscribed(self.client, filter);
+        }
         let answer = self.keep_subscriptions(existed.contains(&true));
         self.pending.push_back(Pending::Unsubscribed { packet_id, existed, answer });
     }

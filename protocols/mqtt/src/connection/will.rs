@@ -4,48 +4,112 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eg_event::Submission;
+use eg_event::{KeptWill, Submission};
+use futures_util::future::{BoxFuture, FutureExt as _, pending};
+use tokio::sync::oneshot::Receiver;
 
 use super::Client;
 use crate::codec::Will;
 use crate::normalize::normalize;
 use crate::server::Server;
 use crate::sessions::{Left, WillFate};
+use crate::wills::{Found, WillNumber};
+
+/// Keeps the will of a client that has been let in, for the case that the gateway is lost before
+/// its client is.
+pub(super) fn keep(server: &Server, client: &Client) -> Option<WillNumber> {
+    let will = client.will.as_ref()?;
+    let submission = submission(server, client, will)?;
+    let wait_s = u32::try_from(wait(client, will).as_secs()).unwrap_or(u32::MAX);
+    Some(server.0.wills.keep(KeptWill { submission, wait_s }))
+}
+
+/// How long a will waits at most. The session's end is looked for now and then; the will does not
+/// wait for that.
+fn wait(client: &Client, will: &Will) -> Duration {
+    let expiry = client.session_expiry.unwrap_or(Duration::MAX);
+    Duration::from_secs(will.delay_s.into()).min(expiry)
+}
 
 /// Publishes the will now, or, if it has a delay and the session goes on, after that or at the end
 /// of the session, whichever comes first; not at all if the client is back before, or its credential
-/// is revoked.
-pub(super) fn publish_or_wait(server: &Server, client: Client, will: &Will, left: Left) {
+/// is revoked. One that waits when the gateway stops is left for the next start.
+pub(super) fn publish_or_wait(
+    server: &Server,
+    (client, kept): (Client, Option<WillNumber>),
+    will: &Will,
+    left: Left,
+) {
     let told = match left {
-        Left::TakenOver(true) if will.delay_s > 0 => return,
-        Left::Remembered(Some(told)) => told,
+        Left::TakenOver(true) if will.delay_s > 0 => None,
+        Left::Remembered(Some(told)) => Some(told),
         Left::TakenOver(_) | Left::Remembered(None) | Left::Over => {
-            return publish(server, &client, will);
+            if let Some(submission) = submission(server, &client, will) {
+                hand_over(server, submission, kept);
+            } else if let Some(kept) = kept {
+                server.0.wills.forget(kept);
+            }
+            return;
         }
     };
-    let Some(submission) = submission(server, &client, will) else { return };
-    // The session's end is looked for now and then; the will does not wait for that.
-    let expiry = client.session_expiry.unwrap_or(Duration::MAX);
-    let delay = Duration::from_secs(will.delay_s.into()).min(expiry);
-    let waiting = server.clone();
-    // Held on to, so that a revocation meanwhile is heard of.
-    let identity = client.identity;
-    server.0.tasks.spawn(async move {
-        let due = tokio::select! {
-            fate = told => fate != Ok(WillFate::Cancelled),
-            () = tokio::time::sleep(delay) => true,
-            () = identity.revoked() => false,
-            () = waiting.0.stop.cancelled() => true,
-        };
-        if due && !identity.is_revoked() {
-            hand_over(&waiting, submission);
-        }
-    });
+    if let Some(told) = told
+        && let Some(submission) = submission(server, &client, will)
+    {
+        let delay = wait(&client, will);
+        // Held on to, so that a revocation meanwhile is heard of.
+        let identity = client.identity;
+        let revoked = async move { identity.revoked().await }.boxed();
+        server.publish_after((submission, kept), (told, delay), revoked);
+    } else if let Some(kept) = kept {
+        server.0.wills.forget(kept);
+    }
 }
 
-fn publish(server: &Server, client: &Client, will: &Will) {
-    if let Some(submission) = submission(server, client, will) {
-        hand_over(server, submission);
+impl Server {
+    /// Publishes the wills of those who were connected when the gateway was lost, each after its
+    /// delay if its session has lasted, as if they had been lost now.
+    pub(crate) fn take_up_wills(&self) {
+        for Found { number, will, told } in self.0.wills.take_found() {
+            let (KeptWill { submission, wait_s }, kept) = (will, Some(number));
+            let Some(told) = told else {
+                hand_over(self, submission, kept);
+                continue;
+            };
+            let presence = submission.principal.credential().cloned();
+            let presence = presence.map(|credential| self.0.ports.live.enter(credential));
+            let revoked = async move {
+                match &presence {
+                    Some(presence) => presence.cut().await,
+                    None => pending().await,
+                }
+            };
+            let delay = Duration::from_secs(wait_s.into());
+            self.publish_after((submission, kept), (told, delay), revoked.boxed());
+        }
+    }
+
+    fn publish_after(
+        &self,
+        (submission, kept): (Submission, Option<WillNumber>),
+        (told, delay): (Receiver<WillFate>, Duration),
+        revoked: BoxFuture<'static, ()>,
+    ) {
+        let server = self.clone();
+        self.0.tasks.spawn(async move {
+            let due = tokio::select! {
+                biased;
+                () = revoked => false,
+                fate = told => fate != Ok(WillFate::Cancelled),
+                () = tokio::time::sleep(delay) => true,
+                // The next start takes it up.
+                () = server.0.stop.cancelled() => return,
+            };
+            if due {
+                hand_over(&server, submission, kept);
+            } else if let Some(kept) = kept {
+                server.0.wills.forget(kept);
+            }
+        });
     }
 }
 
@@ -62,13 +126,17 @@ fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submissio
     }
 }
 
-fn hand_over(server: &Server, submission: Submission) {
+/// Publishes a will; it is kept until that is durable.
+fn hand_over(server: &Server, submission: Submission, kept: Option<WillNumber>) {
     let answers = server.0.ports.ingest.ingest(vec![submission]);
     let server = Arc::clone(&server.0);
     let counting = Arc::clone(&server);
     counting.tasks.spawn(async move {
         if answers.await.iter().any(Result::is_err) {
             server.counters.messages_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(kept) = kept {
+            server.wills.forget(kept);
         }
     });
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use eg_auth::{Authenticate, Authenticator, Live};
 use eg_event::{
-    Clock, Feed, Grants, Handshake, Handshakes, Ingest, Ingested, KeptSession, NoChannels, Owner,
-    Principal, Receipt, Refusal, Scanned, Sequence, SessionChanges, SessionRows, SessionStore,
-    StoredEvent, Submission, Timestamp, Topic, Topics,
+    Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
+    KeptSession, KeptWill, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges,
+    RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent,
+    Submission, Timestamp, Topic, Topics, WillStore,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -35,6 +36,11 @@ pub(crate) struct Store {
     end: watch::Sender<Sequence>,
     rows: Mutex<SessionRows>,
     noted: Mutex<BTreeMap<Handshake, Sequence>>,
+    /// How many events the journal has let go.
+    gone: Mutex<usize>,
+    announced: Mutex<Vec<CloudEvent>>,
+    wills: Mutex<BTreeMap<u64, KeptWill>>,
+    retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
 }
 
 impl Store {
@@ -67,6 +73,38 @@ impl Store {
     /// Whether there is room after a refusal.
     pub(crate) fn set_full(&self, full: bool) {
         self.is_full.send_replace(full);
+    }
+
+    /// The journal lets go of what there is.
+    pub(crate) fn let_go(&self) {
+        *self.gone.lock().unwrap() = self.count();
+    }
+
+    /// How many wills are kept.
+    pub(crate) fn wills(&self) -> usize {
+        self.wills.lock().unwrap().len()
+    }
+
+    /// What another server finds after a crash of this one: sessions and wills.
+    pub(crate) fn after_a_crash(&self) -> Arc<Self> {
+        let kept = Mutex::new(self.kept.lock().unwrap().clone());
+        let wills = Mutex::new(self.wills.lock().unwrap().clone());
+        Arc::new(Self { kept, wills, ..Self::default() })
+    }
+
+    /// What the server told of its clients.
+    pub(crate) fn announced(&self) -> Vec<CloudEvent> {
+        self.announced.lock().unwrap().clone()
+    }
+
+    /// Takes what another store has.
+    pub(crate) fn put(&self, submission: Submission) {
+        self.take(submission).unwrap();
+    }
+
+    /// How many retained messages are written down.
+    pub(crate) fn retained_count(&self) -> usize {
+        self.retained.lock().unwrap().1.len()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -217,7 +255,8 @@ impl Feed for Store {
 
     fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
         let taken = self.taken.lock().unwrap();
-        let stored = (1..).map(Sequence).zip(&*taken).map(|(sequence, one)| {
+        let gone = *self.gone.lock().unwrap();
+        let stored = (1..).map(Sequence).zip(&*taken).skip(gone).map(|(sequence, one)| {
             Arc::new(StoredEvent {
                 sequence,
                 received_at: start().now(),
@@ -291,6 +330,57 @@ impl SessionStore for Store {
     }
 }
 
+impl WillStore for Store {
+    fn load(&self) -> Result<Vec<(u64, KeptWill)>, Refusal> {
+        Ok(self.wills.lock().unwrap().clone().into_iter().collect())
+    }
+
+    fn save(
+        &self,
+        changes: Vec<(u64, Option<KeptWill>)>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let mut wills = self.wills.lock().unwrap();
+        for (number, will) in changes {
+            match will {
+                Some(will) => drop(wills.insert(number, will)),
+                None => drop(wills.remove(&number)),
+            }
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Announce for Store {
+    fn announce(&self, events: Vec<CloudEvent>) -> BoxFuture<'static, ()> {
+        self.announced.lock().unwrap().extend(events);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl RetainedStore for Store {
+    fn load(&self, visit: &mut dyn FnMut(StoredEvent)) -> Result<Sequence, Refusal> {
+        let (applied, events) = self.retained.lock().unwrap().clone();
+        for event in events.into_values() {
+            visit(StoredEvent::clone(&event));
+        }
+        Ok(applied)
+    }
+
+    fn get(&self, sequences: Vec<Sequence>) -> Scanned {
+        let events = &self.retained.lock().unwrap().1;
+        let found = sequences.iter().filter_map(|sequence| events.get(sequence).cloned());
+        Box::pin(std::future::ready(Ok(found.collect())))
+    }
+
+    fn save(&self, changes: RetainedChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        let (applied, events) = &mut *self.retained.lock().unwrap();
+        *applied = changes.applied;
+        events.retain(|sequence, _| !changes.gone.contains(sequence));
+        events.extend(changes.kept.into_iter().map(|event| (event.sequence, event)));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Everything came by MQTT.
 struct NoTopics;
 
@@ -350,6 +440,9 @@ impl Gateway {
             topics: Arc::new(NoTopics),
             grants: Arc::clone(&store) as Arc<dyn Grants>,
             sessions: Arc::clone(&store) as Arc<dyn SessionStore>,
+            retained: Arc::clone(&store) as Arc<dyn RetainedStore>,
+            wills: Arc::clone(&store) as Arc<dyn WillStore>,
+            announce: Arc::clone(&store) as Arc<dyn Announce>,
             authenticator,
             live: live.clone(),
             clock: clock.clone(),

@@ -12,12 +12,15 @@ mod exactly_once;
 mod flow;
 mod gateway;
 mod issuer;
+mod lifecycle;
 mod lifetime;
 mod malformed;
 mod packet;
+mod retained;
 mod sessions;
 mod states;
 mod subscribe;
+mod system;
 mod websocket;
 mod will;
 

@@ -175,7 +175,6 @@ async fn in_place_of_connect() {
         ("a wildcard in the will's topic", v5().will("+", "m", &[]).bytes(), Connack(0x90)),
         ("a will without a topic", v5().will("", "m", &[]).bytes(), Connack(0x82)),
         ("a will for the server's topics", v5().will("$SYS/x", "m", &[]).bytes(), Connack(0x87)),
-        ("a retained will", will(0b10_0110, &[&[0], &topic, &message]), Connack(0x9a)),
         (
             "will delay twice",
             v5().will("t", "m", &[&[0x18, 0, 0, 0, 1], &[0x18, 0, 0, 0, 1]]).bytes(),
@@ -207,7 +206,6 @@ async fn from_a_client_of_version_5() {
         ("DUP with QoS 0", flags(0b1000), Disconnect(0x81)),
         ("packet identifier 0", Publish::v5(1, 0, "t").bytes(), Disconnect(0x82)),
         ("packet identifier 0, QoS 2", Publish::v5(2, 0, "t").bytes(), Disconnect(0x82)),
-        ("a retained message", Publish::v5(1, 1, "t").retain().bytes(), Disconnect(0x9a)),
         ("a topic that is not UTF-8", publish(&[b'a', 0xff]), Disconnect(0x81)),
         ("a surrogate in the topic", publish(&[0xed, 0xa0, 0x80]), Disconnect(0x81)),
         ("an overlong U+0000 in the topic", publish(&[0xc0, 0x80]), Disconnect(0x81)),

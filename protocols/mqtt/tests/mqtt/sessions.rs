@@ -115,7 +115,7 @@ async fn sessions_last_as_long_as_was_asked_and_no_longer_than_allowed() {
 async fn a_session_ends_when_its_time_has_come_though_nobody_comes_back() {
     let gateway = Gateway::start().await;
     let delay_long: &[u8] = &[0x18, 0, 1, 0, 0];
-    let connect = Connect::v5("a").expiry(15).will("lost", "gone", &[delay_long]);
+    let connect = Connect::v5("a").expiry(60).will("lost", "gone", &[delay_long]);
     let mut client = Client::connect(gateway.address, &connect).await;
     client.exchange(&Publish::v5(2, 1, "t").bytes()).await;
     drop(client);
@@ -130,7 +130,7 @@ async fn a_session_ends_when_its_time_has_come_though_nobody_comes_back() {
         tokio::time::resume();
     };
     let before = gateway.store.times_forgotten("a");
-    gateway.clock.advance(Duration::from_secs(14));
+    gateway.clock.advance(Duration::from_secs(59));
     look().await;
     tokio::time::sleep(PAUSE).await;
     assert_eq!((gateway.store.times_forgotten("a"), gateway.store.count()), (before, 1));
@@ -178,8 +178,7 @@ async fn connack_tells_the_limits() {
     assert_eq!(connack.property(0x22), Some(vec![0, 3]));
     assert_eq!(connack.property(0x27), Some(70_000_u32.to_be_bytes().to_vec()));
     assert_eq!(connack.property(0x13), Some(vec![0, 60]), "server keep alive");
-    assert_eq!(connack.property(0x25), Some(vec![0]), "retained messages");
-    for available in [0x28, 0x29, 0x2a] {
+    for available in [0x25, 0x28, 0x29, 0x2a] {
         assert_eq!(connack.property(available), None, "{available:x}");
     }
     let (_, connack) = Client::try_connect(gateway.address, &Connect::v5("b").keep_alive(30)).await;

@@ -17,13 +17,13 @@ const PAUSE: Duration = Duration::from_millis(150);
 
 /// A message as a subscriber gets it.
 #[derive(Debug, PartialEq, Eq)]
-struct Got {
-    topic: String,
-    qos: u8,
-    dup: bool,
-    retain: bool,
+pub(crate) struct Got {
+    pub(crate) topic: String,
+    pub(crate) qos: u8,
+    pub(crate) dup: bool,
+    pub(crate) retain: bool,
     packet_id: u16,
-    properties: Vec<u8>,
+    pub(crate) properties: Vec<u8>,
     payload: Vec<u8>,
 }
 
@@ -56,31 +56,31 @@ impl Got {
         }
     }
 
-    fn payload(&self) -> &str {
+    pub(crate) fn payload(&self) -> &str {
         std::str::from_utf8(&self.payload).unwrap()
     }
 }
 
 /// A subscriber of one version.
-struct Subscriber {
-    client: Client,
+pub(crate) struct Subscriber {
+    pub(crate) client: Client,
     is_v5: bool,
 }
 
 impl Subscriber {
-    async fn connect(gateway: &Gateway, connect: Connect) -> (Self, bool) {
+    pub(crate) async fn connect(gateway: &Gateway, connect: Connect) -> (Self, bool) {
         let is_v5 = connect.level == 5;
         let (client, connack) = Client::try_connect(gateway.address, &connect).await;
         assert_eq!(connack.code(), 0, "{connack:?}");
         (Self { client, is_v5 }, connack.body[0] == 1)
     }
 
-    async fn begin(gateway: &Gateway, connect: Connect) -> Self {
+    pub(crate) async fn begin(gateway: &Gateway, connect: Connect) -> Self {
         Self::connect(gateway, connect).await.0
     }
 
     /// Subscribes; the codes of SUBACK.
-    async fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
+    pub(crate) async fn subscribe(&mut self, filters: &[(&str, u8)]) -> Vec<u8> {
         self.subscribe_as(&[], filters).await
     }
 
@@ -95,7 +95,7 @@ impl Subscriber {
         suback.body[suback.body.len() - filters.len()..].to_vec()
     }
 
-    async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         Got::of(&self.client.answer().await, self.is_v5)
     }
 
@@ -104,7 +104,7 @@ impl Subscriber {
     }
 
     /// The next message, acknowledged.
-    async fn take(&mut self) -> Got {
+    pub(crate) async fn take(&mut self) -> Got {
         let got = self.next().await;
         match got.qos {
             0 => {}
@@ -118,27 +118,27 @@ impl Subscriber {
         got
     }
 
-    async fn gets_nothing(&mut self) -> bool {
+    pub(crate) async fn gets_nothing(&mut self) -> bool {
         self.client.is_silent_for(PAUSE).await
     }
 }
 
-async fn publisher(gateway: &Gateway) -> Client {
+pub(crate) async fn publisher(gateway: &Gateway) -> Client {
     Client::connect(gateway.address, &Connect::v5("publisher")).await
 }
 
 /// Publishes with QoS 1, and waits until it is stored.
-async fn publish(client: &mut Client, topic: &str, payload: &str) {
+pub(crate) async fn publish(client: &mut Client, topic: &str, payload: &str) {
     let answer = client.exchange(&Publish::v5(1, 1, topic).payload(payload).bytes()).await;
     assert_eq!(answer.first, 0x40, "{answer:?}");
 }
 
-fn both(client_id: &str) -> [Connect; 2] {
+pub(crate) fn both(client_id: &str) -> [Connect; 2] {
     [Connect::v311(format!("{client_id}-3")), Connect::v5(format!("{client_id}-5"))]
 }
 
 /// A client whose session is kept, in either version.
-fn kept(client_id: &str) -> [Connect; 2] {
+pub(crate) fn kept(client_id: &str) -> [Connect; 2] {
     let [v311, v5] = both(client_id);
     [v311.resume(), v5.resume().expiry(1000)]
 }

@@ -1,6 +1,11 @@
 //! Wills: when they are published, and when not.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use eg_auth::Authenticator;
+use eg_mqtt::MqttConfig;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
@@ -129,12 +134,42 @@ async fn a_will_does_not_wait_longer_than_its_session() {
     assert_eq!(gateway.store.count(), 1);
     let _next = Client::connect(gateway.address, &Connect::v5("a")).await;
     until("the second will", || gateway.store.count() == 2).await;
-    // So does the server.
-    let connect = delayed(Connect::v5("b").expiry(60), DELAY_LONG);
+    until("nothing is kept", || gateway.store.wills() == 0).await;
+}
+
+#[tokio::test]
+async fn a_will_is_published_though_the_server_is_lost_before_its_client() {
+    let gateway = Gateway::start().await;
+    let address = gateway.address;
+    let _lost = Client::connect(address, &with_will(Connect::v5("a"))).await;
+    let mut goodbye = Client::connect(address, &with_will(Connect::v5("b"))).await;
+    let waiting = delayed(Connect::v5("c").expiry(60), DELAY_1_S);
+    let _waiting = Client::connect(address, &waiting).await;
+    drop(Client::connect(address, &delayed(Connect::v5("d").expiry(60), DELAY_LONG)).await);
+    until("all are kept", || gateway.store.wills() == 4).await;
+    goodbye.write(&[0xe0, 0]).await;
+    until("one is not needed", || gateway.store.wills() == 3).await;
+
+    let store = gateway.store.after_a_crash();
+    let (config, known) = (MqttConfig::default(), Authenticator::anonymous_on_loopback());
+    let next = Gateway::assemble(config, known, Arc::clone(&store)).await;
+    let _back = Client::connect(next.address, &Connect::v5("d").expiry(60).resume()).await;
+    until("the one without delay", || store.count() == 1).await;
+    until("the one with a delay", || store.count() == 2 && store.wills() == 0).await;
+}
+
+#[tokio::test]
+async fn a_will_that_waits_when_the_server_stops_is_left_for_the_next_start() {
+    let gateway = Gateway::start().await;
+    let connect = delayed(Connect::v5("a").expiry(60), DELAY_LONG);
     drop(Client::connect(gateway.address, &connect).await);
-    tokio::time::sleep(PAUSE).await;
+    until("it is kept", || gateway.store.wills() == 1).await;
+    let counters = gateway.server.counters();
+    until("the loss", || counters.connections.load(Ordering::Relaxed) == 0).await;
     gateway.stop.cancel();
-    until("the third will", || gateway.store.count() == 3).await;
+    gateway.tasks.close();
+    gateway.tasks.wait().await;
+    assert_eq!((gateway.store.count(), gateway.store.wills()), (0, 1));
 }
 
 #[tokio::test]

@@ -1,0 +1,76 @@
+//! What is published on a Kafka topic that is read becomes events, once each and in order, whatever is
+//! cut or killed.
+
+use std::process::Stdio;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use eg_tests::gateway::Gateway;
+use eg_tests::kafka::Kafka;
+use eg_tests::peers;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::PROGRAM;
+use crate::consume::{event, journal, structured, with};
+use crate::deliver::DATA;
+use crate::killed::{COUNT, assert_whole_and_in_order, reached, settled};
+use crate::registered::register;
+
+async fn write(broker: &Kafka, topic: &str, message: &Value) {
+    let mut command = peers::node("kafka_bus.cjs");
+    command.args([&broker.port(), "write", topic]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = child.stdin.take().unwrap();
+    lines.write_all(message.to_string().as_bytes()).await.unwrap();
+    drop(lines);
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn kafka_headers_become_attributes_and_the_bytes_stay_as_they_are() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
+    broker.make_topic("lamps", 3).await;
+    let headers = json!({
+        "ce_specversion": "1.0", "ce_id": "1", "ce_type": "lamp.lit",
+        "ce_source": "/lamps/caf%C3%A9", "ce_subject": "a \"quoted\" subject",
+        "ce_time": "2026-11-21T10:00:00.125Z", "ce_partitionkey": "7",
+        "content-type": "application/octet-stream",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    });
+    let message = json!({ "key": "7", "headers": headers, "body": BASE64.encode(DATA) });
+    write(&broker, "lamps", &message).await;
+    let (whole, headers) = structured();
+    let body = BASE64.encode(whole.to_string());
+    let message = json!({ "key": "7", "headers": headers, "body": body });
+    write(&broker, "lamps", &message).await;
+    register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
+    let found = journal(&gateway, 2).await;
+    let expected = json!({
+        "specversion": "1.0", "id": "1", "type": "lamp.lit", "source": "/lamps/caf%C3%A9",
+        "subject": "a \"quoted\" subject", "time": "2026-11-21T10:00:00.125Z",
+        "partitionkey": "7", "datacontenttype": "application/octet-stream",
+        "data_base64": BASE64.encode(DATA),
+    });
+    assert_eq!(event(&found[0]), expected);
+    assert_eq!(found[0]["origin"]["protocol"], "kafka");
+    assert_eq!(event(&found[1]), whole);
+}
+
+#[tokio::test]
+async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_in_order() {
+    let (mut gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
+    broker.make_topic("lamps", 4).await;
+    let mut command = peers::node("kafka_bus.cjs");
+    command.args([&broker.port(), "many", "lamps", &COUNT.to_string()]);
+    peers::run(command).await;
+    register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
+    reached(&gateway, COUNT / 10).await;
+    broker.cut_off();
+    broker.connect();
+    reached(&gateway, COUNT / 4).await;
+    gateway.kill().await;
+    gateway.restart().await;
+    let found = settled(&gateway, COUNT).await;
+    assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
+}
