@@ -80,7 +80,12 @@ async fn live(state: u8, stream: &[u8], cut: usize, end: u8) {
 
 /// Small limits, so that they are met.
 fn config() -> MqttConfig {
-    MqttConfig { packet_bytes_max: 16 * 1024, receive_maximum: 4, ..MqttConfig::default() }
+    MqttConfig {
+        packet_bytes_max: 16 * 1024,
+        connect_bytes_max: 4096,
+        receive_maximum: 4,
+        ..MqttConfig::default()
+    }
 }
 
 fn connect(gateway: &Gateway) -> DuplexStream {
