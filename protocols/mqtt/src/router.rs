@@ -125,10 +125,12 @@ impl Router {
     }
 
     async fn read(&self, from: Sequence) -> Result<Vec<Arc<StoredEvent>>, Refusal> {
-        match self.feed.scan_fresh(from, BATCH_EVENTS) {
-            Some(events) => Ok(events),
-            None => self.feed.scan(from, BATCH_EVENTS).await,
+        if let Some(events) = self.feed.scan_fresh(from, BATCH_EVENTS) {
+            return Ok(events);
         }
+        let found = self.feed.scan(from, BATCH_EVENTS).await?;
+        // Between memory and files a look may miss what the next one finds.
+        if found.is_empty() { self.feed.scan(from, BATCH_EVENTS).await } else { Ok(found) }
     }
 
     /// There is nothing any more before `end`.
