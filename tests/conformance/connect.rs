@@ -20,7 +20,9 @@ fn connect(name: &str, version: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
 /// Fields of a payload, after the empty properties that MQTT 5 has before it.
 fn payload(version: Version, fields: &[&[u8]]) -> Vec<u8> {
     let mut all = if version == Version::V5 { vec![0] } else { vec![] };
-    fields.iter().for_each(|bytes| field(&mut all, bytes));
+    for bytes in fields {
+        field(&mut all, bytes);
+    }
     all
 }
 

@@ -37,7 +37,7 @@ fn cited(text: &str) -> Vec<(Id, String)> {
     let (mut function, mut inside) = (String::new(), false);
     for line in text.lines() {
         if let Some((_, rest)) = line.split_once("fn ") {
-            function = rest.split(['(', '<']).next().unwrap().to_owned();
+            rest.split(['(', '<']).next().unwrap().clone_into(&mut function);
         }
         inside |= line.trim_start().starts_with("covers!(");
         if inside {

@@ -117,7 +117,7 @@ async fn wildcards_get_each_matching_topic() {
         ];
         for (filter, expected) in rows {
             let filter = format!("{topic}/{filter}");
-            let end = filter.replace('+', "z").replace('#', "z");
+            let end = filter.replace(['+', '#'], "z");
             let found = kept(&server, version, &filter, &end).await;
             let mut names: Vec<_> = found.into_iter().map(|(payload, _)| payload).collect();
             names.sort();
