@@ -89,6 +89,7 @@ fn delivery(subscription: &Subscription, id: u32) -> Delivery {
         },
         trace: TraceContext::default(),
         held: None,
+        message: None,
     };
     let subscription = Arc::new(subscription.clone());
     Delivery { event: Arc::new(stored), subscription, attempt: 1 }
