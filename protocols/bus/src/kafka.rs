@@ -7,6 +7,7 @@ mod source;
 mod tests;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eg_event::filter::attribute_text;
@@ -16,9 +17,8 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
-use tokio_util::sync::DropGuard;
 
-use self::client::{Cluster, Context, Reached};
+use self::client::{Cluster, Context, Parting, Reached};
 pub(crate) use self::source::read;
 use crate::connections::{Connection, Surroundings};
 use crate::error::PublishError;
@@ -43,9 +43,8 @@ const NAME_MAX: usize = 249;
 /// A connection to a Kafka cluster.
 pub(crate) struct Kafka {
     target: Target,
-    producer: FutureProducer<Context>,
+    producer: Arc<Parting<FutureProducer<Context>>>,
     cluster: Cluster,
-    _dropped: DropGuard,
 }
 
 impl Kafka {
@@ -73,16 +72,16 @@ impl Kafka {
             .set("message.max.bytes", EVENT_BYTES_MAX.to_string());
         let producer = config.create_with_context(context.clone());
         let producer: FutureProducer<Context> = producer.map_err(|error| misfit(&error))?;
-        let dropped = client::dropped_elsewhere(producer.clone(), around);
+        let producer = Parting::new(producer, around);
         let cluster = Cluster::new(context, around.clone());
-        let connection = Self { target, producer, cluster, _dropped: dropped };
+        let connection = Self { target, producer, cluster };
         connection.reach().await?;
         Ok(connection)
     }
 
     /// Waits until the cluster can be reached, or it is clear that it cannot.
     async fn reach(&self) -> Result<Reached, PublishError> {
-        let (producer, topic) = (self.producer.clone(), self.target.topic.text());
+        let (producer, topic) = (Arc::clone(&self.producer), self.target.topic.text());
         let name = topic.map(str::to_owned);
         let ask = move |timeout| producer.client().fetch_metadata(name.as_deref(), timeout);
         self.cluster.reach(topic, ask).await

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -373,23 +374,40 @@ impl Cluster {
     }
 }
 
-/// Drops `last` on a thread of its own, once what is given back is dropped: clients of Kafka take
-/// their leave, and wait for brokers, without end if there are none any more.
-pub(super) fn dropped_elsewhere<T: Send + 'static>(last: T, around: &Surroundings) -> DropGuard {
-    let given_up = CancellationToken::new();
-    let guard = given_up.clone().drop_guard();
-    let stop = around.stop.clone();
-    around.tracker.spawn(async move {
-        stop.run_until_cancelled(given_up.cancelled()).await;
-        let (done, left) = oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            drop(last);
-            drop(done);
+/// A client of Kafka. Dropped, it takes its leave, and waits for brokers, without end if there are
+/// none any more: on a thread of its own.
+pub(super) struct Parting<T: Send + 'static>(Option<(T, oneshot::Sender<()>)>);
+
+impl<T: Send + 'static> Parting<T> {
+    /// Lets the end of the program wait for the leave of `client`, but not for long.
+    pub(super) fn new(client: T, around: &Surroundings) -> Arc<Self> {
+        let (done, mut left) = oneshot::channel();
+        let stop = around.stop.clone();
+        around.tracker.spawn(async move {
+            if stop.run_until_cancelled(&mut left).await.is_none() {
+                drop(tokio::time::timeout(LEAVE_MAX, left).await);
+            }
         });
-        // Whether it is done or not: nobody waits longer.
-        drop(tokio::time::timeout(LEAVE_MAX, left).await);
-    });
-    guard
+        Arc::new(Self(Some((client, done))))
+    }
+}
+
+impl<T: Send + 'static> Deref for Parting<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some((client, _)) => client,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Parting<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::spawn(move || drop(client));
+    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,9 +13,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio_util::sync::DropGuard;
 
-use super::client::{self, Cluster, Context, Reached};
+use super::client::{self, Cluster, Context, Parting, Reached};
 use super::{HEADERS, explain, misfit};
 use crate::connections::Surroundings;
 use crate::source::{Arrival, Settlement, Source, SourceError};
@@ -44,11 +43,10 @@ struct KafkaSource {
     early: Vec<(Place, Arrival)>,
     /// Where that was which waits to be settled.
     given: Vec<Place>,
-    _dropped: DropGuard,
 }
 
 struct Reader {
-    consumer: Arc<StreamConsumer<Context>>,
+    consumer: Arc<Parting<StreamConsumer<Context>>>,
     cluster: Cluster,
 }
 
@@ -98,9 +96,8 @@ impl KafkaSource {
             .set("fetch.queue.backoff.ms", AHEAD_PAUSE_MS.to_string())
             .set("statistics.interval.ms", LAG_EVERY_MS.to_string());
         let consumer = config.create_with_context(context.clone());
-        let consumer: Arc<StreamConsumer<Context>> =
-            Arc::new(consumer.map_err(|error| misfit(&error))?);
-        let dropped = client::dropped_elsewhere(Arc::clone(&consumer), around);
+        let consumer: StreamConsumer<Context> = consumer.map_err(|error| misfit(&error))?;
+        let consumer = Parting::new(consumer, around);
         let reader = Reader { consumer, cluster: Cluster::new(context, around.clone()) };
         let (given, mut early) = (Vec::new(), Vec::new());
         if let Some(Err(why)) = reader.reach(&topic, &mut early).await?.topic {
@@ -108,7 +105,7 @@ impl KafkaSource {
         }
         let subscribed = reader.consumer.subscribe(&[&topic]);
         subscribed.map_err(|error| SourceError(error.to_string()))?;
-        Ok(Self { topic, max, reader, early, given, _dropped: dropped })
+        Ok(Self { topic, max, reader, early, given })
     }
 
     async fn next(&mut self) -> Result<Vec<Arrival>, SourceError> {
