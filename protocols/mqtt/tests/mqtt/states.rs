@@ -80,7 +80,13 @@ async fn live(state: u8, stream: &[u8], cut: usize, end: u8) {
 
 /// Small limits, so that they are met.
 fn config() -> MqttConfig {
-    MqttConfig { packet_bytes_max: 16 * 1024, receive_maximum: 4, ..MqttConfig::default() }
+    const PACKET_BYTES_MAX: u32 = 16 * 1024;
+    MqttConfig {
+        packet_bytes_max: PACKET_BYTES_MAX,
+        connect_bytes_max: PACKET_BYTES_MAX,
+        receive_maximum: 4,
+        ..MqttConfig::default()
+    }
 }
 
 fn connect(gateway: &Gateway) -> DuplexStream {
