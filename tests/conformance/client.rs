@@ -117,7 +117,11 @@ impl Client {
     }
 
     /// The first packet that fits; others that come before it are kept for later.
-    async fn find<T>(&mut self, what: &str, fits: impl Fn(&Packet) -> Option<T>) -> T {
+    async fn find<T: Send>(
+        &mut self,
+        what: &str,
+        fits: impl Fn(&Packet) -> Option<T> + Send + Sync,
+    ) -> T {
         loop {
             let packet = self.read().await.unwrap_or_else(|| panic!("{what} comes, not the end"));
             if let Some(found) = fits(&packet) {

@@ -10,10 +10,10 @@ use crate::server::{Server, unique};
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// A client of 3.1.1 with what drives it.
-struct Old(AsyncClient, rumqttc::EventLoop);
+struct Client3(AsyncClient, rumqttc::EventLoop);
 
-impl Old {
-    fn new(server: &Server, name: &str, clean: bool, will: Option<LastWill>) -> Self {
+impl Client3 {
+    fn connect(server: &Server, name: &str, clean: bool, will: Option<LastWill>) -> Self {
         let mut options = MqttOptions::new(name, "127.0.0.1", server.mqtt().port());
         options.set_clean_session(clean).set_keep_alive(Duration::from_secs(30));
         if let Some(will) = will {
@@ -24,7 +24,7 @@ impl Old {
     }
 
     /// The first packet from the server that fits.
-    async fn until<T>(&mut self, fits: impl Fn(&Packet) -> Option<T>) -> T {
+    async fn until<T: Send>(&mut self, fits: impl Fn(&Packet) -> Option<T> + Send + Sync) -> T {
         let find = async {
             loop {
                 if let Event::Incoming(packet) = self.1.poll().await.unwrap()
@@ -63,7 +63,7 @@ impl Old {
 async fn with_3_1_1() {
     let server = Server::shared().await;
     let (topic, name) = (unique("t"), unique("c"));
-    let mut client = Old::new(&server, &name, false, None);
+    let mut client = Client3::connect(&server, &name, false, None);
     assert!(!client.session_present().await);
     client.subscribe(&topic, QoS::ExactlyOnce).await;
     for qos in LEVELS {
@@ -75,13 +75,13 @@ async fn with_3_1_1() {
     client.until(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     drop(client);
     let will = LastWill::new(&topic, "will", QoS::AtLeastOnce, false);
-    let mut other = Old::new(&server, &unique("c"), true, Some(will));
+    let mut other = Client3::connect(&server, &unique("c"), true, Some(will));
     for number in 0..20 {
         other.0.publish(&topic, QoS::AtLeastOnce, false, number.to_string()).await.unwrap();
         other.until(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     }
     drop(other);
-    let mut client = Old::new(&server, &name, false, None);
+    let mut client = Client3::connect(&server, &name, false, None);
     assert!(client.session_present().await);
     let mut found = Vec::new();
     while found.last().is_none_or(|last| last != "will") {
@@ -96,21 +96,23 @@ async fn with_3_1_1() {
 }
 
 /// A client of MQTT 5 with what drives it.
-struct New(v5::AsyncClient, v5::EventLoop);
+struct Client5(v5::AsyncClient, v5::EventLoop);
 
-impl New {
-    fn new(server: &Server, name: &str, clean: bool) -> Self {
+impl Client5 {
+    fn connect(server: &Server, name: &str, clean: bool) -> Self {
         let mut options = v5::MqttOptions::new(name, "127.0.0.1", server.mqtt().port());
         options.set_clean_start(clean).set_keep_alive(Duration::from_secs(30));
         let mut properties = v5::mqttbytes::v5::ConnectProperties::new();
         properties.session_expiry_interval = Some(60);
-        properties.topic_alias_max = Some(0);
         options.set_connect_properties(properties);
         let (client, events) = v5::AsyncClient::new(options, 100);
         Self(client, events)
     }
 
-    async fn until<T>(&mut self, fits: impl Fn(&v5::Incoming) -> Option<T>) -> T {
+    async fn until<T: Send>(
+        &mut self,
+        fits: impl Fn(&v5::Incoming) -> Option<T> + Send + Sync,
+    ) -> T {
         let find = async {
             loop {
                 if let v5::Event::Incoming(packet) = self.1.poll().await.unwrap()
@@ -137,7 +139,7 @@ async fn with_5() {
     use v5::mqttbytes::QoS;
     let server = Server::shared().await;
     let (topic, name) = (unique("t"), unique("c"));
-    let mut client = New::new(&server, &name, false);
+    let mut client = Client5::connect(&server, &name, false);
     client.0.subscribe(&topic, QoS::ExactlyOnce).await.unwrap();
     client.until(|packet| matches!(packet, v5::Incoming::SubAck(_)).then_some(())).await;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -158,13 +160,13 @@ async fn with_5() {
     client.0.publish(&unique("t"), QoS::AtLeastOnce, false, "x").await.unwrap();
     client.until(|packet| matches!(packet, v5::Incoming::PubAck(_)).then_some(())).await;
     drop(client);
-    let mut other = New::new(&server, &unique("c"), true);
+    let mut other = Client5::connect(&server, &unique("c"), true);
     for number in 0..20 {
         let payload = number.to_string();
         other.0.publish(&topic, QoS::AtLeastOnce, false, payload).await.unwrap();
         other.until(|packet| matches!(packet, v5::Incoming::PubAck(_)).then_some(())).await;
     }
-    let mut client = New::new(&server, &name, false);
+    let mut client = Client5::connect(&server, &name, false);
     for number in 0..20 {
         let mut message = client.message().await;
         while message.payload == "x" {

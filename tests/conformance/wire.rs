@@ -26,7 +26,6 @@ pub(crate) const REQUEST_PROBLEM: u8 = 0x17;
 pub(crate) const WILL_DELAY: u8 = 0x18;
 pub(crate) const REQUEST_RESPONSE: u8 = 0x19;
 pub(crate) const RESPONSE_INFORMATION: u8 = 0x1a;
-pub(crate) const REASON_STRING: u8 = 0x1f;
 pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
 pub(crate) const TOPIC_ALIAS: u8 = 0x23;
@@ -315,8 +314,12 @@ impl Connect {
             field(&mut rest, &will.topic);
             field(&mut rest, &will.payload);
         }
-        self.user_name.iter().for_each(|name| field(&mut rest, name));
-        self.password.iter().for_each(|password| field(&mut rest, password));
+        if let Some(name) = &self.user_name {
+            field(&mut rest, name);
+        }
+        if let Some(password) = &self.password {
+            field(&mut rest, password);
+        }
         packet(0x10, &rest)
     }
 }
@@ -341,7 +344,9 @@ pub(crate) fn subscribe(
 pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
     let mut rest = id.to_be_bytes().to_vec();
     properties(version, &mut rest, &Properties::default());
-    filters.iter().for_each(|filter| field(&mut rest, filter));
+    for filter in filters {
+        field(&mut rest, filter);
+    }
     packet(0xa2, &rest)
 }
 
