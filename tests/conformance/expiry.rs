@@ -64,6 +64,9 @@ async fn what_has_been_sent_does_not_expire() {
 async fn what_waits_behind_a_full_window_expires() {
     covers!("MQTT5:3.3.2-5");
     let server = Server::shared().await;
+    if server.is_excused("delivers it all the same") {
+        return;
+    }
     let topic = unique("t");
     let connect = Connect::new(Version::V5, unique("c")).number(RECEIVE_MAXIMUM, 1);
     let mut client = Client::open(&server, &connect).await;

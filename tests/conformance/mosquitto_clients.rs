@@ -100,14 +100,10 @@ async fn a_killed_client_leaves_its_will() {
     let server = Server::shared().await;
     for version in VERSIONS {
         let topic = unique("t");
-        let mut command = peers::program("mosquitto_sub", "mosquitto-clients");
-        command.args(arguments(&server, version)).args([
-            "-t",
-            "none",
-            "-d",
-            "--will-topic",
-            &topic,
-        ]);
+        // Line by line, or it would keep to itself that it has subscribed.
+        let mut command = peers::program("stdbuf", "coreutils");
+        command.args(["-oL", "mosquitto_sub"]).args(arguments(&server, version));
+        command.args(["-t", "none", "-d", "--will-topic", &topic]);
         command.args(["--will-payload", "gone", "--will-qos", "1", "--will-retain"]);
         let mut client = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = client.stdout.take().unwrap();

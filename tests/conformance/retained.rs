@@ -34,9 +34,12 @@ async fn the_last_message_with_retain_is_kept_with_its_qos() {
         let topic = unique("t");
         let mut client = Client::new(&server, version, &unique("c")).await;
         assert_eq!(kept(&server, version, &topic, &topic).await, []);
+        let mut watcher = Client::new(&server, version, &unique("c")).await;
+        watcher.subscribe(&topic, 2).await;
         for (payload, qos) in [("first", 1), ("second", 2), ("third", 0), ("fourth", 1)] {
             client.publish(Message::new(&topic, payload).qos(qos).retained()).await;
             client.publish(Message::new(&topic, "without").qos(qos)).await;
+            watcher.before("without").await;
             let found = kept(&server, version, &topic, &topic).await;
             assert_eq!(found, [(payload.to_owned(), qos)]);
         }

@@ -104,7 +104,6 @@ impl Client5 {
         options.set_clean_start(clean).set_keep_alive(Duration::from_secs(30));
         let mut properties = v5::mqttbytes::v5::ConnectProperties::new();
         properties.session_expiry_interval = Some(60);
-        properties.topic_alias_max = Some(0);
         options.set_connect_properties(properties);
         let (client, events) = v5::AsyncClient::new(options, 100);
         Self(client, events)
