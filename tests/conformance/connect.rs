@@ -293,7 +293,6 @@ async fn a_server_keep_alive_is_told_where_the_client_would_be_slower() {
 }
 
 #[tokio::test]
-#[ignore = "gap: the codec's library panics at this value"]
 async fn a_topic_alias_maximum_of_0_is_as_good_as_none() {
     covers!("MQTT5:3.1.2-30");
     let server = Server::shared().await;

@@ -16,6 +16,8 @@ use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Properties, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
+use std::borrow::Cow;
+
 
 use self::frame::Frames;
 use self::outgoing::Aliases;
@@ -59,6 +61,8 @@ pub struct Codec {
     early: Vec<u8>,
     /// The library takes the connection for closed: what is still to be said goes past it.
     is_over: bool,
+    /// The client has said that it takes no topic alias.
+    takes_no_alias: bool,
 }
 
 impl std::fmt::Debug for Codec {
@@ -85,6 +89,7 @@ impl Codec {
             frames: Frames::new(packet_bytes_max, connect_bytes_max),
             early: Vec::new(),
             is_over: false,
+            takes_no_alias: false,
         }
     }
 
@@ -143,10 +148,17 @@ impl Codec {
     /// Reads the first packet. One that breaks a rule is answered here.
     fn read_connect(&mut self, packet: &[u8], read: &mut Read, out: &mut Vec<u8>) {
         match rules::connect(rules::body(packet)) {
-            Ok(good) => match good.lone_password_at {
-                None => self.feed(packet, read, out),
-                Some(at) => self.feed(&rules::with_user_name(packet, at), read, out),
-            },
+            Ok(good) => {
+                let mut packet = Cow::Borrowed(packet);
+                if let Some(at) = good.no_alias_at {
+                    rules::say_one_alias(packet.to_mut(), at);
+                    self.takes_no_alias = true;
+                }
+                if let Some(at) = good.lone_password_at {
+                    packet = rules::with_user_name(&packet, at).into();
+                }
+                self.feed(&packet, read, out);
+            }
             Err(bad) => {
                 self.is_over = true;
                 let (version, refusal) = match bad {
@@ -213,7 +225,10 @@ impl Codec {
             Packet::V5_0Connect(connect) => {
                 self.version = Some(Version::V5);
                 self.client_packet_bytes_max = packet_bytes_max(&connect);
-                let connect = connect_v5(&connect);
+                let mut connect = connect_v5(&connect);
+                if self.takes_no_alias {
+                    connect.topic_alias_maximum = 0;
+                }
                 self.problem_information = connect.problem_information;
                 self.aliases = Aliases::new(connect.topic_alias_maximum);
                 Incoming::Connect(Box::new(connect))

@@ -58,6 +58,7 @@ impl<'a> Reader<'a> {
 const USER_PROPERTY: u8 = 0x26;
 const AUTHENTICATION_METHOD: u8 = 0x15;
 const AUTHENTICATION_DATA: u8 = 0x16;
+const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
 const TOPIC_ALIAS: u8 = 0x23;
 
 /// Which properties a client may send with what, by their identifiers (section 2.2.2.2).
@@ -68,7 +69,7 @@ pub(super) const CONNECT: &[u8] = &[
     0x17,
     0x19,
     0x21,
-    0x22,
+    TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY,
     0x27,
 ];
@@ -85,6 +86,8 @@ pub(super) const AUTH: &[u8] = &[AUTHENTICATION_METHOD, AUTHENTICATION_DATA, 0x1
 pub(super) struct Found {
     pub(super) topic_alias: bool,
     pub(super) authentication_method: bool,
+    /// How many bytes of the packet are left where it says that its sender takes no topic alias.
+    pub(super) no_alias_left: Option<usize>,
 }
 
 /// Reads properties, of which only those `allowed` may occur.
@@ -92,7 +95,7 @@ pub(super) fn check(reader: &mut Reader<'_>, allowed: &[u8]) -> Result<Found, Re
     let length = reader.variable_byte_integer()?;
     let mut list = Reader(reader.take(length)?);
     // One bit for each identifier; the largest is 0x2a.
-    let mut seen = 0_u64;
+    let (mut seen, mut no_alias_left) = (0_u64, None);
     while !list.0.is_empty() {
         let identifier = list.byte()?;
         if !allowed.contains(&identifier) {
@@ -103,6 +106,9 @@ pub(super) fn check(reader: &mut Reader<'_>, allowed: &[u8]) -> Result<Found, Re
             return Err(Reason::ProtocolError);
         }
         seen |= bit;
+        if identifier == TOPIC_ALIAS_MAXIMUM && list.0.starts_with(&[0, 0]) {
+            no_alias_left = Some(list.0.len() + reader.0.len());
+        }
         value(&mut list, identifier)?;
     }
     let has = |identifier: u8| seen & (1 << identifier) != 0;
@@ -110,7 +116,7 @@ pub(super) fn check(reader: &mut Reader<'_>, allowed: &[u8]) -> Result<Found, Re
     if has(AUTHENTICATION_DATA) && !authentication_method {
         return Err(Reason::ProtocolError);
     }
-    Ok(Found { topic_alias: has(TOPIC_ALIAS), authentication_method })
+    Ok(Found { topic_alias: has(TOPIC_ALIAS), authentication_method, no_alias_left })
 }
 
 /// Reads the value of a property.
@@ -126,7 +132,7 @@ fn value(list: &mut Reader<'_>, identifier: u8) -> Wrong {
         TOPIC_ALIAS => true,
         // Message and session expiry, will delay.
         0x02 | 0x11 | 0x18 => list.take(4).map(|_| true)?,
-        0x22 => list.take(2).map(|_| true)?,
+        TOPIC_ALIAS_MAXIMUM => list.take(2).map(|_| true)?,
         0x09 | AUTHENTICATION_DATA => list.binary().map(|_| true)?,
         // The response topic is the name of a topic.
         0x08 => !list.string()?.contains(['+', '#']),

@@ -22,6 +22,8 @@ pub(super) struct GoodConnect {
     pub(super) version: Version,
     /// Where the password stands if there is no user name, which 5.0 allows.
     pub(super) lone_password_at: Option<usize>,
+    /// Where it says that the client takes no topic alias, if it does.
+    pub(super) no_alias_at: Option<usize>,
 }
 
 /// The body of a packet, behind its fixed header.
@@ -42,10 +44,19 @@ pub(super) fn connect(body: &[u8]) -> Result<GoodConnect, BadConnect> {
         (b"MQTT" | b"MQIsdp", _) => return Err(BadConnect::Older),
         _ => return Err(BadConnect::Unknown),
     };
-    let lone_password = connect_fields(&mut reader, version);
-    let lone_password = lone_password.map_err(|reason| BadConnect::Wrong(version, reason))?;
-    let lone_password_at = lone_password.map(|rest| body.len() - rest);
-    Ok(GoodConnect { version, lone_password_at })
+    let left = connect_fields(&mut reader, version);
+    let left = left.map_err(|reason| BadConnect::Wrong(version, reason))?;
+    let [lone_password_at, no_alias_at] = left.map(|left| left.map(|left| body.len() - left));
+    Ok(GoodConnect { version, lone_password_at, no_alias_at })
+}
+
+/// Makes a CONNECT say that one topic alias is taken where it says none: the library does not
+/// survive that.
+pub(super) fn say_one_alias(packet: &mut [u8], no_alias_at: usize) {
+    let body_at = packet.len() - body(packet).len();
+    if let Some(low) = packet.get_mut(body_at + no_alias_at + 1) {
+        *low = 1;
+    }
 }
 
 /// The same CONNECT with an empty user name before its password, without which the library takes
@@ -69,9 +80,9 @@ pub(super) fn with_user_name(packet: &[u8], password_at: usize) -> Vec<u8> {
     with
 }
 
-/// What follows the level. Says how many bytes a password without a user name has, its length
-/// included.
-fn connect_fields(reader: &mut Reader<'_>, version: Version) -> Result<Option<usize>, Reason> {
+/// What follows the level. Says how many bytes are left where a password without a user name
+/// stands, and where no topic alias is taken.
+fn connect_fields(reader: &mut Reader<'_>, version: Version) -> Result<[Option<usize>; 2], Reason> {
     let flags = reader.byte()?;
     let has = |bit: u8| flags & bit != 0;
     let (will, will_qos) = (has(0x04), flags >> 3 & 3);
@@ -82,8 +93,9 @@ fn connect_fields(reader: &mut Reader<'_>, version: Version) -> Result<Option<us
         return Err(Reason::MalformedPacket);
     }
     reader.take(2)?;
+    let mut no_alias = None;
     if version == Version::V5 {
-        properties::check(reader, properties::CONNECT)?;
+        no_alias = properties::check(reader, properties::CONNECT)?.no_alias_left;
     }
     reader.string()?;
     if will {
@@ -107,7 +119,7 @@ fn connect_fields(reader: &mut Reader<'_>, version: Version) -> Result<Option<us
         reader.binary()?;
     }
     reader.end()?;
-    Ok(lone_password)
+    Ok([lone_password, no_alias])
 }
 
 /// Checks any packet behind CONNECT.

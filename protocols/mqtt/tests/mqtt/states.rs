@@ -24,7 +24,7 @@ const INPUT_BYTES_MAX: usize = 4096;
 /// How long is waited for what the server may say. Time only passes while nothing else happens.
 const MOMENT: Duration = Duration::from_millis(1);
 /// How long anything may take, in the time of the runtime.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Tries an input. Its first three bytes choose the state, how the stream is cut, and how the
 /// connection ends. The rest is packets whose frames are made whole, so that what is inside is what
@@ -100,7 +100,7 @@ async fn say(client: &mut DuplexStream, stream: &[u8], cut: usize) {
         match timeout(PATIENCE, client.write_all(piece)).await {
             Ok(Ok(())) => hear(client).await,
             Ok(Err(_)) => return,
-            Err(_) => panic!("the server neither reads nor closes"),
+            Err(elapsed) => panic!("the server neither reads nor closes: {elapsed}"),
         }
     }
 }
@@ -111,8 +111,8 @@ async fn hear(client: &mut DuplexStream) {
     while let Ok(Ok(1..)) = timeout(MOMENT, client.read_buf(&mut heard)).await {}
     let mut rest = &heard[..];
     while let [first, after @ ..] = rest {
-        let (length, head) = variable_integer(after).unwrap();
-        rest = after.get(head + length..).unwrap();
+        let (length, length_bytes) = variable_integer(after).unwrap();
+        rest = after.get(length_bytes + length..).unwrap();
         let kind = first >> 4;
         let is_of_a_server = matches!(kind, 2..=7 | 9 | 11 | 13..=15);
         assert!(is_of_a_server, "a server does not send {first:#04x}");
