@@ -11,13 +11,13 @@ mod rules;
 mod subscribe;
 mod translate;
 
+use std::borrow::Cow;
+
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait as _, Packet, Properties, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code as codes;
 use mqtt_protocol_core::mqtt::{Connection, Version as LibraryVersion, role};
-use std::borrow::Cow;
-
 
 use self::frame::Frames;
 use self::outgoing::Aliases;
