@@ -11,6 +11,9 @@ use crate::dispatch::lane::Place;
 use crate::dispatch::{Definition, Dispatch};
 use crate::matching;
 
+/// How many bytes of payloads a scan stops at.
+const SCAN_BYTES: usize = 1 << 20;
+
 /// The way of one event through the gateway.
 #[derive(Clone, Debug)]
 pub struct Journey {
@@ -123,14 +126,29 @@ pub async fn follow(
     Ok(Some(Journey { considered: considered.collect(), event }))
 }
 
-/// Reads events from `from` on.
+/// Reads events from `from` on: `events_max`, or fewer if they are large or there are no more.
 pub async fn scan(
     journal: &Journal,
     from: Sequence,
     events_max: usize,
 ) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
     let journal = journal.clone();
-    blocking(move || journal.scan(from, events_max, 1 << 20)).await
+    let bytes = |event: &Arc<StoredEvent>| event.event.data().map_or(0, |data| data.bytes().len());
+    blocking(move || {
+        let mut found = journal.scan(from, events_max, SCAN_BYTES)?;
+        // What is read at once ends with a file, at the latest.
+        while found.len() < events_max && found.iter().map(bytes).sum::<usize>() < SCAN_BYTES {
+            let Some(last) = found.last() else { break };
+            let next = last.sequence.next();
+            let more = journal.scan(next, events_max - found.len(), SCAN_BYTES)?;
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        Ok(found)
+    })
+    .await
 }
 
 fn mismatch(definition: &Definition, event: &StoredEvent) -> Option<String> {

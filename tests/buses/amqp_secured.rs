@@ -76,6 +76,7 @@ async fn an_access_token_is_the_password_over_both_protocols() {
 /// Why the first attempt at an event of `application` fails, or its definition is refused.
 async fn said(gateway: &Gateway, application: &str, mut external: Value) -> String {
     external["attributes"]["retryMaxAttempts"] = json!("1");
+    external["attributes"]["requestTimeoutMs"] = json!("5000");
     if let Err(refused) = try_to_register(gateway, application, &external).await {
         return refused;
     }
@@ -104,7 +105,6 @@ async fn each_misconfiguration_of_amqp_is_told_with_what_is_to_be_mended() {
     let exchange = |name: &str| json!({ "exchange": name });
     let external = json!({ "authentication": "EXTERNAL" });
     let none = json!({});
-    let soon = json!({ "requestTimeoutMs": "2000" });
     let rows = [
         (format!("amqp://{at}"), "lamps", &none, "make a queue, and bind it"),
         (format!("amqp://{at}"), "k", &exchange("house"), "no exchange 'house' in vhost '/'"),
@@ -118,13 +118,13 @@ async fn each_misconfiguration_of_amqp_is_told_with_what_is_to_be_mended() {
         (format!("amqp://{at}/plant"), "lamps", &none, "mend the path of the URL"),
         (format!("amqp://{at}/a/b"), "lamps", &none, "expected a URL"),
         (format!("amqp://{at}"), "lamps", &external, "attributes.authentication: expected"),
-        (format!("amqp://127.0.0.1:{other}"), "lamps", &soon, "AMQP 0.9.1"),
+        (format!("amqp://127.0.0.1:{other}"), "lamps", &none, "AMQP 0.9.1"),
         (format!("amqps://{at}"), "lamps", &none, "TLS"),
         ("amqp://127.0.0.1:1".to_owned(), "lamps", &none, "nobody listens there"),
         (format!("amqp10://{at}"), "/amq/queue/lamps", &none, "no queue 'lamps' in vhost '/'"),
         (format!("amqp10://{at}"), "/exchange/house/k", &none, "no exchange 'house' in vhost '/'"),
         (format!("amqp10://{at}/plant"), "/amq/queue/lamps", &none, "mend the path of the URL"),
-        (format!("amqp10://127.0.0.1:{other}"), "lamps", &soon, "AMQP 1.0"),
+        (format!("amqp10://127.0.0.1:{other}"), "lamps", &none, "AMQP 1.0"),
         (format!("amqps10://{at}"), "lamps", &none, "TLS"),
         ("amqp10://127.0.0.1:1".to_owned(), "lamps", &none, "nobody listens there"),
     ];

@@ -238,6 +238,8 @@ async fn aliases_are_sent_to_those_alone_that_take_them() {
                     alias.and_then(|alias| known.insert(alias, name));
                 }
             }
+            // Every acknowledgement has arrived: nothing comes again.
+            subscriber.ping().await;
         }
     }
 }

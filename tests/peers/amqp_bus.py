@@ -41,7 +41,9 @@ def read(channel, queue, count):
     for method, properties, body in channel.consume(queue, inactivity_timeout=30):
         if method is None:
             sys.exit("nothing more comes")
-        print(json.dumps(shown(method, properties, body)), flush=True)
+        # What came over AMQP 1.0 has parts of it in headers, as bytes.
+        text = json.dumps(shown(method, properties, body), default=lambda part: part.hex())
+        print(text, flush=True)
         left -= 1
         if left == 0 or left % 100 == 0:
             channel.basic_ack(method.delivery_tag, multiple=True)

@@ -9,7 +9,7 @@ use super::credential::{Credential, CredentialPage};
 use super::dead_letter::{DeadLetter, DeadLetterPage};
 use super::error::store;
 use super::event::{Event, EventJourney, EventPage};
-use super::page;
+use super::page::{self, PageInfo};
 use super::policy::{PolicyDecision, PolicyQuestion};
 use super::schema::{Parts, not_found, sequence};
 use super::subscription::{Subscription, SubscriptionPage};
@@ -54,12 +54,15 @@ impl CoreQuery {
         let size = page::size(first)?;
         let from = after.map(|after| sequence("after", &after)).transpose()?;
         let from = from.map_or(Sequence::FIRST, Sequence::next);
-        let found = journey::scan(&self.0.journal, from, size + 1).await;
+        let end = self.0.journal.end();
+        let found = journey::scan(&self.0.journal, from, size).await;
         let found = found.map_err(|error| store(&error))?;
+        // Large events make a page short: it is the last one if it has the last event.
+        let has_next_page = found.last().is_some_and(|last| last.sequence.next() < end);
         let entries = found.iter().map(|event| Event::from(&**event)).collect();
         let (data, page_info) =
             page::cut(entries, size, |event: &Event| event.sequence.to_string());
-        Ok(EventPage { data, page_info })
+        Ok(EventPage { data, page_info: PageInfo { has_next_page, ..page_info } })
     }
 
     /// What the policy says to a question, and why.

@@ -237,7 +237,7 @@ fn external(place: &str, input: &ExternalInput) -> Checked {
     }
     // Certificates are shown in handshakes of TLS alone.
     let scheme = uri.as_ref().and_then(Uri::scheme_str).unwrap_or_default();
-    let is_tls = ["kafkas", "tls+nats", "amqps", "mqtts", "https"].contains(&scheme);
+    let is_tls = ["kafkas", "tls+nats", "amqps", "amqps10", "mqtts", "https"].contains(&scheme);
     let has_certificate =
         matches!(&input.auth, AuthChange::Set(auth) if auth.certificate.is_some());
     if has_certificate && !is_tls {
