@@ -58,8 +58,8 @@ async fn kafka_headers_become_attributes_and_the_bytes_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_in_order() {
-    let (mut gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
+async fn kafka_is_cut_off_in_mid_stream_and_every_event_is_there_once_in_order() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
     broker.make_topic("lamps", 4).await;
     let mut command = peers::node("kafka_bus.cjs");
     command.args([&broker.port(), "many", "lamps", &COUNT.to_string()]);
@@ -68,9 +68,6 @@ async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_i
     reached(&gateway, COUNT / 10).await;
     broker.cut_off();
     broker.connect();
-    reached(&gateway, COUNT / 4).await;
-    gateway.kill().await;
-    gateway.restart().await;
     let found = settled(&gateway, COUNT).await;
     assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
 }
