@@ -18,9 +18,11 @@ use super::settle::{Attempted, Timing, decide};
 use super::{Dispatch, Registered};
 use crate::matching;
 
-/// How many events are read ahead from the disk.
-const READ_AHEAD: usize = 64;
-/// How many bytes of payload are read ahead, give or take a part of [`READ_AHEAD`].
+/// How many events are read ahead from the disk, as soon as half of them are left.
+const READ_AHEAD: usize = 256;
+/// How many are read at first, before it is known how large they are.
+const READ_FIRST: usize = 16;
+/// How many bytes of payload are read ahead, give or take what is read at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 /// How many bytes of the journal are read at once when it is read again.
 const RESCAN_BYTES: usize = 1 << 20;
@@ -130,7 +132,10 @@ impl Driver {
             let now = self.dispatch.outlets.clock.now();
             let next = self.registered.lane().next(now, subscription.max_in_flight.into());
             let asked = match next {
-                Next::Wait(until) => return until,
+                Next::Wait(until) => {
+                    self.read_ahead();
+                    return until;
+                }
                 Next::Retry(sequence) => match self.event(sequence) {
                     Some(event) => {
                         let key = ordering_key(subscription, &event);
@@ -163,6 +168,23 @@ impl Driver {
             // One read at a time; when it is done, this is asked again.
             self.reading.get_or_insert(asked);
             return None;
+        }
+    }
+
+    /// Reads what will be taken up before it is needed, so that no attempt waits for the disk.
+    fn read_ahead(&mut self) {
+        if self.reading.is_some() || self.read.len() > READ_AHEAD / 2 {
+            return;
+        }
+        let mut coming = self.registered.lane().coming(READ_AHEAD);
+        let is_fresh = |at: &Sequence| self.dispatch.outlets.journal.get_fresh(*at).is_some();
+        if coming.first().is_some_and(is_fresh) {
+            return;
+        }
+        coming.retain(|at| !self.read.contains_key(at) && !self.missing.contains(at));
+        // A few at the end are read when they are needed, or by then from memory.
+        if coming.len() >= READ_AHEAD / 2 {
+            self.reading = Some(self.events(coming));
         }
     }
 
@@ -250,8 +272,12 @@ impl Driver {
         let mut lane = self.registered.lane();
         match read {
             Ok(Read::Events { asked, found }) => {
-                self.missing = asked.into_iter().collect();
-                self.read.clear();
+                // Those of before are still wanted, unless the lane was moved.
+                if self.read.len() + self.missing.len() > READ_AHEAD {
+                    self.read.clear();
+                    self.missing.clear();
+                }
+                self.missing.extend(asked);
                 for event in found {
                     self.missing.remove(&event.sequence);
                     self.read.insert(event.sequence, event);
@@ -276,22 +302,19 @@ impl Driver {
         blocking(move || {
             let mut found = Vec::new();
             let (mut read, mut bytes) = (0, 0);
-            for part in asked.chunks(READ_AHEAD / 4) {
-                let events = journal.get_many(part)?;
-                read += part.len();
-                bytes += events
-                    .iter()
-                    .map(|event| event.event.data().map_or(0, Data::len))
-                    .sum::<usize>();
+            while read < asked.len() && bytes < READ_AHEAD_BYTES {
+                // Twice as many each time, as long as they are small.
+                let until = asked.len().min((2 * read).max(READ_FIRST));
+                let events = journal.get_many(&asked[read..until])?;
+                let payload = |event: &Arc<StoredEvent>| event.event.data().map_or(0, Data::len);
+                bytes += events.iter().map(payload).sum::<usize>();
                 found.extend(events);
-                if bytes >= READ_AHEAD_BYTES {
-                    break;
-                }
+                read = until;
             }
             asked.truncate(read);
+            let there: BTreeSet<_> = found.iter().map(|event| event.sequence).collect();
             for sequence in &asked {
-                let is_there = |event: &Arc<StoredEvent>| event.sequence == *sequence;
-                if !found.iter().any(is_there)
+                if !there.contains(sequence)
                     && let Some(letter) = ledger.dead_letter(number, *sequence)?
                 {
                     found.push(Arc::new(letter.event));

@@ -150,7 +150,8 @@ impl<'a> Publisher<'a> {
         let next = self.every.map(|_| self.scheduled(self.sent + 1));
         let patience = moved.max(now) + LOST_AFTER;
         match next {
-            Some(next) if next > now && now < self.schedule.ends => next,
+            // Perhaps it is late already.
+            Some(next) if self.room() > 0 && now < self.schedule.ends => next,
             _ if now < self.schedule.ends => patience.min(self.schedule.ends),
             _ => patience,
         }
