@@ -124,7 +124,7 @@ impl Retained {
         if publication.event.sequence < state.applied {
             return true;
         }
-        if publication.is_empty() || topic.starts_with('$') {
+        if publication.is_empty() {
             state.remove(topic);
             return true;
         }

@@ -261,11 +261,20 @@ async fn a_client_may_leave_out_its_own_messages() {
 async fn wildcards_at_the_beginning_do_not_stand_for_topics_of_the_server() {
     let gateway = Gateway::start().await;
     let mut publisher = publisher(&gateway).await;
-    let refused = publisher.exchange(&Publish::v5(1, 1, "$other/a").bytes()).await;
-    assert_eq!(refused.code(), 0x87);
+    for topic in ["$SYS/a", "$SYS", "$share/g/a"] {
+        let refused = publisher.exchange(&Publish::v5(1, 1, topic).bytes()).await;
+        assert_eq!(refused.code(), 0x87, "{topic}");
+    }
     let [_, v5] = both("a");
     let mut subscriber = Subscriber::begin(&gateway, v5).await;
-    assert_eq!(subscriber.subscribe(&[("#", 1), ("$SYS/#", 1)]).await, [1, 1]);
+    assert_eq!(subscriber.subscribe(&[("#", 1), ("+/a", 1)]).await, [1, 1]);
+    publish(&mut publisher, "$other/a", "unheard").await;
+    publish(&mut publisher, "a", "heard").await;
+    assert_eq!(subscriber.take().await.payload(), "heard");
+    assert_eq!(subscriber.subscribe(&[("$other/#", 1)]).await, [1]);
+    publish(&mut publisher, "$other/a", "named").await;
+    assert_eq!(subscriber.take().await.payload(), "named");
+    assert_eq!(subscriber.subscribe(&[("$SYS/#", 1)]).await, [1]);
 }
 
 #[tokio::test]
