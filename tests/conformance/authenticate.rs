@@ -1,18 +1,28 @@
-//! Enhanced authentication (MQTT 5.0 section 4.12), as far as no provider is needed.
+//! Enhanced authentication (MQTT 5.0 section 4.12).
+
+use std::time::Duration;
 
 use crate::client::Client;
 use crate::server::{Server, unique};
-use crate::wire::{AUTH_DATA, AUTH_METHOD, Connect, Packet, Version, field, packet};
+use crate::wire::{AUTH_DATA, AUTH_METHOD, Connect, Packet, Version, field, packet, variable};
 
 /// The method that the gateway has.
 const METHOD: &str = "OAUTH2-JWT";
 
 /// AUTH with a method.
 fn auth(code: u8, method: &str) -> Vec<u8> {
-    let mut property = vec![AUTH_METHOD];
-    field(&mut property, method);
-    let length = u8::try_from(property.len()).unwrap();
-    packet(0xf0, &[&[code, length], &property[..]].concat())
+    auth_with(code, method, "")
+}
+
+/// The same, with data if it is not empty.
+fn auth_with(code: u8, method: &str, data: &str) -> Vec<u8> {
+    let mut properties = vec![AUTH_METHOD];
+    field(&mut properties, method);
+    if !data.is_empty() {
+        properties.push(AUTH_DATA);
+        field(&mut properties, data);
+    }
+    packet(0xf0, &[&[code][..], &variable(properties.len()), &properties].concat())
 }
 
 #[tokio::test]
@@ -57,4 +67,19 @@ async fn a_server_that_wants_more_asks_with_the_method_of_connect() {
         assert_eq!(client.next().await, None, "the connection is closed");
         assert!(client.largest_bytes() <= 30);
     }
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_ends_the_connection() {
+    covers!("MQTT5:4.12.1-2");
+    let Some((provider, server)) = Server::with_tokens().await else { return };
+    let token = provider.token(Duration::from_mins(5)).await;
+    let connect =
+        Connect::new(Version::V5, unique("c")).text(AUTH_METHOD, METHOD).text(AUTH_DATA, &token);
+    let mut client = Client::open(&server, &connect).await;
+    client.send(&auth_with(0x19, METHOD, &provider.token(Duration::from_mins(9)).await)).await;
+    let renewed = client.next().await;
+    assert!(matches!(renewed, Some(Packet::Auth { code: 0, .. })), "{renewed:?}");
+    client.send(&auth_with(0x19, METHOD, &format!("{token}x"))).await;
+    client.assert_closed(&[0x87], "AUTH with a token that is not good").await;
 }

@@ -13,9 +13,8 @@ const PREAMBLE: &str = "# Conformance to MQTT\n\n\
     `CONFORMANCE_WRITE=1 cargo test -p eg-tests --test conformance document` writes this file again, \
     and the suite fails when it is not current.\n\n\
     A statement that binds clients alone is tested where a server has to defend itself against a client that \
-    breaks it. Tests that are ignored, with a reason, are gaps: a session that DISCONNECT ends at once \
-    (session expiry 0) may still be present to a CONNECT right after it, and a topic alias maximum of 0 in CONNECT \
-    ends the connection.\n";
+    breaks it. What is not shown here says why: it is about servers that leave something of MQTT out, or needs what \
+    another suite has.\n";
 
 /// Which tests show a statement, by its name.
 fn tests() -> BTreeMap<Id, BTreeSet<String>> {

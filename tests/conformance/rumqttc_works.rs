@@ -1,20 +1,50 @@
-//! rumqttc, in both versions: every QoS, sessions and wills.
+//! rumqttc, in both versions, over every transport: every QoS, sessions and wills.
 
 use std::time::Duration;
 
 use eg_tests::wait::DEADLINE;
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS, v5};
+use rumqttc::{
+    AsyncClient, Event, LastWill, MqttOptions, Packet, QoS, TlsConfiguration, Transport, v5,
+};
 
 use crate::server::{Server, unique};
 
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
+/// A way to a server.
+struct Way {
+    /// A host, or with WebSocket the whole URL.
+    host: String,
+    port: u16,
+    transport: Transport,
+}
+
+/// Every way to `server`.
+fn ways(server: &Server) -> Vec<Way> {
+    let tls = || TlsConfiguration::Simple {
+        ca: std::fs::read(server.authority()).unwrap(),
+        alpn: None,
+        client_auth: None,
+    };
+    let url = |scheme: &str, port: u16| format!("{scheme}://localhost:{port}/mqtt");
+    let websocket = server.websocket().map(|at| (url("ws", at.port()), at, Transport::Ws));
+    let websocket_tls =
+        server.websocket_tls().map(|at| (url("wss", at.port()), at, Transport::Wss(tls())));
+    let plain = [
+        ("localhost".to_owned(), server.mqtt(), Transport::Tcp),
+        ("localhost".to_owned(), server.mqtts(), Transport::Tls(tls())),
+    ];
+    let all = plain.into_iter().chain(websocket).chain(websocket_tls);
+    all.map(|(host, at, transport)| Way { host, port: at.port(), transport }).collect()
+}
+
 /// A client of 3.1.1 with what drives it.
 struct Client3(AsyncClient, rumqttc::EventLoop);
 
 impl Client3 {
-    fn connect(server: &Server, name: &str, clean: bool, will: Option<LastWill>) -> Self {
-        let mut options = MqttOptions::new(name, "127.0.0.1", server.mqtt().port());
+    fn connect(way: &Way, name: &str, clean: bool, will: Option<LastWill>) -> Self {
+        let mut options = MqttOptions::new(name, &way.host, way.port);
+        options.set_transport(way.transport.clone());
         options.set_clean_session(clean).set_keep_alive(Duration::from_secs(30));
         if let Some(will) = will {
             options.set_last_will(will);
@@ -62,8 +92,14 @@ impl Client3 {
 #[tokio::test]
 async fn with_3_1_1() {
     let server = Server::shared().await;
+    for way in ways(&server) {
+        works_with_3_1_1(&way).await;
+    }
+}
+
+async fn works_with_3_1_1(way: &Way) {
     let (topic, name) = (unique("t"), unique("c"));
-    let mut client = Client3::connect(&server, &name, false, None);
+    let mut client = Client3::connect(way, &name, false, None);
     assert!(!client.session_present().await);
     client.subscribe(&topic, QoS::ExactlyOnce).await;
     for qos in LEVELS {
@@ -75,13 +111,13 @@ async fn with_3_1_1() {
     client.until(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     drop(client);
     let will = LastWill::new(&topic, "will", QoS::AtLeastOnce, false);
-    let mut other = Client3::connect(&server, &unique("c"), true, Some(will));
+    let mut other = Client3::connect(way, &unique("c"), true, Some(will));
     for number in 0..20 {
         other.0.publish(&topic, QoS::AtLeastOnce, false, number.to_string()).await.unwrap();
         other.until(|packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     }
     drop(other);
-    let mut client = Client3::connect(&server, &name, false, None);
+    let mut client = Client3::connect(way, &name, false, None);
     assert!(client.session_present().await);
     let mut found = Vec::new();
     while found.last().is_none_or(|last| last != "will") {
@@ -99,8 +135,9 @@ async fn with_3_1_1() {
 struct Client5(v5::AsyncClient, v5::EventLoop);
 
 impl Client5 {
-    fn connect(server: &Server, name: &str, clean: bool) -> Self {
-        let mut options = v5::MqttOptions::new(name, "127.0.0.1", server.mqtt().port());
+    fn connect(way: &Way, name: &str, clean: bool) -> Self {
+        let mut options = v5::MqttOptions::new(name, &way.host, way.port);
+        options.set_transport(way.transport.clone());
         options.set_clean_start(clean).set_keep_alive(Duration::from_secs(30));
         let mut properties = v5::mqttbytes::v5::ConnectProperties::new();
         properties.session_expiry_interval = Some(60);
@@ -136,10 +173,16 @@ impl Client5 {
 
 #[tokio::test]
 async fn with_5() {
-    use v5::mqttbytes::QoS;
     let server = Server::shared().await;
+    for way in ways(&server) {
+        works_with_5(&way).await;
+    }
+}
+
+async fn works_with_5(way: &Way) {
+    use v5::mqttbytes::QoS;
     let (topic, name) = (unique("t"), unique("c"));
-    let mut client = Client5::connect(&server, &name, false);
+    let mut client = Client5::connect(way, &name, false);
     client.0.subscribe(&topic, QoS::ExactlyOnce).await.unwrap();
     client.until(|packet| matches!(packet, v5::Incoming::SubAck(_)).then_some(())).await;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -160,13 +203,13 @@ async fn with_5() {
     client.0.publish(&unique("t"), QoS::AtLeastOnce, false, "x").await.unwrap();
     client.until(|packet| matches!(packet, v5::Incoming::PubAck(_)).then_some(())).await;
     drop(client);
-    let mut other = Client5::connect(&server, &unique("c"), true);
+    let mut other = Client5::connect(way, &unique("c"), true);
     for number in 0..20 {
         let payload = number.to_string();
         other.0.publish(&topic, QoS::AtLeastOnce, false, payload).await.unwrap();
         other.until(|packet| matches!(packet, v5::Incoming::PubAck(_)).then_some(())).await;
     }
-    let mut client = Client5::connect(&server, &name, false);
+    let mut client = Client5::connect(way, &name, false);
     for number in 0..20 {
         let mut message = client.message().await;
         while message.payload == "x" {

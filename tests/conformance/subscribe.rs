@@ -133,7 +133,9 @@ async fn overlapping_subscriptions_give_the_highest_qos() {
                 ids.extend(message.properties.numbers(SUBSCRIPTION_ID));
                 qos = qos.max(message.qos);
             }
-            assert_eq!(qos, 2);
+            if version == Version::V5 || !server.is_excused("takes the QoS of any of them") {
+                assert_eq!(qos, 2);
+            }
             if version == Version::V5 {
                 ids.sort_unstable();
                 assert_eq!(ids, [1, 2, 3], "in one copy or in three");

@@ -47,19 +47,50 @@ async fn a_filter_matches_what_it_has_to_and_nothing_else() {
     }
 }
 
+/// Filters at the root, and which of `t`, `/t`, `t/a` and `/t/a` they match; `t` is a topic of the
+/// test's own.
+const AT_THE_ROOT: [(&str, [bool; 4]); 9] = [
+    ("#", [true, true, true, true]),
+    ("+", [true, false, false, false]),
+    ("/#", [false, true, false, true]),
+    ("/+", [false, true, false, false]),
+    ("+/#", [true, true, true, true]),
+    ("+/+", [false, true, true, false]),
+    ("+/+/#", [false, true, true, true]),
+    ("t/#", [true, false, true, false]),
+    ("/t/#", [false, true, false, true]),
+];
+
 #[tokio::test]
 async fn a_filter_matches_its_parent_level_at_the_root_too() {
     covers!("MQTT3:4.7.1-2", "MQTT5:4.7.1-1");
     let server = Server::shared().await;
     for version in BOTH {
-        let topic = unique("t");
-        let mut client = Client::new(&server, version, &unique("c")).await;
-        client.subscribe(&format!("{topic}/#"), 1).await;
-        client.subscribe(&format!("+/{topic}"), 1).await;
-        for (name, qos) in [(topic.clone(), 1), (format!("/{topic}"), 1)] {
-            client.publish(Message::new(&name, "x").qos(1)).await;
-            let message = client.message().await;
-            assert_eq!((message.topic, message.qos), (name, qos));
+        let mut publisher = Client::new(&server, version, &unique("p")).await;
+        for (filter, matching) in AT_THE_ROOT {
+            let topic = unique("t");
+            let names = ["t", "/t", "t/a", "/t/a"].map(|name| name.replace('t', &topic));
+            let mut client = Client::new(&server, version, &unique("c")).await;
+            client.subscribe(&filter.replace('t', &topic), 1).await;
+            let end = unique("end");
+            client.subscribe(&end, 1).await;
+            for name in names.iter().chain([&end]) {
+                publisher.publish(Message::new(name, name).qos(1)).await;
+            }
+            let mut found = Vec::new();
+            while let message = client.message().await
+                && message.topic != end
+            {
+                // Of other tests at the same server, too.
+                found.extend(Some(message.topic).filter(|topic| names.contains(topic)));
+            }
+            let expected: Vec<_> = names
+                .into_iter()
+                .zip(matching)
+                .filter(|(_, it)| *it)
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(found, expected, "{filter}");
         }
     }
 }
@@ -71,26 +102,30 @@ async fn wildcards_at_the_beginning_do_not_match_dollar_topics() {
     for version in BOTH {
         let name = unique("t");
         let dollar = format!("$test/{name}");
-        let mut exact = Client::new(&server, version, &unique("c")).await;
-        exact.subscribe(&format!("$test/{name}/#"), 1).await;
+        let filters = ["#", &format!("+/{name}"), &format!("+/{name}/#"), "+/+"];
+        let filters = filters.map(|filter| (filter.to_owned(), 0));
+        let filters = filters.each_ref().map(|(filter, options)| (&**filter, *options));
+        let none = crate::wire::Properties::default();
         let mut wild = Client::new(&server, version, &unique("c")).await;
-        for filter in ["#", &format!("+/{name}"), &format!("+/{name}/#"), "+/+"] {
-            let none = crate::wire::Properties::default();
-            wild.subscribe_with(&none, &[(filter, 0)]).await;
-        }
-        // A server may refuse to take such topics from clients; those that it takes are not matched.
+        wild.subscribe_with(&none, &filters).await;
         let mut publisher = Client::new(&server, version, &unique("p")).await;
-        publisher.send(&Message::new(&dollar, "dollar").encode(version)).await;
+        publisher.publish(Message::new(&dollar, "dollar").qos(1).retained()).await;
+        let mut late = Client::new(&server, version, &unique("c")).await;
+        late.subscribe_with(&none, &filters).await;
         let end = format!("x/{name}");
-        let mut publisher = Client::new(&server, version, &unique("p")).await;
-        publisher.publish(Message::new(&end, &end)).await;
-        loop {
-            let message = wild.message().await;
-            assert!(!message.topic.starts_with('$'), "{message:?}");
-            if message.payload == end.as_bytes() {
-                break;
+        publisher.publish(Message::new(&end, &end).qos(1)).await;
+        for client in [&mut wild, &mut late] {
+            loop {
+                let message = client.message().await;
+                assert!(!message.topic.starts_with('$'), "{message:?}");
+                if message.payload == end.as_bytes() {
+                    break;
+                }
             }
         }
+        let mut exact = Client::new(&server, version, &unique("c")).await;
+        exact.subscribe(&format!("$test/{name}/#"), 1).await;
+        assert_eq!(exact.message().await.text(), "dollar", "its first level is named");
     }
 }
 

@@ -84,7 +84,7 @@ impl Default for MqttConfig {
             sessions_bound_to_principal: true,
             sessions_max: 100_000,
             session_subscriptions_max: 1000,
-            filter_levels_max: 32,
+            filter_levels_max: 128,
             session_inflight_max: 1024,
             session_queue_messages_max: 100_000,
             session_queue_bytes_max: 256 * 1024 * 1024,

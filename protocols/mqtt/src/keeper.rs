@@ -7,7 +7,7 @@
 mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -29,11 +29,13 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 /// Keeps what sessions have.
 pub(crate) struct Keeper {
     store: Arc<dyn SessionStore>,
+    /// Of what was routed before this, every session has on the disk what concerns it.
+    kept_to: AtomicU64,
 }
 
 impl Keeper {
     pub(crate) fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store }
+        Self { store, kept_to: AtomicU64::default() }
     }
 
     /// Takes up what sessions had, of those clients that still have one.
@@ -68,6 +70,7 @@ impl Keeper {
         if let Some(routed) = routed {
             router.begin_at(routed.min(router.feed.end()));
         }
+        self.kept_to.store(router.routed().0, Ordering::Release);
         if !gone.is_empty() {
             drop(self.store.save(gone));
         }
@@ -77,10 +80,11 @@ impl Keeper {
     /// Makes the subscriptions of a session durable, if it is kept.
     pub(crate) fn keep(
         &self,
-        router: &Router,
         subscriber: &Arc<Subscriber>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
-        let mut changes = SessionChanges { routed: Some(router.routed()), ..Default::default() };
+        let kept_to = Sequence(self.kept_to.load(Ordering::Acquire));
+        // Others may not have on the disk what has been routed since.
+        let mut changes = SessionChanges { routed: Some(kept_to), ..Default::default() };
         {
             let mut inbox = subscriber.inbox();
             if !inbox.is_kept {
@@ -129,6 +133,7 @@ impl Keeper {
         let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if touched.is_empty() {
+            self.kept_to.store(position.0, Ordering::Release);
             return;
         }
         let mut changes = SessionChanges { routed: Some(position), ..SessionChanges::default() };
@@ -147,7 +152,10 @@ impl Keeper {
             write(subscriber.number, &mut inbox, &mut changes);
         }
         let noted = (!over.is_empty()).then(|| self.store.note(over));
-        if let Err(refusal) = self.store.save(changes).await {
+        let saved = self.store.save(changes);
+        // What is saved from here on becomes durable after this.
+        self.kept_to.store(position.0, Ordering::Release);
+        if let Err(refusal) = saved.await {
             tracing::warn!(%refusal, "what MQTT sessions have could not be written down yet");
         }
         if let Some(noted) = noted {

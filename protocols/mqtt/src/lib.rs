@@ -13,6 +13,7 @@ mod keeper;
 pub mod lifecycle;
 pub mod mapping;
 pub mod normalize;
+mod option_changes;
 mod publication;
 mod queue;
 mod retained;

@@ -41,7 +41,10 @@ fn default_subject() -> String {
 
 /// The mappings of a configuration, checked, and the one for everything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mappings(Vec<Mapping>);
+pub struct Mappings {
+    configured: Vec<Mapping>,
+    other: Mapping,
+}
 
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,20 +102,23 @@ impl Mappings {
             subject: default_subject(),
             datacontenttype: None,
         };
-        let numbered = entries.iter().chain([&fallback]).enumerate();
-        let mappings = numbered.map(|(index, entry)| {
+        let configured = entries.iter().enumerate().map(|(index, entry)| {
             Mapping::new(entry).map_err(|wrong| InvalidInput {
                 field: format!("mqtt.mappings[{index}].{}", wrong.field),
                 ..wrong
             })
         });
-        mappings.collect::<Result<_, _>>().map(Self)
+        Ok(Self {
+            configured: configured.collect::<Result<_, _>>()?,
+            other: Mapping::new(&fallback)?,
+        })
     }
 
-    /// The first mapping whose filter matches `topic`.
+    /// The first mapping whose filter matches `topic`, or the one for everything else.
     #[must_use]
-    pub fn for_topic(&self, topic: &str) -> Option<&Mapping> {
-        self.0.iter().find(|mapping| matches(&mapping.filter, topic))
+    pub fn for_topic(&self, topic: &str) -> &Mapping {
+        let found = self.configured.iter().find(|mapping| matches(&mapping.filter, topic));
+        found.unwrap_or(&self.other)
     }
 }
 
@@ -270,7 +276,7 @@ mod tests {
 
     fn apply(mappings: &Mappings, topic: &str) -> Mapped {
         let values = Values { topic, client_id: "till 3/\u{e9}", user: "shop" };
-        mappings.for_topic(topic).unwrap().apply(values)
+        mappings.for_topic(topic).apply(values)
     }
 
     #[test]
@@ -287,6 +293,8 @@ mod tests {
         let made = apply(&mappings, "sensors/8");
         assert_eq!((&*made.ty, &*made.source), ("sensor", "urn:shop:till%203/%C3%A9"));
         assert_eq!(made.subject, "sensors/8");
+        let made = apply(&mappings, "$dollar/8");
+        assert_eq!((&*made.ty, &*made.subject), ("mqtt.message", "$dollar/8"));
     }
 
     #[test]

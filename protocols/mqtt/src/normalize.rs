@@ -156,10 +156,7 @@ fn raw(message: &Publish, context: Context<'_>) -> Result<Normalized, Refusal> {
 
 fn mapped(message: &Publish, context: Context<'_>) -> Result<CloudEvent, InvalidInput> {
     let topic = message.topic();
-    let mapping = context
-        .mappings
-        .for_topic(topic)
-        .ok_or_else(|| InvalidInput::new("topic", "expected a topic that does not begin with $"))?;
+    let mapping = context.mappings.for_topic(topic);
     let values = Values { topic, client_id: context.client_id, user: context.user };
     let made = mapping.apply(values);
     let builder = self::made((&made.ty, &made.source, &made.subject), context)?;

@@ -12,6 +12,7 @@ use eg_event::{
     Clock, Grants, Principal, Refusal, RetainedChanges, RetainedStore, Scanned, Sequence,
     StoredEvent, Timestamp, Topics,
 };
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use self::listed::RetainedMessage;
@@ -82,6 +83,8 @@ pub(crate) struct Asked {
     pub(crate) principal: Arc<Principal>,
     pub(crate) filter: Box<str>,
     pub(crate) granted: Granted,
+    /// Told once it has been answered.
+    pub(crate) is_added: oneshot::Sender<()>,
 }
 
 impl Retained {
@@ -124,7 +127,7 @@ impl Retained {
         if publication.event.sequence < state.applied {
             return true;
         }
-        if publication.is_empty() || topic.starts_with('$') {
+        if publication.is_empty() {
             state.remove(topic);
             return true;
         }

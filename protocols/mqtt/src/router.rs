@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use eg_event::{Feed, Principal, Refusal, Sequence, StoredEvent, Topics};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Qos;
 use crate::counters::{Counters, Dropped};
+use crate::option_changes::{OptionChange, OptionChanges};
 use crate::publication::{Publication, Recent};
 use crate::queue::{Flags, Labels, QueueLimit, Reference};
 use crate::retained::{Asked, Retained, State};
@@ -41,6 +43,7 @@ pub(crate) struct Router {
     pub(crate) queue_limit: QueueLimit,
     /// Sessions that have changed since they were written down.
     pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
+    option_changes: OptionChanges,
 }
 
 /// What waits for subscribers, all together.
@@ -61,6 +64,9 @@ pub struct Backlog {
     /// The bytes of those.
     pub retained_bytes: u64,
 }
+
+/// Completes once what is retained has been added to what waits.
+pub(crate) type Added = oneshot::Receiver<()>;
 
 /// A subscription that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +100,7 @@ impl Router {
             next_number: AtomicU64::new(1),
             queue_limit,
             changed: Mutex::default(),
+            option_changes: OptionChanges::default(),
         }
     }
 
@@ -101,6 +108,7 @@ impl Router {
     pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
         loop {
             let (from, end) = (self.routed(), self.feed.end());
+            self.change_options(from);
             if from >= end {
                 tokio::select! {
                     () = self.feed.reached(from) => {}
@@ -109,8 +117,16 @@ impl Router {
                 continue;
             }
             match self.read(from).await {
-                Ok(events) if events.is_empty() => self.pass(end, counters),
-                Ok(events) => self.route(events, counters),
+                Ok(mut events) => {
+                    // The options of a subscription may change at this place.
+                    let until = self.option_changes.next_at().map_or(end, |at| at.min(end));
+                    events.truncate(events.partition_point(|event| event.sequence < until));
+                    if events.is_empty() {
+                        self.pass(until, counters);
+                    } else {
+                        self.route(events, counters);
+                    }
+                }
                 Err(refusal) => {
                     tracing::error!(%refusal, "the journal cannot be read for MQTT subscribers");
                     tokio::time::sleep(READ_RETRY).await;
@@ -131,6 +147,18 @@ impl Router {
         let found = self.feed.scan(from, BATCH_EVENTS).await?;
         // Between memory and files a look may miss what the next one finds.
         if found.is_empty() { self.feed.scan(from, BATCH_EVENTS).await } else { Ok(found) }
+    }
+
+    /// Lets the options of subscriptions hold that changed before `sequence`.
+    fn change_options(&self, sequence: Sequence) {
+        for change in self.option_changes.due(sequence) {
+            let OptionChange { subscriber, filter, granted, .. } = change;
+            let mut tree = self.tree_mut();
+            let lasts = subscriber.inbox().subscriptions.contains_key(&filter);
+            if lasts && let Some(filter) = TopicFilter::parse(&filter, u32::MAX) {
+                tree.insert(filter, (subscriber.number, subscriber), granted);
+            }
+        }
     }
 
     /// There is nothing any more before `end`.
@@ -243,18 +271,19 @@ impl Router {
     fn answer(&self, asked: Vec<Asked>, retained: &State, counters: &Counters) {
         for asked in asked {
             let found = self.retained.answer(retained, (&asked, &self.system));
-            if found.is_empty() {
-                continue;
+            let Asked { subscriber, granted, is_added, .. } = asked;
+            if !found.is_empty() {
+                // What is live is not made one with what is retained.
+                subscriber.inbox().queue.settle();
+                for kept in found {
+                    let flags = Flags::new(kept.qos.min(granted.qos), true).late();
+                    let what = (kept.sequence, kept.bytes);
+                    self.push(what, (&subscriber, &granted), (flags, None), counters);
+                }
+                self.settle(vec![subscriber]);
             }
-            let Asked { subscriber, granted, .. } = &asked;
-            // What is live is not made one with what is retained.
-            subscriber.inbox().queue.settle();
-            for kept in found {
-                let flags = Flags::new(kept.qos.min(granted.qos), true).late();
-                let what = (kept.sequence, kept.bytes);
-                self.push(what, (subscriber, granted), (flags, None), counters);
-            }
-            self.settle(vec![Arc::clone(subscriber)]);
+            // The connection that asked may have ended.
+            is_added.send(()).ok();
         }
     }
 
@@ -317,22 +346,24 @@ impl Router {
         self.tree().is_heard(topic)
     }
 
-    /// Subscribes a session to what is published from now on. Says whether it was subscribed to
-    /// this filter before. For `principal`, if any, what is retained until now is added; if that
-    /// is about new subscriptions alone, only for one.
+    /// Subscribes a session to what is published from now on; if it was subscribed to this filter
+    /// before, with other options from now on. For `principal`, if any, what is retained until now
+    /// is added; if that is about new subscriptions alone, only for one. What is given back tells
+    /// when that is done.
     pub(crate) fn subscribe(
         &self,
         subscriber: &Arc<Subscriber>,
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
         (count_max, retained_for, counters): (usize, Option<RetainedFor<'_>>, &Counters),
-    ) -> Result<bool, TooManySubscriptions> {
+    ) -> Result<Added, TooManySubscriptions> {
         let mut tree = self.tree_mut();
         let now = self.feed.end();
         granted.since = now;
         let mut inbox = subscriber.inbox();
         let count = inbox.subscriptions.len();
-        match inbox.subscriptions.get(text) {
+        let known = inbox.subscriptions.get(text).copied();
+        match known {
             // What has come since and is not routed yet is still its own.
             Some(known) => granted.since = known.since,
             None if count >= count_max => return Err(TooManySubscriptions),
@@ -340,9 +371,14 @@ impl Router {
         }
         inbox.subscriptions.insert(text.into(), granted);
         drop(inbox);
-        let member = (subscriber.number, Arc::clone(subscriber));
-        let existed = tree.insert(filter, member, granted);
-        let is_wanted = |one: &RetainedFor<'_>| !(existed && one.only_if_new);
+        if known.is_none() || self.routed() >= now {
+            tree.insert(filter, (subscriber.number, Arc::clone(subscriber)), granted);
+        } else if known != Some(granted) {
+            let (subscriber, filter) = (Arc::clone(subscriber), text.into());
+            self.option_changes.add(OptionChange { at: now, subscriber, filter, granted });
+        }
+        let (is_added, added) = oneshot::channel();
+        let is_wanted = |one: &RetainedFor<'_>| !(known.is_some() && one.only_if_new);
         if filter.share.is_none()
             && let Some(RetainedFor { principal, .. }) = retained_for.filter(is_wanted)
         {
@@ -350,17 +386,19 @@ impl Router {
             drop(tree);
             let (subscriber, principal) = (Arc::clone(subscriber), Arc::clone(principal));
             let granted = Granted { since: now, ..granted };
-            retained.wait(Asked { subscriber, principal, filter: text.into(), granted });
+            let filter = text.into();
+            retained.wait(Asked { subscriber, principal, filter, granted, is_added });
             let applied = retained.applied();
             self.answer(retained.reach(applied), &retained, counters);
         }
-        Ok(existed)
+        Ok(added)
     }
 
     /// Ends a subscription. Says whether there was one.
     pub(crate) fn unsubscribe(&self, subscriber: &Arc<Subscriber>, text: &str) -> bool {
         let mut tree = self.tree_mut();
         let existed = subscriber.inbox().subscriptions.remove(text).is_some();
+        self.option_changes.forget(subscriber, text);
         if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
             tree.remove(filter, subscriber.number);
         }
@@ -372,6 +410,7 @@ impl Router {
         let mut tree = self.tree_mut();
         let subscriptions = std::mem::take(&mut subscriber.inbox().subscriptions);
         for text in subscriptions.keys() {
+            self.option_changes.forget(subscriber, text);
             if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
                 tree.remove(filter, subscriber.number);
             }

@@ -17,14 +17,14 @@ use crate::normalize::{Context, Normalized, normalize};
 use crate::server::Server;
 
 /// What a client that publishes to them is told.
-pub(super) const THE_SERVERS: &str = "topics that begin with $ are the server's";
+pub(super) const THE_SERVERS: &str = "topics below $SYS and $share are the server's";
 
 /// When a client may try again whose message there is no room to retain.
 const RETAINED_RETRY: Duration = Duration::from_mins(1);
 
-/// Topics that clients do not publish to (MQTT 5.0 section 4.7.2).
+/// Topics that clients do not publish to (MQTT 5.0 sections 4.7.2 and 4.8.2).
 pub(super) fn is_the_servers(topic: &str) -> bool {
-    topic.starts_with('$')
+    matches!(topic.split('/').next(), Some("$SYS" | "$share"))
 }
 
 /// Messages that are handed over together.

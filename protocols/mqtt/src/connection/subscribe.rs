@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use eg_event::{Refusal, Sequence};
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use futures_util::future::{BoxFuture, FutureExt as _, join_all, ready};
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::deliver::Delivery;
 use super::exchange::{Exchange, Pending};
 use crate::codec::{Requested, Subscribe, Version};
-use crate::router::{RetainedFor, TooManySubscriptions};
+use crate::router::{Added, RetainedFor, TooManySubscriptions};
 use crate::subscriber::{Granted, Subscriber};
 use crate::topic_filter::TopicFilter;
 
@@ -27,10 +28,12 @@ impl Exchange<'_> {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe) {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut text = None;
+        let mut adding = Vec::new();
         for requested in &subscribe.filters {
             match self.grant(requested, subscribe.identifier) {
-                Ok(qos) => {
-                    codes.push(qos);
+                Ok(added) => {
+                    codes.push(requested.qos as u8);
+                    adding.push(added);
                     self.server.tell_subscribed(self.client, requested);
                 }
                 Err((code, why)) => {
@@ -43,14 +46,18 @@ impl Exchange<'_> {
             }
         }
         let is_changed = codes.iter().any(|code| *code < FAILURE);
-        let answer = self.keep_subscriptions(is_changed);
+        let answer = self.keep_subscriptions(is_changed, adding);
         let packet_id = subscribe.packet_id;
         self.subscribing += 1;
         self.pending.push_back(Pending::Subscribed { packet_id, codes, text, answer });
     }
 
-    /// Subscribes to one filter; says with which quality of service.
-    fn grant(&mut self, requested: &Requested, identifier: Option<u32>) -> Result<u8, NotGranted> {
+    /// Subscribes to one filter, with the quality of service that is requested.
+    fn grant(
+        &mut self,
+        requested: &Requested,
+        identifier: Option<u32>,
+    ) -> Result<Added, NotGranted> {
         let config = &self.server.0.config;
         let Some(filter) = TopicFilter::parse(&requested.filter, config.filter_levels_max) else {
             let levels_max = config.filter_levels_max;
@@ -78,12 +85,9 @@ impl Exchange<'_> {
         };
         let retained_for = (requested.retain_handling != 2).then_some(retained_for);
         let around = (count_max, retained_for, &self.server.0.counters);
-        match router.subscribe(&subscriber, text, granted, around) {
-            Ok(_existed) => Ok(requested.qos as u8),
-            Err(TooManySubscriptions) => {
-                Err((QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions")))
-            }
-        }
+        router.subscribe(&subscriber, text, granted, around).map_err(|TooManySubscriptions| {
+            (QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions"))
+        })
     }
 
     /// What this session has as a subscriber, from now on at the latest.
@@ -109,17 +113,32 @@ impl Exchange<'_> {
         for (filter, _) in filters.iter().zip(&existed).filter(|(_, existed)| **existed) {
             self.server.tell_unsubscribed(self.client, filter);
         }
-        let answer = self.keep_subscriptions(existed.contains(&true));
+        let answer = self.keep_subscriptions(existed.contains(&true), Vec::new());
         self.pending.push_back(Pending::Unsubscribed { packet_id, existed, answer });
     }
 
-    /// Makes the subscriptions of a session durable that is kept.
-    fn keep_subscriptions(&self, is_changed: bool) -> BoxFuture<'static, Result<(), Refusal>> {
-        match &self.delivery {
-            Some(delivery) if is_changed => {
-                self.server.0.keeper.keep(&self.server.0.router, &delivery.subscriber)
-            }
-            _ => ready(Ok(())).boxed(),
+    /// Makes the subscriptions of a session durable that is kept, with what is retained for them
+    /// once it has been added.
+    fn keep_subscriptions(
+        &self,
+        is_changed: bool,
+        mut adding: Vec<Added>,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let Some(delivery) = self.delivery.as_ref().filter(|_| is_changed) else {
+            return ready(Ok(())).boxed();
+        };
+        let (server, subscriber) = (self.server.clone(), Arc::clone(&delivery.subscriber));
+        let is_kept = subscriber.inbox().is_kept;
+        let keep = move || server.0.keeper.keep(&subscriber);
+        adding.retain_mut(|added| added.try_recv() == Err(TryRecvError::Empty));
+        if adding.is_empty() || !is_kept {
+            return keep();
         }
+        let stop = self.server.0.stop.clone();
+        async move {
+            drop(stop.run_until_cancelled(join_all(adding)).await);
+            keep().await
+        }
+        .boxed()
     }
 }

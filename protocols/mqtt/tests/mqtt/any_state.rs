@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::arbitrary::packets;
-use crate::states::{AS_IT_IS, STATES, try_input};
+use crate::states::{AS_IT_IS, STATES, answers, try_input};
 
 /// How many inputs are tried at least.
 const INPUTS_MIN: u64 = 300;
@@ -57,6 +57,32 @@ fn in_every_state_whatever_comes_is_answered_or_ends_the_connection() {
     }
     let ended = trying.join();
     assert!(ended.is_ok(), "fails with input {last}: {:02x?}", input(last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_state_that_is_tried_is_reached() {
+    // CONNACK is 2, PUBLISH 3, PUBACK 4, PUBREC 5, PUBREL 6, PUBCOMP 7, SUBACK 9, AUTH 15.
+    let expected: [&[u8]; STATES as usize] = [
+        &[],
+        &[2],
+        &[2],
+        &[2, 9],
+        &[2, 9],
+        &[2, 9],
+        &[2, 5],
+        &[2, 5],
+        &[2, 3, 5, 7, 9],
+        &[2, 3, 5, 7, 9],
+        &[2, 3, 5, 6, 7, 9],
+        &[2, 3, 4, 9],
+        &[15],
+        &[2, 15],
+        &[2, 9, 15, 15],
+        &[2, 9],
+    ];
+    for (state, expected) in (0..).zip(expected) {
+        assert_eq!(answers(state).await, expected, "state {state}");
+    }
 }
 
 /// Right packets of which some bytes are wrong, in a state by chance.

@@ -32,6 +32,8 @@ pub(crate) struct Store {
     /// While there is a list, answers wait in it, in the order of the calls.
     held: Mutex<Option<VecDeque<oneshot::Sender<()>>>>,
     is_full: watch::Sender<bool>,
+    /// Nothing of the journal can be read at present.
+    is_unread: watch::Sender<bool>,
     /// Where the journal ends.
     end: watch::Sender<Sequence>,
     rows: Mutex<SessionRows>,
@@ -75,6 +77,11 @@ impl Store {
         self.is_full.send_replace(full);
     }
 
+    /// Whether the journal is read.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.is_unread.send_replace(unread);
+    }
+
     /// The journal lets go of what there is.
     pub(crate) fn let_go(&self) {
         *self.gone.lock().unwrap() = self.count();
@@ -85,11 +92,21 @@ impl Store {
         self.wills.lock().unwrap().len()
     }
 
-    /// What another server finds after a crash of this one: sessions and wills.
+    /// What another server finds after a crash of this one: what is durable now.
     pub(crate) fn after_a_crash(&self) -> Arc<Self> {
-        let kept = Mutex::new(self.kept.lock().unwrap().clone());
-        let wills = Mutex::new(self.wills.lock().unwrap().clone());
-        Arc::new(Self { kept, wills, ..Self::default() })
+        fn copy<T: Clone>(of: &Mutex<T>) -> Mutex<T> {
+            Mutex::new(of.lock().unwrap().clone())
+        }
+        Arc::new(Self {
+            taken: copy(&self.taken),
+            end: watch::Sender::new(Feed::end(self)),
+            kept: copy(&self.kept),
+            rows: copy(&self.rows),
+            noted: copy(&self.noted),
+            wills: copy(&self.wills),
+            retained: copy(&self.retained),
+            ..Self::default()
+        })
     }
 
     /// What the server told of its clients.
@@ -254,6 +271,9 @@ impl Feed for Store {
     }
 
     fn scan_fresh(&self, from: Sequence, events_max: usize) -> Option<Vec<Arc<StoredEvent>>> {
+        if *self.is_unread.borrow() {
+            return None;
+        }
         let taken = self.taken.lock().unwrap();
         let gone = *self.gone.lock().unwrap();
         let stored = (1..).map(Sequence).zip(&*taken).skip(gone).map(|(sequence, one)| {
@@ -272,8 +292,15 @@ impl Feed for Store {
     }
 
     fn scan(&self, from: Sequence, events_max: usize) -> Scanned {
-        let found = self.scan_fresh(from, events_max).unwrap_or_default();
-        Box::pin(std::future::ready(Ok(found)))
+        if let Some(found) = self.scan_fresh(from, events_max) {
+            return Box::pin(std::future::ready(Ok(found)));
+        }
+        let mut is_unread = self.is_unread.subscribe();
+        Box::pin(async move {
+            drop(is_unread.wait_for(|unread| !unread).await.map(|unread| *unread));
+            // Whoever reads looks again.
+            Ok(Vec::new())
+        })
     }
 
     fn get(&self, sequences: Vec<Sequence>) -> Scanned {
@@ -456,6 +483,12 @@ impl Gateway {
         let delivering = server.clone();
         tasks.spawn(async move { delivering.deliver().await });
         Self { address, server, store, clock, live, stop, tasks }
+    }
+
+    /// What the next one is when this one crashes now.
+    pub(crate) async fn after_a_crash(&self) -> Self {
+        let anyone = Authenticator::anonymous_on_loopback();
+        Self::assemble(MqttConfig::default(), anyone, self.store.after_a_crash()).await
     }
 
     /// Stops it, and starts another one on the same store.

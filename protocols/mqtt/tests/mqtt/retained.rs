@@ -8,7 +8,7 @@ use eg_mqtt::MqttConfig;
 
 use crate::client::Client;
 use crate::gateway::{Gateway, Store};
-use crate::packet::{Connect, Publish};
+use crate::packet::{Connect, Publish, packet, text};
 use crate::subscribe::{Subscriber, both, kept, publish, publisher};
 use crate::until;
 
@@ -141,4 +141,22 @@ async fn retain_in_journal(store: &Arc<Store>) {
     let mut client = publisher(&gateway).await;
     retain(&mut client, "t/c", "c").await;
     store.put(gateway.store.last());
+}
+
+#[tokio::test]
+async fn who_is_told_that_it_has_subscribed_has_what_was_retained_over_a_crash() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    gateway.store.set_unread(true);
+    retain(&mut publisher, "t", "kept").await;
+    subscriber.client.write(&packet(0x82, &[&[0, 1], &[0], &text("t"), &[1]])).await;
+    assert!(subscriber.gets_nothing().await, "what is retained is not known yet");
+    gateway.store.set_unread(false);
+    assert_eq!(subscriber.client.answer().await.first, 0x90);
+    let next = gateway.after_a_crash().await;
+    let (mut subscriber, present) = Subscriber::connect(&next, connect).await;
+    assert!(present);
+    assert_eq!(subscriber.take().await.payload(), "kept");
 }

@@ -94,19 +94,36 @@ fn connect(gateway: &Gateway) -> DuplexStream {
     near
 }
 
-/// Writes `stream` in pieces, and reads what comes in between.
-async fn say(client: &mut DuplexStream, stream: &[u8], cut: usize) {
+/// Writes `stream` in pieces, and reads what comes in between: the kinds of its packets.
+async fn say(client: &mut DuplexStream, stream: &[u8], cut: usize) -> Vec<u8> {
+    let mut kinds = Vec::new();
     for piece in stream.chunks(cut) {
         match timeout(PATIENCE, client.write_all(piece)).await {
-            Ok(Ok(())) => hear(client).await,
-            Ok(Err(_)) => return,
+            Ok(Ok(())) => kinds.extend(hear(client).await),
+            Ok(Err(_)) => break,
             Err(elapsed) => panic!("the server neither reads nor closes: {elapsed}"),
         }
     }
+    kinds
+}
+
+/// What the server answers on the way into a state: the kinds of its packets, in ascending order.
+pub(crate) async fn answers(state: u8) -> Vec<u8> {
+    let recognize = Arc::new(Recognize(Authenticator::anonymous_on_loopback()));
+    let around = (start(), Live::default());
+    let gateway = Gateway::assemble_with(config(), recognize, Arc::default(), around).await;
+    let mut client = connect(&gateway);
+    let mut kinds = Vec::new();
+    for part in opening(state) {
+        kinds.extend(say(&mut client, part, usize::MAX).await);
+    }
+    kinds.sort_unstable();
+    kinds
 }
 
 /// Reads what there is. It is whole packets, each of a kind that a server sends.
-async fn hear(client: &mut DuplexStream) {
+async fn hear(client: &mut DuplexStream) -> Vec<u8> {
+    let mut kinds = Vec::new();
     let mut heard = Vec::new();
     while let Ok(Ok(1..)) = timeout(MOMENT, client.read_buf(&mut heard)).await {}
     let mut rest = &heard[..];
@@ -117,7 +134,9 @@ async fn hear(client: &mut DuplexStream) {
         let is_of_a_server = matches!(kind, 2..=7 | 9 | 11 | 13..=15);
         assert!(is_of_a_server, "a server does not send {first:#04x}");
         assert!(kind != 3 || (first >> 1) & 3 < 3, "there is no QoS 3");
+        kinds.push(kind);
     }
+    kinds
 }
 
 fn variable_integer(bytes: &[u8]) -> Option<(usize, usize)> {

@@ -261,11 +261,20 @@ async fn a_client_may_leave_out_its_own_messages() {
 async fn wildcards_at_the_beginning_do_not_stand_for_topics_of_the_server() {
     let gateway = Gateway::start().await;
     let mut publisher = publisher(&gateway).await;
-    let refused = publisher.exchange(&Publish::v5(1, 1, "$other/a").bytes()).await;
-    assert_eq!(refused.code(), 0x87);
+    for topic in ["$SYS/a", "$SYS", "$share/g/a"] {
+        let refused = publisher.exchange(&Publish::v5(1, 1, topic).bytes()).await;
+        assert_eq!(refused.code(), 0x87, "{topic}");
+    }
     let [_, v5] = both("a");
     let mut subscriber = Subscriber::begin(&gateway, v5).await;
-    assert_eq!(subscriber.subscribe(&[("#", 1), ("$SYS/#", 1)]).await, [1, 1]);
+    assert_eq!(subscriber.subscribe(&[("#", 1), ("+/a", 1)]).await, [1, 1]);
+    publish(&mut publisher, "$other/a", "unheard").await;
+    publish(&mut publisher, "a", "heard").await;
+    assert_eq!(subscriber.take().await.payload(), "heard");
+    assert_eq!(subscriber.subscribe(&[("$other/#", 1)]).await, [1]);
+    publish(&mut publisher, "$other/a", "named").await;
+    assert_eq!(subscriber.take().await.payload(), "named");
+    assert_eq!(subscriber.subscribe(&[("$SYS/#", 1)]).await, [1]);
 }
 
 #[tokio::test]
@@ -425,4 +434,55 @@ async fn sessions_go_on_after_a_restart_where_they_were() {
     let mut publisher = self::publisher(&gateway).await;
     publish(&mut publisher, "t", "three").await;
     assert_eq!(subscriber.take().await.payload(), "three");
+}
+
+#[tokio::test]
+async fn options_that_change_hold_for_what_is_published_from_then_on() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let mut subscriber = Subscriber::begin(&gateway, Connect::v5("a")).await;
+    subscriber.subscribe(&[("t", QOS_1 | NO_LOCAL)]).await;
+    gateway.store.set_unread(true);
+    let own = Publish::v5(1, 1, "t").payload("own").bytes();
+    assert_eq!(subscriber.client.exchange(&own).await.first, 0x40);
+    publish(&mut publisher, "t", "before").await;
+    assert_eq!(subscriber.subscribe(&[("t", 0)]).await, [0]);
+    publish(&mut publisher, "t", "after").await;
+    gateway.store.set_unread(false);
+    for expected in [("before", 1), ("after", 0)] {
+        let got = subscriber.take().await;
+        assert_eq!((got.payload(), got.qos), expected);
+    }
+    // A change that is not reached does not come back after UNSUBSCRIBE.
+    gateway.store.set_unread(true);
+    publish(&mut publisher, "t", "unread").await;
+    subscriber.subscribe(&[("t", 1)]).await;
+    let unsubscribe = packet(0xa2, &[&[0, 8], &[0], &text("t")]);
+    assert_eq!(subscriber.client.exchange(&unsubscribe).await.first, 0xb0);
+    gateway.store.set_unread(false);
+    publish(&mut publisher, "t", "after the end").await;
+    assert!(subscriber.gets_nothing().await);
+}
+
+#[tokio::test]
+async fn whoever_subscribes_takes_nothing_from_others_over_a_crash() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.subscribe(&[("t", 1)]).await;
+    for round in 0..20 {
+        publish(&mut publisher, "t", &round.to_string()).await;
+        let got = subscriber.next().await;
+        assert_eq!(got.payload(), round.to_string());
+        let [_, other] = kept(&format!("other-{round}"));
+        Subscriber::begin(&gateway, other).await.subscribe(&[("t", 1)]).await;
+        let next = gateway.after_a_crash().await;
+        let (mut again, present) = Subscriber::connect(&next, connect.clone()).await;
+        assert!(present);
+        let all: Vec<_> = (0..=round).map(|round| round.to_string()).collect();
+        for expected in all {
+            assert_eq!(again.take().await.payload(), expected, "nothing was acknowledged");
+        }
+    }
 }
