@@ -33,7 +33,7 @@ use crate::dispatch::registry::RegistryError;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::front::{Front, Protocols};
 use crate::ingest::Pipeline;
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::policy::Policies;
 use crate::quotas::Quotas;
 use crate::recognition::Counted;
@@ -353,7 +353,7 @@ fn health(
     (front, mqtt, consumers): (&Front, &MqttServer, &Consumers),
 ) -> Arc<Health> {
     let consumers = consumers.clone();
-    let reading: Gauges = Box::new(move |metrics| consumers.measure(metrics));
+    let reading: Gauges = Box::new(move |levels| consumers.measure(levels));
     let gauges = front.gauges().chain([mqtt_gauges(mqtt), reading]).collect();
     let (journal, counted) = (store.journal().clone(), Arc::clone(metrics));
     Arc::new(Health::new(journal, Arc::clone(dispatch), counted, gauges))
@@ -451,7 +451,7 @@ impl Recognition {
 }
 
 /// What waits for MQTT subscribers.
-fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
+fn backlog_gauges(backlog: eg_mqtt::Backlog, levels: &Levels) {
     let rows = [
         ("event_gateway_mqtt_subscriber_sessions", backlog.sessions),
         ("event_gateway_mqtt_subscriptions", backlog.subscriptions),
@@ -463,21 +463,21 @@ fn backlog_gauges(backlog: eg_mqtt::Backlog, metrics: &Metrics) {
     ];
     for (name, value) in rows {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-        metrics.set_gauge(name, &[("protocol", "mqtt")], value as f64);
+        levels.set_gauge(name, &[("protocol", "mqtt")], value as f64);
     }
 }
 
 /// The numbers of the MQTT server.
 fn mqtt_gauges(server: &MqttServer) -> Gauges {
     let server = server.clone();
-    Box::new(move |metrics| {
+    Box::new(move |levels| {
         let counters = server.counters();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let labels = [("protocol", "mqtt")];
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let connections = read(&counters.connections) as f64;
-        metrics.set_gauge("event_gateway_connections", &labels, connections);
-        backlog_gauges(server.backlog(), metrics);
+        levels.set_gauge("event_gateway_connections", &labels, connections);
+        backlog_gauges(server.backlog(), levels);
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
             ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
@@ -491,19 +491,19 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             ("event_gateway_mqtt_subscriptions_refused_total", &counters.subscriptions_refused),
         ];
         for (name, counter) in totals {
-            metrics.set_counter(name, &labels, read(counter));
+            levels.set_counter(name, &labels, read(counter));
         }
         for (refusal, count) in counters.connects_refused.counts() {
             let labels = [("protocol", "mqtt"), ("reason", refusal.as_str())];
-            metrics.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
+            levels.set_counter("event_gateway_mqtt_connects_refused_total", &labels, count);
         }
         for (reason, count) in counters.deliveries_dropped.counts() {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
-            metrics.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
+            levels.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
         }
         for (reason, count) in counters.connections_ended.counts() {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
-            metrics.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
+            levels.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
         }
     })
 }

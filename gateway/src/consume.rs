@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use self::reader::Reader;
 use self::standing::Standing;
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::specs::registry::Follow;
 use crate::specs::snapshot::Snapshot;
 
@@ -73,16 +73,16 @@ impl Consumers {
         self.standings().get(name).map(Arc::clone)
     }
 
-    /// Brings the numbers of all readers up to date.
+    /// Takes the numbers of all readers.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    pub fn measure(&self, metrics: &Metrics) {
+    pub fn measure(&self, levels: &Levels) {
         for (name, standing) in &*self.standings() {
             let labels = [("subscription", &**name), ("bus", standing.bus())];
             let view = standing.view();
             let is_reading = f64::from(u8::from(view.is_reading()));
-            metrics.set_gauge("event_gateway_bus_reading", &labels, is_reading);
+            levels.set_gauge("event_gateway_bus_reading", &labels, is_reading);
             if let Some(lag) = view.lag {
-                metrics.set_gauge("event_gateway_bus_lag_messages", &labels, lag as f64);
+                levels.set_gauge("event_gateway_bus_lag_messages", &labels, lag as f64);
             }
         }
     }

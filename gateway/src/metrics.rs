@@ -178,20 +178,40 @@ impl Metrics {
         counter(&self.recorder, UNAUTHENTICATED, &labels).increment(1);
     }
 
-    /// A counter that somebody else keeps, set to what it stands at.
-    pub fn set_counter(&self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
-        counter(&self.recorder, name, labels).absolute(value);
-    }
-
-    /// A gauge, set to what it stands at.
-    pub fn set_gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
-        gauge(&self.recorder, name, labels).set(value);
-    }
-
-    /// Everything in the text format of Prometheus.
+    /// Everything in the text format of Prometheus, with `levels`.
     #[must_use]
-    pub fn render(&self) -> String {
-        self.recorder.handle().render()
+    pub fn render(&self, levels: &Levels) -> String {
+        format!("{}{}", self.recorder.handle().render(), levels.0.handle().render())
+    }
+}
+
+/// What stands at one moment. It is taken anew each time that somebody looks: what is gone leaves
+/// nothing behind.
+pub struct Levels(PrometheusRecorder);
+
+impl std::fmt::Debug for Levels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Levels")
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        describe(&recorder);
+        Self(recorder)
+    }
+}
+
+impl Levels {
+    /// A counter that somebody else keeps, as it stands.
+    pub fn set_counter(&self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
+        counter(&self.0, name, labels).absolute(value);
+    }
+
+    /// A gauge, as it stands.
+    pub fn set_gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        gauge(&self.0, name, labels).set(value);
     }
 
     /// Takes the numbers of all subscriptions.

@@ -35,6 +35,16 @@ struct Rate {
     bucket: Mutex<(f64, Timestamp)>,
 }
 
+/// What may be sent now.
+#[derive(Clone, Debug, PartialEq)]
+struct Granted {
+    events: usize,
+    /// What stands against more.
+    events_per_second: u32,
+    /// When there will be another.
+    retry_after: Duration,
+}
+
 impl Quotas {
     /// Nobody is limited yet. What is stored is limited in `journal`.
     #[must_use]
@@ -43,25 +53,39 @@ impl Quotas {
     }
 
     /// Takes out what is sent faster than its application may: each with its place in the list, in
-    /// order.
+    /// order. Of an application, nothing passes after what did not: a reader that comes again with
+    /// the rest keeps the order.
     pub fn sift(&self, submissions: &mut Vec<Submission>) -> Vec<(usize, Refusal)> {
         let rates = self.rates.load();
         let mut refused = Vec::new();
         if rates.is_empty() {
             return refused;
         }
-        let (now, mut place) = (self.clock.now(), 0);
+        let mut asked: HashMap<Box<str>, usize> = HashMap::new();
+        for named in submissions.iter().filter_map(Submission::application) {
+            if rates.contains_key(named) {
+                *asked.entry(named.into()).or_default() += 1;
+            }
+        }
+        let now = self.clock.now();
+        let granted = asked.into_iter().filter_map(|(named, count)| {
+            let granted = rates.get(&named)?.take(count, now);
+            Some((named, granted))
+        });
+        let mut granted: HashMap<_, _> = granted.collect();
+        let mut place = 0;
         submissions.retain(|submission| {
-            let rate = submission
-                .application()
-                .and_then(|named| rates.get(named).map(|rate| (named, rate.take(now))));
             place += 1;
-            let Some((application, Err((limit, retry_after)))) = rate else { return true };
-            let application = application.into();
-            refused.push((
-                place - 1,
-                Refusal::Quota { application, limit: limit.into(), retry_after },
-            ));
+            let named = submission.application();
+            let Some(left) = named.and_then(|named| granted.get_mut(named)) else { return true };
+            if left.events > 0 {
+                left.events -= 1;
+                return true;
+            }
+            let application = named.unwrap_or_default().into();
+            let limit = format!("{} events per second", left.events_per_second).into();
+            let retry_after = left.retry_after;
+            refused.push((place - 1, Refusal::Quota { application, limit, retry_after }));
             false
         });
         refused
@@ -102,19 +126,19 @@ impl Rate {
         Some(known.filter(is_same).map_or_else(new, Arc::clone))
     }
 
-    /// Takes one token, or says which limit stands against it, and when there will be one.
-    fn take(&self, now: Timestamp) -> Result<(), (String, Duration)> {
+    /// Takes a token for each of `count` events, or as many as there are.
+    fn take(&self, count: usize, now: Timestamp) -> Granted {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let (tokens, at) = *bucket;
         let rate = f64::from(self.events_per_second);
         let tokens = (tokens + now.since(at).as_secs_f64() * rate).min(self.burst_events.into());
-        if tokens < 1.0 {
-            *bucket = (tokens, now.max(at));
-            let wait = Duration::from_secs_f64((1.0 - tokens) / rate);
-            return Err((format!("{} events per second", self.events_per_second), wait));
-        }
-        *bucket = (tokens - 1.0, now.max(at));
-        Ok(())
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few tokens")]
+        let events = (tokens as usize).min(count);
+        #[expect(clippy::cast_precision_loss, reason = "at most as many as tokens")]
+        let tokens = tokens - events as f64;
+        *bucket = (tokens, now.max(at));
+        let retry_after = Duration::from_secs_f64((1.0 - tokens).max(0.0) / rate);
+        Granted { events, events_per_second: self.events_per_second, retry_after }
     }
 }
 

@@ -6,13 +6,12 @@ mod guarded;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use eg_auth::{ClientCertificate, Live, Peer};
 use eg_certs::{
-    AcmeConfig, CertificateName, Challenges, Expiry, Listener, Revocations, Tls, TlsConfig,
-    TlsError,
+    AcmeConfig, CertificateName, Challenges, Listener, Revocations, Tls, TlsConfig, TlsError,
 };
 use eg_event::{Clock, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -190,20 +189,12 @@ impl TlsListeners {
     #[must_use]
     pub fn gauges(&self) -> Gauges {
         let tls = Arc::clone(&self.tls);
-        let shown = Mutex::new(Vec::new());
-        Box::new(move |metrics| {
-            let set = |expiry: &Expiry, value| {
+        Box::new(move |levels| {
+            for expiry in tls.expiries() {
                 let labels = [("kind", expiry.kind), ("name", &*expiry.name)];
                 let name = "event_gateway_tls_certificate_expiry_timestamp_seconds";
-                metrics.set_gauge(name, &labels, value);
-            };
-            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-            // What is no longer used must not raise an alarm.
-            shown.iter().for_each(|expiry| set(expiry, f64::NAN));
-            *shown = tls.expiries();
-            for expiry in &*shown {
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-                set(expiry, expiry.at.as_secs() as f64);
+                levels.set_gauge(name, &labels, expiry.at.as_secs() as f64);
             }
         })
     }

@@ -277,31 +277,43 @@ impl Writer {
         self.staged.handshake(change);
     }
 
+    /// Of an application, nothing is stored after what has to come again: that keeps the order.
     fn append(&mut self, batch: Batch, pending: &mut Pending) {
         let Batch { entries, records, answer } = batch;
         let mut answers = Vec::with_capacity(entries.len());
+        let mut stopped: Vec<(Option<Arc<str>>, Refusal)> = Vec::new();
         for entry in entries {
-            match self.duplicate_of(&entry, &pending.events) {
-                Ok(None) => {}
-                Ok(Some(sequence)) => {
-                    answers.push(Ok(receipt(&entry, sequence, true)));
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "an event that may be a duplicate cannot be compared");
-                    answers.push(Err(unavailable("the journal cannot be read")));
-                    continue;
-                }
-            }
-            let record = records.get(entry.record.clone()).unwrap_or_default();
-            if let Err(refusal) = self.check_quota(&entry.sender, pending) {
-                answers.push(Err(refusal));
+            let application = &entry.sender.application;
+            if let Some((_, why)) = stopped.iter().find(|(known, _)| known == application) {
+                answers.push(Err(why.clone()));
                 continue;
             }
-            answers.push(Ok(receipt(&entry, self.next, false)));
-            self.append_one(entry, record, pending);
+            match self.take(&entry, pending) {
+                Ok(Some(sequence)) => answers.push(Ok(receipt(&entry, sequence, true))),
+                Ok(None) => {
+                    answers.push(Ok(receipt(&entry, self.next, false)));
+                    let record = records.get(entry.record.clone()).unwrap_or_default();
+                    self.append_one(entry, record, pending);
+                }
+                Err(refusal) => {
+                    stopped.push((application.clone(), refusal.clone()));
+                    answers.push(Err(refusal));
+                }
+            }
         }
         pending.answers.push(Answered::Append(answer, answers));
+    }
+
+    /// Where the same event is already, if it is; why it cannot be stored now, if so.
+    fn take(&self, entry: &Entry, pending: &Pending) -> Result<Option<Sequence>, Refusal> {
+        let known = self.duplicate_of(entry, &pending.events).map_err(|error| {
+            tracing::error!(%error, "an event that may be a duplicate cannot be compared");
+            unavailable("the journal cannot be read")
+        })?;
+        if known.is_none() {
+            self.check_quota(&entry.sender, pending)?;
+        }
+        Ok(known)
     }
 
     /// Whether the application that `sender` publishes for may hold one more event.

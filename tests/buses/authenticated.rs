@@ -30,7 +30,7 @@ async fn delivered(gateway: &Gateway, name: &str, count: usize) {
 #[tokio::test]
 async fn mqtt_goes_over_to_a_new_token_before_the_old_one_ends_and_no_attempt_fails() {
     let provider = Provider::start().await;
-    provider.set_lifetime(Duration::from_secs(4)).await;
+    provider.set_lifetime(Duration::from_secs(6)).await;
     // A broker that checks tokens, and closes the connection of who has one that has ended.
     let broker = Gateway::start_closed(PROGRAM, provider.config()).await;
     let gateway = Gateway::start(PROGRAM).await;

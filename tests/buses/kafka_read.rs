@@ -17,9 +17,9 @@ use crate::deliver::DATA;
 use crate::killed::{COUNT, assert_whole_and_in_order, reached, settled};
 use crate::registered::register;
 
-async fn write(broker: &Kafka, topic: &str, message: &Value) {
-    let mut command = peers::node("kafka_bus.cjs");
-    command.args([&broker.port(), "write", topic]).stdin(Stdio::piped());
+pub(crate) async fn write(broker: &Kafka, topic: &str, message: &Value) {
+    let mut command = broker.client();
+    command.args(["write", topic]).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = child.stdin.take().unwrap();
     lines.write_all(message.to_string().as_bytes()).await.unwrap();
@@ -58,16 +58,19 @@ async fn kafka_headers_become_attributes_and_the_bytes_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn kafka_is_cut_off_in_mid_stream_and_every_event_is_there_once_in_order() {
-    let (gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
+async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_in_order() {
+    let (mut gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
     broker.make_topic("lamps", 4).await;
-    let mut command = peers::node("kafka_bus.cjs");
-    command.args([&broker.port(), "many", "lamps", &COUNT.to_string()]);
+    let mut command = broker.client();
+    command.args(["many", "lamps", &COUNT.to_string()]);
     peers::run(command).await;
     register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
     reached(&gateway, COUNT / 10).await;
     broker.cut_off();
     broker.connect();
+    reached(&gateway, COUNT / 4).await;
+    gateway.kill().await;
+    gateway.restart().await;
     let found = settled(&gateway, COUNT).await;
     assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
 }

@@ -67,6 +67,13 @@ async fn what_cannot_be_stored_yet_waits_on_the_bus_and_comes_when_there_is_room
     assert_eq!(ids, (0..100).map(|id| id.to_string()).collect::<Vec<_>>());
 }
 
+const READING: &str = "event_gateway_bus_reading{subscription=\"";
+
+async fn metrics(gateway: &Gateway) -> String {
+    let url = format!("http://{}/metrics", gateway.address("admin"));
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_topic_is_read_until_its_definition_is_removed_and_goes_on_where_it_was() {
     let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::nats().await);
@@ -77,13 +84,17 @@ async fn a_topic_is_read_until_its_definition_is_removed_and_goes_on_where_it_wa
     let definition = register_all(&gateway, external.clone()).await;
     nats(&broker, ["many", "lamps.lit", "0-10"]).await;
     journal(&gateway, 10).await;
+    assert!(metrics(&gateway).await.contains(READING));
     let remove = "mutation($id: ID!) { deleteApplication(id: $id) { id } }";
     let owner = "{ applications { data { id } } }";
     let owner = gateway.graphql(owner, json!({})).await["applications"]["data"][0]["id"].take();
     gateway.graphql(remove, json!({ "id": owner })).await;
     nats(&broker, ["many", "lamps.lit", "10-10"]).await;
-    let metrics = format!("http://{}/metrics", gateway.address("admin"));
-    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    wait::until("nothing is said of what is gone", async || {
+        (!metrics(&gateway).await.contains("subscription=\"")).then_some(())
+    })
+    .await;
+    let metrics = metrics(&gateway).await;
     let taken = "event_gateway_bus_consumed_total{bus=\"nats\",outcome=\"taken\"} 10";
     assert!(metrics.contains(taken), "{metrics}");
     assert_eq!(gateway.journal().await.len(), 10);

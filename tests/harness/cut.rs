@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::acme::free_port;
 
 /// A line from a port of its own to a server.
 #[derive(Debug)]
@@ -16,14 +20,29 @@ pub struct Line {
 
 impl Line {
     /// Lays a line to a server on this machine.
-    #[expect(clippy::disallowed_methods, reason = "the harness ends with the test")]
     pub async fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Self::begin(server, None).await
+    }
+
+    /// Lays a line whose near end speaks TLS.
+    pub async fn over_tls(server: u16, tls: TlsAcceptor) -> Self {
+        Self::begin(server, Some(tls)).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the harness ends with the test")]
+    async fn begin(server: u16, tls: Option<TlsAcceptor>) -> Self {
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let (is_whole, seen) = watch::channel(true);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, ([127, 0, 0, 1], server).into(), seen.clone()));
+                let (far, tls, seen) = (([127, 0, 0, 1], server).into(), tls.clone(), seen.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return carry(stream, far, seen).await };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        carry(stream, far, seen).await;
+                    }
+                });
             }
         });
         Self { port, is_whole, task }
@@ -52,7 +71,11 @@ impl Drop for Line {
     }
 }
 
-async fn carry(mut near: TcpStream, server: SocketAddr, mut is_whole: watch::Receiver<bool>) {
+async fn carry(
+    mut near: impl AsyncRead + AsyncWrite + Unpin,
+    server: SocketAddr,
+    mut is_whole: watch::Receiver<bool>,
+) {
     if !*is_whole.borrow_and_update() {
         return;
     }

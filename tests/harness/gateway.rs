@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::acme::free_port;
 use crate::wait::DEADLINE;
 
 /// Whoever is known may do everything: for suites that are about something else.
@@ -262,8 +263,8 @@ async fn launch(
     if options.dev {
         command.arg("--dev");
     }
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut listeners = HashMap::from(["http", "mqtt", "admin"].map(|name| (name, any)));
+    let free = |name| (name, SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let mut listeners = HashMap::from(["http", "mqtt", "admin"].map(free));
     listeners.extend(addresses.iter().map(|(name, address)| (&**name, *address)));
     for (listener, address) in listeners {
         command.arg(format!("--{listener}")).arg(address.to_string());

@@ -3,10 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
+use tokio_rustls::TlsAcceptor;
 
 use crate::peers;
 use crate::wait::DEADLINE;
@@ -74,6 +81,26 @@ impl Authority {
         let (csr, pem) = (format!("{name}.csr"), format!("{name}.pem"));
         let args = ["ca", "-batch", "-notext", "-config", "ca.cnf", "-in", &csr, "-out", &pem];
         run(path, &[&args[..], options].concat()).await;
+    }
+
+    /// Speaks TLS with the certificate `NAME.pem`, to who shows one of this authority.
+    #[must_use]
+    pub fn acceptor(&self, name: &str) -> TlsAcceptor {
+        let certificates = |file: &str| {
+            let found = CertificateDer::pem_file_iter(self.file(file)).unwrap();
+            found.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates("ca.pem"));
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_client_cert_verifier(clients.build().unwrap());
+        let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).unwrap();
+        let config = config.with_single_cert(certificates(&format!("{name}.pem")), key).unwrap();
+        Arc::new(config).into()
     }
 
     /// Revokes what it has issued.

@@ -1,16 +1,25 @@
 // A Kafka topic as its users see it.
 //
+// Over TLS where KAFKA_CA, KAFKA_CERT and KAFKA_KEY name files.
+//
 // kafka_bus.cjs PORT topic NAME PARTITIONS   makes a topic
 // kafka_bus.cjs PORT read NAME COUNT         prints COUNT messages, one JSON object a line
 // kafka_bus.cjs PORT write NAME              publishes the messages of standard input, one JSON object
 //                                            a line: key, headers, and the value in base64
-// kafka_bus.cjs PORT many NAME COUNT         publishes COUNT events of 10 keys
+// kafka_bus.cjs PORT many NAME COUNT [FIRST] publishes COUNT events of 10 keys, with ids from FIRST on
 
+const { readFileSync } = require("node:fs");
 const readline = require("node:readline");
 const { Kafka, logLevel } = require("kafkajs");
 
-const [port, verb, name, argument] = process.argv.slice(2);
-const kafka = new Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: logLevel.NOTHING });
+const [port, verb, name, argument, first] = process.argv.slice(2);
+const { KAFKA_CA, KAFKA_CERT, KAFKA_KEY } = process.env;
+const ssl = KAFKA_CA && {
+  ca: [readFileSync(KAFKA_CA)],
+  cert: readFileSync(KAFKA_CERT),
+  key: readFileSync(KAFKA_KEY),
+};
+const kafka = new Kafka({ brokers: [`127.0.0.1:${port}`], ssl, logLevel: logLevel.NOTHING });
 
 async function topic() {
   const admin = kafka.admin();
@@ -61,7 +70,8 @@ async function write() {
 }
 
 async function many() {
-  const message = (_, number) => {
+  const message = (_, place) => {
+    const number = Number(first ?? 0) + place;
     const [id, key] = [String(number), String(number % 10)];
     const attributes = { ce_source: "/lamps", ce_type: "lamp.lit", ce_partitionkey: key };
     return { key, headers: { ce_specversion: "1.0", ce_id: id, ...attributes }, value: null };

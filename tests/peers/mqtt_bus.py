@@ -44,8 +44,10 @@ client.on_connect, client.on_subscribe, client.on_message = connected, subscribe
 client.reconnect_delay_set(0.05, 0.5)
 if is_new:
     session = Properties(PacketTypes.CONNECT)
-    session.SessionExpiryInterval = 600
-    client.connect("127.0.0.1", port, clean_start=False, properties=session)
+    session.SessionExpiryInterval = 3600
+    # However slow this reader is, a broker sends no more ahead, and what it answers comes soon.
+    session.ReceiveMaximum = 100
+    client.connect("127.0.0.1", port, keepalive=600, clean_start=False, properties=session)
 else:
-    client.connect("127.0.0.1", port)
+    client.connect("127.0.0.1", port, keepalive=600)
 client.loop_forever(retry_first_connection=True)

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use eg_storage::{Health as StoreHealth, Journal};
 
 use crate::dispatch::Dispatch;
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 
-/// A part that brings its numbers up to date when the metrics are read.
-pub type Gauges = Box<dyn Fn(&Metrics) + Send + Sync>;
+/// A part that says how it stands when the metrics are read.
+pub type Gauges = Box<dyn Fn(&Levels) + Send + Sync>;
 
 /// Whether the gateway is well.
 pub struct Health {
@@ -51,7 +51,7 @@ impl Health {
     /// All metrics, brought up to date.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub async fn render_metrics(&self) -> String {
-        let metrics = &self.metrics;
+        let levels = Levels::default();
         let journal = self.journal.clone();
         if let Ok(Ok(usage)) = tokio::task::spawn_blocking(move || journal.usage()).await {
             let numbers = [
@@ -62,16 +62,16 @@ impl Health {
                 ("event_gateway_intake_events", usage.intake_events as u64),
             ];
             for (name, value) in numbers {
-                metrics.set_gauge(name, &[], value as f64);
+                levels.set_gauge(name, &[], value as f64);
             }
         }
         let routed = self.dispatch.routed();
-        metrics.set_gauge("event_gateway_routed_sequence", &[], routed.0 as f64);
+        levels.set_gauge("event_gateway_routed_sequence", &[], routed.0 as f64);
         let writable = if self.ready().is_ok() { 1.0 } else { 0.0 };
-        metrics.set_gauge("event_gateway_writable", &[], writable);
-        metrics.set_counter("event_gateway_attempts_unlogged_total", &[], self.dispatch.unlogged());
-        metrics.subscriptions(&self.dispatch);
-        self.gauges.iter().for_each(|gauges| gauges(metrics));
-        metrics.render()
+        levels.set_gauge("event_gateway_writable", &[], writable);
+        levels.set_counter("event_gateway_attempts_unlogged_total", &[], self.dispatch.unlogged());
+        levels.subscriptions(&self.dispatch);
+        self.gauges.iter().for_each(|gauges| gauges(&levels));
+        self.metrics.render(&levels)
     }
 }

@@ -21,6 +21,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The longest time that is waited at once for what is short to be there again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How soon it is looked again how many messages wait on the bus, when some did and none comes.
+const LAG_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads one topic for an application.
 pub(super) struct Reader {
@@ -97,14 +99,25 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<(), SourceError> {
         loop {
-            let Some(arrivals) = stop.run_until_cancelled(source.receive()).await else {
-                return Ok(());
-            };
-            let settlements = self.take(&arrivals?, &mut *source, stop).await;
-            source.settle(&settlements).await?;
+            let received = stop.run_until_cancelled(self.receive(&mut *source)).await;
+            let Some(received) = received else { return Ok(()) };
+            if let Some(arrivals) = received? {
+                let settlements = self.take(&arrivals, &mut *source, stop).await;
+                source.settle(&settlements).await?;
+            }
             let lag = source.lag().await;
             self.standing.now().lag = lag;
         }
+    }
+
+    /// Waits for messages; for those that the bus said it had, not long: it may have none any more,
+    /// or give them to another reader.
+    async fn receive(&self, source: &mut dyn Source) -> Result<Option<Vec<Arrival>>, SourceError> {
+        if self.standing.view().lag.unwrap_or(0) == 0 {
+            return source.receive().await.map(Some);
+        }
+        let received = tokio::time::timeout(LAG_EVERY, source.receive()).await;
+        received.map_or(Ok(None), |received| received.map(Some))
     }
 
     /// Hands messages over, and says what became of each. As long as some are to come later, none

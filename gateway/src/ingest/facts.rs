@@ -15,7 +15,7 @@ use super::Pipeline;
 use crate::authorize::Authorizer;
 use crate::declared::DeclaredStore;
 use crate::dispatch::{Dispatch, Outlets};
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::quarantine::QuarantineConfig;
 use crate::secrets::{Keys, SecretsConfig};
 use crate::validate::Validator;
@@ -70,7 +70,7 @@ impl Bench {
 
     fn forbidden(&self, reason: &str) -> u64 {
         let line = format!("event_gateway_events_forbidden_total{{reason=\"{reason}\"}} ");
-        let text = self.metrics.render();
+        let text = self.metrics.render(&Levels::default());
         let value = text.lines().find_map(|found| found.strip_prefix(&line));
         value.unwrap().parse().unwrap()
     }

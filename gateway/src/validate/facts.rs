@@ -19,7 +19,7 @@ use crate::declared::{DeclaredStore, fixture};
 use crate::dispatch::registry::Position;
 use crate::dispatch::{Dispatch, Outlets};
 use crate::ingest::Pipeline;
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::quarantine::{QuarantineConfig, ReleaseError};
 use crate::secrets::{Keys, SecretsConfig};
 use crate::specs::definition::{Definition, PayloadCheck};
@@ -144,7 +144,7 @@ impl Bench {
     fn count(&self, outcome: &str) -> u64 {
         let labels = format!("application=\"shop\",definition=\"d\",outcome=\"{outcome}\"");
         let line = format!("event_gateway_spec_violations_total{{{labels}}} ");
-        let text = self.metrics.render();
+        let text = self.metrics.render(&Levels::default());
         let found = text.lines().find_map(|found| found.strip_prefix(&line));
         found.map_or(0, |count| count.parse().unwrap())
     }

@@ -13,7 +13,9 @@ use crate::submission::{Handshake, Submission};
 /// The answers to a list of submissions, in their order, once each is durable or refused.
 pub type Ingested = BoxFuture<'static, Vec<Result<Receipt, Refusal>>>;
 
-/// The way in. Each event of a list stands alone: one may be stored and the next refused.
+/// The way in. Each event of a list stands alone: one may be stored and the next refused. But after
+/// one that its sender is to hand over again later, none of the same application is stored to be
+/// routed: whoever comes again with the rest keeps the order.
 pub trait Ingest: Send + Sync {
     /// Takes the submissions in their order. They are on their way to the disk when this returns;
     /// the future only waits for what became of them, so that a client that leaves meanwhile has

@@ -28,7 +28,7 @@ const AHEAD_PAUSE_MS: u32 = 20;
 /// by nobody until then.
 const SESSION_MS: u32 = 10_000;
 /// How often the client says how many messages wait, in milliseconds.
-const LAG_EVERY_MS: u32 = 5_000;
+const LAG_EVERY_MS: u32 = 2_000;
 /// How long the client may take to go back.
 const SEEK_MAX: Duration = Duration::from_secs(5);
 /// How often is looked whether something has come.

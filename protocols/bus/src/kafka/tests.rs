@@ -16,7 +16,7 @@ use eg_event::{
 use futures_util::future::{BoxFuture, FutureExt as _};
 use rdkafka::client::ClientContext as _;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer};
 use rdkafka::types::{RDKafkaApiKey as Request, RDKafkaRespErr as Answer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -232,6 +232,32 @@ async fn an_address_that_brokers_tell_has_to_be_allowed() {
     };
     let said = examined(&to(&cluster), &around).await.unwrap_err();
     assert!(said.contains("127.0.0.1 may not be connected to"), "{said}");
+}
+
+#[tokio::test]
+async fn a_password_reaches_the_client_by_the_mechanism_that_was_asked_for() {
+    let rows = [
+        ("kafka", None, "sasl_plaintext", "PLAIN"),
+        ("kafkas", None, "sasl_ssl", "PLAIN"),
+        ("kafkas", Some("SCRAM-SHA-256"), "sasl_ssl", "SCRAM-SHA-256"),
+        ("kafkas", Some("SCRAM-SHA-512"), "sasl_ssl", "SCRAM-SHA-512"),
+    ];
+    for (scheme, asked, protocol, mechanism) in rows {
+        let attributes: Vec<_> = asked.map(|asked| ("authentication", asked)).into_iter().collect();
+        let mut subscription =
+            subscription(&format!("{scheme}://127.0.0.1:9092"), "orders", &attributes);
+        let password = SecretText::new("s3cret");
+        let credential = Credential::Basic { username: "gateway".to_owned(), password };
+        let auth = Auth { credential: Some(credential), ..Auth::default() };
+        subscription.auth = Some(Arc::new(auth));
+        let target = Target::of(&subscription).unwrap();
+        let (config, context) = configure(&target, &subscription, &around()).await.unwrap();
+        let names = ["security.protocol", "sasl.mechanism", "sasl.username", "sasl.password"];
+        let given = names.map(|name| config.get(name).unwrap_or_default());
+        assert_eq!(given, [protocol, mechanism, "gateway", "s3cret"]);
+        let made: Result<FutureProducer<_>, _> = config.create_with_context(context);
+        made.map(drop).unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
