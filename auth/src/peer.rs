@@ -17,6 +17,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate that the peer proved to hold during the TLS handshake.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// The connection is encrypted.
+    pub is_encrypted: bool,
     /// A browser asks, for a page that is not of this machine.
     is_for_page: bool,
 }
@@ -25,13 +27,20 @@ impl Peer {
     /// A peer of which no more than the address is known.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, certificate: None, is_for_page: false }
+        Self { address, certificate: None, is_encrypted: false, is_for_page: false }
     }
 
     /// A peer that proved to hold `certificate`.
     #[must_use]
     pub fn with_certificate(address: SocketAddr, certificate: Arc<ClientCertificate>) -> Self {
-        Self { certificate: Some(certificate), ..Self::new(address) }
+        Self { certificate: Some(certificate), ..Self::new(address).over_tls() }
+    }
+
+    /// The same, over an encrypted connection.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        self.is_encrypted = true;
+        self
     }
 
     /// What counts as one address: an IPv6 network does, because one machine has all of it.

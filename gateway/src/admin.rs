@@ -13,6 +13,7 @@ mod feed;
 pub mod guard;
 pub mod health;
 pub mod manifest;
+pub mod mqtt;
 pub mod mutation;
 pub mod operations;
 pub mod outbound;

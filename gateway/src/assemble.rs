@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eg_auth::{Authenticate, Authenticator, IssuerError, Live, Surroundings};
+use eg_auth::{Authenticate, Authenticator, IssuerError, Live, PolicyStore, Surroundings};
 use eg_certs::TlsError;
 use eg_event::{Clock, Handshakes, Ingest, Sink as _};
 use eg_http::{HttpConfig, PushError, Server as HttpServer};
@@ -131,8 +131,7 @@ impl Gateway {
         config.check()?;
         let (policies, given) = (Policies::read(&config)?, config.clone());
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
-        let live = Live::default();
-        let (serving, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (live, serving, stop) = (Live::default(), TaskTracker::new(), CancellationToken::new());
         let Recognition { authenticator: known, credentials, first_admin_key } =
             Recognition::new(&config, &store, (&live, &clock), &serving).await?;
         let front = Front::open(&config, store.ledger(), (&live, &clock)).await?;
@@ -143,11 +142,11 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
-        let pipeline = way_in(&store, (&policies, &declared, &quotas), &dispatch, &metrics);
+        let pipeline = way_in(&store, (policies.store(), &declared, &quotas), &dispatch, &metrics);
 
         let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let ports = MqttParts { store: &store, policies: &policies, dispatch: &dispatch };
+        let ports = MqttParts { store: &store, policy: policies.store(), dispatch: &dispatch };
         let ports =
             ports.ports(&pipeline, &declared, &sessions, (recognize("mqtt"), &live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
@@ -174,6 +173,7 @@ impl Gateway {
             check_target,
             declared,
             consumers: consumers.clone(),
+            mqtt: mqtt.clone(),
             policy: policies.store().clone(),
             specs: Arc::clone(&specs),
             catalog,
@@ -268,13 +268,13 @@ impl Gateway {
     }
 }
 
-fn way_in(
+pub(crate) fn way_in(
     store: &Store,
-    (policies, declared, quotas): (&Policies, &DeclaredStore, &Quotas),
+    (policy, declared, quotas): (&PolicyStore, &DeclaredStore, &Quotas),
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
 ) -> Arc<Pipeline> {
-    let authorizer = Authorizer::new(policies.store().clone(), Arc::clone(metrics));
+    let authorizer = Authorizer::new(policy.clone(), Arc::clone(metrics));
     let quarantine = Arc::clone(dispatch.quarantine());
     let validator = Validator::new(declared.clone(), quarantine, Arc::clone(metrics));
     let sieves = (authorizer, validator);
@@ -300,14 +300,14 @@ fn consume_ports(
 }
 
 /// What the MQTT server works with beside the way in.
-struct MqttParts<'a> {
-    store: &'a Store,
-    policies: &'a Policies,
-    dispatch: &'a Arc<Dispatch>,
+pub(crate) struct MqttParts<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) policy: &'a PolicyStore,
+    pub(crate) dispatch: &'a Arc<Dispatch>,
 }
 
 impl MqttParts<'_> {
-    fn ports(
+    pub(crate) fn ports(
         &self,
         pipeline: &Arc<Pipeline>,
         declared: &DeclaredStore,
@@ -321,7 +321,7 @@ impl MqttParts<'_> {
             channels: Arc::new(declared.clone()),
             feed: Arc::new(JournalFeed::new(journal.clone())),
             topics: Arc::new(EventTopics::new(declared.clone())),
-            grants: Arc::new(PolicyGrants::new(self.policies.store().clone())),
+            grants: Arc::new(PolicyGrants::new(self.policy.clone())),
             sessions: Arc::clone(sessions) as Arc<_>,
             retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
             wills: Arc::new(WillLedger::new(ledger.clone())),
@@ -501,8 +501,11 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
             let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
             levels.set_counter("event_gateway_mqtt_deliveries_dropped_total", &labels, count);
         }
-        for (reason, count) in counters.connections_ended.counts() {
-            let labels = [("protocol", "mqtt"), ("reason", reason.as_str())];
+        let by_operators = ("operator", read(&counters.connections_ended_by_operators));
+        let ended = counters.connections_ended.counts();
+        let ended = ended.map(|(reason, count)| (reason.as_str(), count));
+        for (reason, count) in ended.chain([by_operators]) {
+            let labels = [("protocol", "mqtt"), ("reason", reason)];
             levels.set_counter("event_gateway_mqtt_connections_ended_total", &labels, count);
         }
     })

@@ -9,6 +9,7 @@ mod client;
 mod dead_letter;
 mod demo;
 mod event;
+mod mqtt;
 mod output;
 mod policy;
 mod quarantine;
@@ -81,6 +82,9 @@ enum Command {
     /// See, mend and release events that do not follow their declaration.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
+    /// See and end MQTT clients, their sessions and subscriptions, and what is retained.
+    #[command(subcommand)]
+    Mqtt(mqtt::Command),
     /// Ask who may do what.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -222,6 +226,9 @@ impl Cli {
             Command::Quarantine(command) => ask(&self.client, async |client| {
                 quarantine::execute(command, client, &mut output).await
             }),
+            Command::Mqtt(command) => {
+                ask(&self.client, async |client| mqtt::execute(command, client, &mut output).await)
+            }
             Command::Token(command) => {
                 ask(&self.client, async |client| token::execute(command, client, &mut output).await)
             }

@@ -78,7 +78,7 @@ impl TlsListeners {
     ) -> io::Result<(TlsConnection, Peer)> {
         let accepted = self.tls.accept(listener, stream).await?;
         let Some(der) = accepted.chain.first() else {
-            return Ok((Guarded::free(accepted.stream), Peer::new(address)));
+            return Ok((Guarded::free(accepted.stream), Peer::new(address).over_tls()));
         };
         let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);
         let certificate = ClientCertificate::parse(der).map_err(|why| refused(why.to_string()))?;

@@ -1,6 +1,7 @@
 //! The gateway as a broker, with clients that nobody here wrote.
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
+mod admin;
 mod events;
 mod retained;
 mod subscriber;

@@ -19,7 +19,7 @@ pub(super) fn rules() -> Vec<RuleConfig> {
         },
         RuleConfig {
             roles: vec!["operator".to_owned()],
-            areas: vec![Area::Subscriptions, Area::DeadLetters],
+            areas: vec![Area::Subscriptions, Area::DeadLetters, Area::Mqtt],
             ..allow("operator", &[Action::Manage])
         },
         // The scopes of Compass.

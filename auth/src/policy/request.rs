@@ -55,11 +55,13 @@ pub enum Area {
     Policy,
     /// The numbers of the gateway.
     Metrics,
+    /// MQTT clients, their sessions and what is retained.
+    Mqtt,
 }
 
 impl Area {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Subscriptions,
         Self::DeadLetters,
         Self::Events,
@@ -68,6 +70,7 @@ impl Area {
         Self::Specs,
         Self::Policy,
         Self::Metrics,
+        Self::Mqtt,
     ];
 
     /// The word for it.
@@ -82,6 +85,7 @@ impl Area {
             Self::Specs => "specs",
             Self::Policy => "policy",
             Self::Metrics => "metrics",
+            Self::Mqtt => "mqtt",
         }
     }
 }

@@ -10,6 +10,7 @@ use eg_certs::CertificatesConfig;
 use eg_event::principal::Method;
 use eg_event::{Clock, CredentialId, Delivery, Outcome, Principal, Sequence, Sink, Timestamp};
 use eg_http::{HttpSink, PushConfig};
+use eg_mqtt::MqttConfig;
 use eg_storage::{StorageConfig, Store};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::{Value, json};
@@ -19,12 +20,16 @@ use tokio_util::task::TaskTracker;
 use super::guard::{Caller, Guard};
 use super::operations::operation;
 use super::schema::{Parts, Schema, schema};
+use crate::assemble::{MqttParts, way_in};
 use crate::audit::{Audit, Entry, Outcome as Ended, SOURCE};
+use crate::broker::Sessions;
 use crate::catalog::Catalog;
 use crate::catalog::access::Access;
 use crate::certificates::{Certificates, Desk};
 use crate::credentials::Credentials;
+use crate::declared::DeclaredStore;
 use crate::dispatch::{Dispatch, Outlets};
+use crate::quotas::Quotas;
 use crate::secrets::{Keys, SecretsConfig};
 use crate::specs::registry::{self, Registry};
 
@@ -87,12 +92,13 @@ impl Bench {
             desk: Arc::new(Desk::new(Arc::clone(&certificates), String::new())),
             certificates,
             credentials: Arc::new(credentials),
-            dispatch,
             consumers: crate::consume::Consumers::default(),
-            declared: crate::declared::DeclaredStore::default(),
+            declared: DeclaredStore::default(),
             journal: store.journal().clone(),
             ledger: store.ledger().clone(),
             check_target: Arc::new(|_| Ok(())),
+            mqtt: mqtt(&store, (&policy, &dispatch), &clock),
+            dispatch,
             policy,
             specs,
             events_url: "https://events.test".into(),
@@ -125,6 +131,22 @@ impl Bench {
         };
         events.iter().map(entry).collect()
     }
+}
+
+fn mqtt(
+    store: &Store,
+    (policy, dispatch): (&PolicyStore, &Arc<Dispatch>),
+    clock: &Clock,
+) -> eg_mqtt::Server {
+    let (metrics, declared) = (Arc::default(), DeclaredStore::default());
+    let quotas = Quotas::new(store.journal(), clock);
+    let pipeline = way_in(store, (policy, &declared, &quotas), dispatch, &metrics);
+    let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
+    let known = (Arc::new(Authenticator::closed()) as Arc<_>, &Live::default(), clock);
+    let server = MqttParts { store, policy, dispatch };
+    let ports = server.ports(&pipeline, &declared, &sessions, known);
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    eg_mqtt::Server::new(MqttConfig::default(), ports, tasks, stop).unwrap()
 }
 
 fn http(clock: &Clock) -> HttpSink {

@@ -36,6 +36,12 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("catalog", Read, Area::Specs),
     ("applicationUsage", Read, Area::Specs),
     ("storagePlan", Read, Area::Specs),
+    ("mqttClient", Read, Area::Mqtt),
+    ("mqttClients", Read, Area::Mqtt),
+    ("mqttSubscriptions", Read, Area::Mqtt),
+    ("mqttRetainedMessages", Read, Area::Mqtt),
+    // It shows what was published.
+    ("mqttRetainedMessage", Read, Area::Events),
     (METRICS, Read, Area::Metrics),
     ("createSubscription", Manage, Area::Subscriptions),
     ("updateSubscription", Manage, Area::Subscriptions),
@@ -74,6 +80,10 @@ const OPERATIONS: &[(&str, Action, Area)] = &[
     ("updateEventDefinitionForApplication", Manage, Area::Specs),
     ("deleteEventDefinition", Manage, Area::Specs),
     ("refetchEventDefinitionSpec", Manage, Area::Specs),
+    ("disconnectMqttClient", Manage, Area::Mqtt),
+    ("deleteMqttSession", Manage, Area::Mqtt),
+    ("unsubscribeMqttClient", Manage, Area::Mqtt),
+    ("deleteMqttRetained", Manage, Area::Mqtt),
     (CREATE_TOKEN, Manage, Area::Certificates),
 ];
 

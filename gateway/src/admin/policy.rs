@@ -43,6 +43,8 @@ pub enum Area {
     Policy,
     /// The numbers of the gateway.
     Metrics,
+    /// MQTT clients, their sessions and what is retained.
+    Mqtt,
 }
 
 /// Something that a credential says.

@@ -13,6 +13,7 @@ use super::catalog::CatalogQuery;
 use super::error::{Code, coded, invalid};
 use super::guard::Guard;
 use super::manifest::ManifestMutation;
+use super::mqtt::{MqttMutation, MqttQuery};
 use super::mutation::CoreMutation;
 use super::quarantine::{QuarantineMutation, QuarantineQuery};
 use super::query::CoreQuery;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub declared: DeclaredStore,
     /// What is read from buses.
     pub consumers: Consumers,
+    /// The MQTT server.
+    pub mqtt: eg_mqtt::Server,
     /// Who may do what.
     pub policy: PolicyStore,
     /// What is registered.
@@ -71,7 +74,15 @@ pub type TargetCheck =
 
 /// What can be asked.
 #[derive(MergedObject)]
-pub struct Query(CoreQuery, SpecsQuery, ActivationQuery, QuarantineQuery, UsageQuery, CatalogQuery);
+pub struct Query(
+    CoreQuery,
+    SpecsQuery,
+    ActivationQuery,
+    QuarantineQuery,
+    UsageQuery,
+    CatalogQuery,
+    MqttQuery,
+);
 
 /// What can be changed.
 #[derive(MergedObject)]
@@ -82,6 +93,7 @@ pub struct Mutation(
     ManifestMutation,
     QuarantineMutation,
     UsageMutation,
+    MqttMutation,
 );
 
 /// Makes the schema, behind `guard`.
@@ -95,6 +107,7 @@ pub fn schema(parts: Parts, guard: Guard) -> Schema {
         QuarantineQuery(part()),
         UsageQuery(part()),
         CatalogQuery(Arc::clone(&parts.catalog)),
+        MqttQuery(part()),
     );
     let mutation = Mutation(
         CoreMutation(part()),
@@ -103,6 +116,7 @@ pub fn schema(parts: Parts, guard: Guard) -> Schema {
         ManifestMutation(part()),
         QuarantineMutation(part()),
         UsageMutation(part()),
+        MqttMutation(part()),
     );
     let (declared, consumers) = (parts.declared.clone(), parts.consumers.clone());
     let builder: SchemaBuilder<_, _, _> =

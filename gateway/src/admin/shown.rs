@@ -7,7 +7,7 @@ use async_graphql::{Value as ConstValue, Variables};
 use serde_json::{Map, Value, json};
 
 /// The arguments and members whose values are shown; of all others, only that they were given.
-const SHOWN: [&str; 24] = [
+const SHOWN: [&str; 27] = [
     "appID",
     "application",
     "applicationID",
@@ -16,6 +16,7 @@ const SHOWN: [&str; 24] = [
     "eventID",
     "eventType",
     "eventTypeVersion",
+    "filter",
     "group",
     "id",
     "maxInFlight",
@@ -23,6 +24,7 @@ const SHOWN: [&str; 24] = [
     "namespace",
     "ordering",
     "payloadCheck",
+    "reasonCode",
     "roles",
     "serial",
     "source",
@@ -31,6 +33,7 @@ const SHOWN: [&str; 24] = [
     "subscription",
     "toSequence",
     "toTime",
+    "topic",
     "validDays",
 ];
 /// The argument whose members are looked at one by one.
@@ -59,7 +62,7 @@ pub(super) fn arguments(ctx: &ExtensionContext<'_>, field: &Field) -> Value {
 
 /// What an operation is done to: the name among its shown arguments.
 pub(super) fn subject(arguments: &Value) -> Option<String> {
-    let named = ["name", "subscription", "id", "eventID", "serial", "application"];
+    let named = ["name", "subscription", "id", "eventID", "serial", "application", "topic"];
     let places = named.iter().map(|name| &arguments[name]);
     places.chain([&arguments[INPUT]["name"]]).find_map(Value::as_str).map(str::to_owned)
 }

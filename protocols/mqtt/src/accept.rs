@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::connection;
+use crate::link::Transport;
 use crate::server::Server;
 
 /// The shortest and the longest pause after the system refused to hand over a connection.
@@ -44,7 +45,7 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, %remote, "the connection is gone already");
                     }
-                    self.take(remote, handshake(stream, remote));
+                    self.take(remote, false, handshake(stream, remote));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -61,10 +62,18 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.take(peer.address, ready(Ok((io, peer))));
+        self.take(peer.address, false, ready(Ok((io, peer))));
     }
 
-    fn take<S, F>(&self, remote: SocketAddr, handshake: F)
+    /// As [`Server::attach`], over a WebSocket.
+    pub(crate) fn attach_websocket<S>(&self, io: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.take(peer.address, true, ready(Ok((io, peer))));
+    }
+
+    fn take<S, F>(&self, remote: SocketAddr, is_websocket: bool, handshake: F)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = io::Result<(S, Peer)>> + Send + 'static,
@@ -73,7 +82,8 @@ impl Server {
         if let Some(admission) = self.admit(remote) {
             self.0.tasks.spawn(async move {
                 if let Some((io, peer)) = server.shake(remote, handshake).await {
-                    connection::serve(server, io, peer).await;
+                    let transport = Transport::of(&peer, is_websocket);
+                    connection::serve(server, io, (peer, transport)).await;
                 }
                 drop(admission);
             });

@@ -24,6 +24,7 @@ use self::exchange::Exchange;
 use self::output::Output;
 use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
+use crate::link::{Link, Transport};
 use crate::server::Server;
 use crate::sessions::Seat;
 use crate::subscriber::Subscriber;
@@ -43,6 +44,8 @@ pub(crate) struct Client {
     /// It was recognized by enhanced authentication, and so may be again.
     pub(crate) has_token_method: bool,
     pub(crate) peer: Peer,
+    /// The connection as operators see it.
+    pub(crate) link: Arc<Link>,
     pub(crate) keep_alive: Option<Duration>,
     /// How long the session outlives the connection; none: for ever.
     pub(crate) session_expiry: Option<Duration>,
@@ -59,7 +62,7 @@ pub(crate) struct Client {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S>(server: Server, mut io: S, peer: Peer)
+pub(crate) async fn serve<S>(server: Server, mut io: S, from: (Peer, Transport))
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -67,7 +70,7 @@ where
     let mut codec = Codec::new(config.packet_bytes_max, config.connect_bytes_max);
     let mut output = Output::default();
     let wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
-    let admitted = connect::admit(&server, wire, peer).await;
+    let admitted = connect::admit(&server, wire, from).await;
     let Some(Admitted { mut client, packets, end, is_present }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };

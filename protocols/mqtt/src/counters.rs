@@ -48,6 +48,8 @@ pub struct Counters {
     pub connects_refused: Tally<ConnectRefusal>,
     /// Connections that the server ended.
     pub connections_ended: Tally<Reason>,
+    /// Connections that operators ended.
+    pub connections_ended_by_operators: AtomicU64,
     /// Clients that authenticated again within their connection.
     pub reauthentications: AtomicU64,
     /// Messages that clients published.
@@ -79,6 +81,7 @@ impl Default for Counters {
             connections_refused: AtomicU64::default(),
             connects_refused: Tally::new(&ConnectRefusal::ALL),
             connections_ended: Tally::new(&Reason::ALL),
+            connections_ended_by_operators: AtomicU64::default(),
             reauthentications: AtomicU64::default(),
             publications: AtomicU64::default(),
             bytes_received: AtomicU64::default(),

@@ -112,6 +112,7 @@ impl Server {
                 Ended::ByClient(true) => ("client", json!(4), "disconnected_with_will"),
                 Ended::Lost => ("network", Value::Null, "connection_lost"),
                 Ended::ByServer(reason) => ("server", json!(reason as u8), reason.as_str()),
+                Ended::ByOperator(reason) => ("operator", json!(reason as u8), "operator"),
             };
             let mut data = whose(client);
             data.insert("endedBy".to_owned(), by.into());
@@ -140,6 +141,13 @@ impl Server {
             let mut data = whose(client);
             data.insert("filter".to_owned(), filter.into());
             data
+        });
+    }
+
+    /// An operator has ended a subscription.
+    pub(crate) fn tell_unsubscribed_by_operator(&self, client_id: &str, filter: &str) {
+        self.tell(LifecycleEvent::ClientUnsubscribed, client_id, || {
+            Map::from_iter([("filter".to_owned(), filter.into())])
         });
     }
 

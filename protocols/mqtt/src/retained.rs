@@ -5,6 +5,7 @@ mod listed;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use eg_event::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use self::listed::RetainedMessage;
+pub use self::listed::{RetainedContent, RetainedMessage};
 use crate::codec::Qos;
 use crate::publication::Publication;
 use crate::retained_topics::RetainedTopics;
@@ -197,7 +198,7 @@ impl Retained {
             return;
         }
         let is_over = |kept: &Kept| kept.expires_at.is_some_and(|at| at <= now);
-        let all = state.topics.after("").filter(|(_, kept)| is_over(kept));
+        let all = state.topics.from(Bound::Unbounded).filter(|(_, kept)| is_over(kept));
         let over: Vec<Box<str>> = all.map(|(topic, _)| topic.into()).collect();
         for topic in over {
             state.remove(&topic);

@@ -38,9 +38,9 @@ impl<V> RetainedTopics<V> {
         self.0.remove(topic)
     }
 
-    /// The topics after `after` and their values, in order.
-    pub(crate) fn after(&self, after: &str) -> impl Iterator<Item = (&str, &V)> {
-        let all = self.0.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+    /// The topics from `from` on and their values, in order.
+    pub(crate) fn from(&self, from: Bound<&str>) -> impl Iterator<Item = (&str, &V)> {
+        let all = self.0.range::<str, _>((from, Bound::Unbounded));
         all.map(|(topic, value)| (&**topic, value))
     }
 

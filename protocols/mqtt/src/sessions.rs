@@ -1,7 +1,8 @@
 //! Which client has which session: one connection at a time, taken over by the latest, and
 //! remembered for as long as the client asked (MQTT 5.0 section 4.1).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use eg_event::{KeptSession, Owner, Timestamp};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::Link;
+
 /// How long a session that has ended is remembered if it could not be forgotten: until the next
 /// look, and no client finds it.
 pub(crate) const UNTIL_THE_NEXT_LOOK: Duration = Duration::from_micros(1);
@@ -17,7 +20,8 @@ pub(crate) const UNTIL_THE_NEXT_LOOK: Duration = Duration::from_micros(1);
 /// The sessions of one server.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    by_client: Mutex<HashMap<Arc<str>, Session>>,
+    /// In the order of client identifiers, so that a page of them is found.
+    by_client: Mutex<BTreeMap<Arc<str>, Session>>,
     count_max: usize,
 }
 
@@ -27,6 +31,10 @@ struct Session {
     owner: Owner,
     /// The connection that has it.
     seat: Option<Seat>,
+    /// The same, as operators see it, once it is let in.
+    link: Option<Arc<Link>>,
+    /// When it began; none: before the start.
+    created_at: Option<Timestamp>,
     /// It ends with that connection.
     ends_with_connection: bool,
     /// When it ends, once no connection has it; none: never.
@@ -66,6 +74,15 @@ pub(crate) struct Taken {
     pub(crate) ended: bool,
     /// The connection that had it until now, and has been told.
     pub(crate) previous: Option<Seat>,
+}
+
+/// A session as operators see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) link: Option<Arc<Link>>,
+    pub(crate) created_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// How a connection leaves its session behind.
@@ -109,6 +126,8 @@ impl Sessions {
             let session = Session {
                 owner,
                 seat: None,
+                link: None,
+                created_at: None,
                 ends_with_connection: false,
                 expires_at: Some(now.after(Duration::from_secs(expiry_s.into()))),
                 waiting_will: None,
@@ -141,15 +160,10 @@ impl Sessions {
         let goes_on = old.as_ref().is_some_and(|old| old.goes_on(now));
         let present = goes_on && !clean && !is_anothers;
         let ended = old.is_some() && !present;
-        let seat = Seat::default();
+        let created_at = old.as_ref().filter(|_| present).map_or(Some(now), |old| old.created_at);
         let previous = old.and_then(|old| old.hand_over(present));
-        let session = Session {
-            owner: claimant.owner,
-            seat: Some(seat.clone()),
-            ends_with_connection,
-            expires_at: None,
-            waiting_will: None,
-        };
+        let session = Session::begun(claimant.owner, ends_with_connection, created_at);
+        let seat = session.seat.clone().unwrap_or_default();
         sessions.insert(Arc::clone(client_id), session);
         Ok(Taken { seat, present, ended, previous })
     }
@@ -174,6 +188,7 @@ impl Sessions {
         }
         let Some(session) = sessions.get_mut(client_id) else { return Left::Over };
         session.seat = None;
+        session.link = None;
         session.expires_at = expiry.map(|expiry| now.after(expiry));
         let told = will_waits.then(|| {
             let (fate, told) = oneshot::channel();
@@ -229,12 +244,74 @@ impl Sessions {
         Some(session.seat.insert(Seat::default()).clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Session>> {
+    /// Lets operators see the connection that has a session.
+    pub(crate) fn introduce(&self, client_id: &str, seat: &Seat, link: Arc<Link>) {
+        let mut sessions = self.lock();
+        if let Some(session) = sessions.get_mut(client_id)
+            && !seat.taken_over.is_cancelled()
+        {
+            session.link = Some(link);
+        }
+    }
+
+    /// Takes a session in order to end it, from its connection if it has one; none if there is no
+    /// such session.
+    pub(crate) fn take_to_end(&self, client_id: &Arc<str>) -> Option<Taken> {
+        let mut sessions = self.lock();
+        let old = sessions.remove(client_id)?;
+        let previous = old.hand_over(false);
+        let session = Session::begun(Owner::NOBODY, true, None);
+        let seat = session.seat.clone().unwrap_or_default();
+        sessions.insert(Arc::clone(client_id), session);
+        Some(Taken { seat, present: false, ended: true, previous })
+    }
+
+    /// One session.
+    pub(crate) fn get(&self, client_id: &str) -> Option<Listed> {
+        let sessions = self.lock();
+        sessions.get_key_value(client_id).map(|(client_id, session)| session.listed(client_id))
+    }
+
+    /// The connection that has a session.
+    pub(crate) fn seat(&self, client_id: &str) -> Option<Seat> {
+        self.lock().get(client_id)?.seat.clone()
+    }
+
+    /// The next sessions from `from` on, in the order of client identifiers: at most `count_max`.
+    pub(crate) fn list(&self, from: Bound<&str>, count_max: usize) -> Vec<Listed> {
+        let sessions = self.lock();
+        let all = sessions.range::<str, _>((from, Bound::Unbounded)).take(count_max);
+        all.map(|(client_id, session)| session.listed(client_id)).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Session>> {
         self.by_client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Session {
+    /// One that a connection has from now on.
+    fn begun(owner: Owner, ends_with_connection: bool, created_at: Option<Timestamp>) -> Self {
+        Self {
+            owner,
+            seat: Some(Seat::default()),
+            link: None,
+            created_at,
+            ends_with_connection,
+            expires_at: None,
+            waiting_will: None,
+        }
+    }
+
+    fn listed(&self, client_id: &Arc<str>) -> Listed {
+        Listed {
+            client_id: Arc::clone(client_id),
+            link: self.link.clone(),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        }
+    }
+
     fn has_expired(&self, now: Timestamp) -> bool {
         self.seat.is_none() && self.expires_at.is_some_and(|expiry| expiry <= now)
     }

@@ -10,6 +10,7 @@ use eg_event::Sequence;
 use futures_util::task::AtomicWaker;
 
 use crate::codec::Qos;
+use crate::counters::Dropped;
 use crate::inflight::Inflight;
 use crate::queue::{Labels, Queue, QueueLimit, Reference};
 
@@ -62,6 +63,9 @@ pub(crate) struct Inbox {
     pub(crate) over: Vec<u16>,
     /// How much of it is on the disk.
     pub(crate) saved: Saved,
+    /// How many messages did not reach it, by the place of the reason in [`Dropped::ALL`]; most
+    /// sessions miss none.
+    pub(crate) dropped: Option<Box<[u64; Dropped::ALL.len()]>>,
 }
 
 /// How much of a session is on the disk.
@@ -150,6 +154,25 @@ impl Inbox {
             return Pushed::Known;
         }
         let Self { queue, labels, .. } = self;
-        if queue.push(reference, labels, limit) { Pushed::Queued } else { Pushed::Full }
+        if queue.push(reference, labels, limit) {
+            return Pushed::Queued;
+        }
+        self.count_dropped(Dropped::QueueFull);
+        Pushed::Full
+    }
+
+    /// A message did not reach the session.
+    pub(crate) fn count_dropped(&mut self, why: Dropped) {
+        let counts = self.dropped.get_or_insert_default();
+        if let Some(at) = Dropped::ALL.iter().position(|one| *one == why) {
+            counts[at] += 1;
+        }
+    }
+
+    /// How many messages did not reach it since the start, for each reason that there was.
+    pub(crate) fn dropped_counts(&self) -> Vec<(Dropped, u64)> {
+        let counts = self.dropped.as_deref().copied().unwrap_or_default();
+        let all = Dropped::ALL.into_iter().zip(counts);
+        all.filter(|(_, count)| *count > 0).collect()
     }
 }

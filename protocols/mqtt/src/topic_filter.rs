@@ -39,6 +39,31 @@ impl<'a> TopicFilter<'a> {
             && levels.split('/').enumerate().all(is_good);
         good.then_some(filter)
     }
+
+    /// What every topic begins with that it stands for.
+    pub(crate) fn fixed(&self) -> &'a str {
+        let at = self.levels.find(['+', '#']).unwrap_or(self.levels.len());
+        // `a/#` stands for `a` too (MQTT 5.0 section 4.7.1.2).
+        self.levels[..at].trim_end_matches('/')
+    }
+
+    /// Whether it stands for `topic`.
+    pub(crate) fn stands_for(&self, topic: &str) -> bool {
+        if topic.starts_with('$') && self.levels.starts_with(['+', '#']) {
+            return false;
+        }
+        let mut levels = topic.split('/');
+        for wanted in self.levels.split('/') {
+            if wanted == "#" {
+                return true;
+            }
+            match levels.next() {
+                Some(level) if wanted == "+" || wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +118,9 @@ pub(crate) mod tests {
         ];
         for (filter, topic, expected) in rows {
             assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+            let parsed = TopicFilter::parse(filter, 8).unwrap();
+            assert_eq!(parsed.stands_for(topic), expected, "{filter} {topic}");
+            assert!(!expected || topic.starts_with(parsed.fixed()), "{filter} {topic}");
         }
     }
 }

@@ -42,7 +42,7 @@ fn upgraded(server: &Server, peer: Option<Peer>, upgrade: WebSocketUpgrade) -> R
     }
     let server = server.clone();
     upgrade.on_upgrade(async move |socket| {
-        server.attach(Stream { socket, rest: Bytes::new() }, peer);
+        server.attach_websocket(Stream { socket, rest: Bytes::new() }, peer);
     })
 }
 

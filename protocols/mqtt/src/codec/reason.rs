@@ -61,6 +61,12 @@ impl Reason {
         Self::MaximumConnectTime,
     ];
 
+    /// The reason with this code; none if the server gives no such reason.
+    #[must_use]
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| *reason as u8 == code)
+    }
+
     /// The word for metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

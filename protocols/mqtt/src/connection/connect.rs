@@ -17,6 +17,7 @@ use crate::authenticate::{Identity, TOKEN_METHOD, connect_refusal, presented, to
 use crate::codec::{
     Accept, AuthStep, Codec, Connect, ConnectRefusal, Incoming, Read, Reason, Version,
 };
+use crate::link::{Link, Transport};
 use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
@@ -38,9 +39,9 @@ pub(super) struct Admitted {
 pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
     mut wire: Wire<'_, S>,
-    peer: Peer,
+    from: (Peer, Transport),
 ) -> Option<Admitted> {
-    let remote = peer.address;
+    let remote = from.0.address;
     let patience = Duration::from_secs(server.0.config.connect_seconds_max.into());
     let until = Instant::now() + patience;
     let connect = tokio::select! {
@@ -54,7 +55,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         () = server.0.stop.cancelled() => return None,
     };
     let has_token_method = connect.authentication_method.is_some();
-    match let_in(server, (&mut wire, until), connect, peer).await {
+    match let_in(server, (&mut wire, until), connect, from).await {
         Ok((client, accept)) => {
             let Wire { codec, output, .. } = wire;
             let is_present = accept.session_present;
@@ -183,7 +184,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
     wire: (&mut Wire<'_, S>, Instant),
     connect: Connect,
-    peer: Peer,
+    (peer, transport): (Peer, Transport),
 ) -> Result<(Client, Accept), NotLetIn> {
     let config = &server.0.config;
     let identity = tokio::select! {
@@ -215,6 +216,14 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         user_properties: identity.told_expiry(server.0.ports.clock.now()).into_iter().collect(),
         authentication_method: connect.authentication_method.clone(),
     };
+    let link = Arc::new(Link::new(
+        (&peer, transport),
+        (connect.version, &identity.principal),
+        (keep_alive_s, connect.receive_maximum),
+        Some(Duration::from_secs(session_expiry_s.into())),
+        server.0.ports.clock.now(),
+    ));
+    server.0.sessions.introduce(&id, &taken.seat, Arc::clone(&link));
     // One and a half times the keep alive (MQTT 5.0 section 3.1.2.10).
     let silence_max = Duration::from_millis(u64::from(keep_alive_s) * 1500);
     let client = Client {
@@ -225,6 +234,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         identity,
         has_token_method: connect.authentication_method.is_some(),
         peer,
+        link,
         keep_alive: Some(silence_max).filter(|silence| !silence.is_zero()),
         session_expiry: Some(Duration::from_secs(session_expiry_s.into())),
         new_expiry_s: None,

@@ -172,19 +172,22 @@ impl Exchange<'_> {
                 Ok(()) => count += 1,
                 Err(why) => {
                     self.server.0.counters.deliveries_dropped.add(why);
-                    dropped.push(due.packet_id);
+                    dropped.push((due.packet_id, why));
                 }
             }
         }
         self.server.0.counters.deliveries.fetch_add(count, Ordering::Relaxed);
-        dropped.retain(|packet_id| *packet_id != 0);
+        self.client.link.messages_sent.fetch_add(count, Ordering::Relaxed);
         if let Some(delivery) = &self.delivery
             && !dropped.is_empty()
         {
             let mut inbox = delivery.subscriber.inbox();
-            for packet_id in dropped {
-                inbox.inflight.finish(packet_id);
-                inbox.end_exchange(packet_id);
+            for (packet_id, why) in dropped {
+                inbox.count_dropped(why);
+                if packet_id != 0 {
+                    inbox.inflight.finish(packet_id);
+                    inbox.end_exchange(packet_id);
+                }
             }
         }
     }

@@ -49,6 +49,8 @@ pub(crate) enum Ended {
     Lost,
     /// The server ended it.
     ByServer(Reason),
+    /// An operator ended it.
+    ByOperator(Reason),
 }
 
 impl Ended {
@@ -206,6 +208,7 @@ impl<'a> Exchange<'a> {
         if self.output.unsent() < unsent {
             let sent = (unsent - self.output.unsent()) as u64;
             self.server.0.counters.bytes_sent.fetch_add(sent, Ordering::Relaxed);
+            self.client.link.bytes_sent.fetch_add(sent, Ordering::Relaxed);
             self.last_progress = Instant::now();
         }
         if let Poll::Ready(sent) = sent { sent } else { Ok(()) }
@@ -216,7 +219,9 @@ impl<'a> Exchange<'a> {
         if self.ended.is_some() {
             return;
         }
-        if self.taken_over.as_mut().poll(cx).is_ready() {
+        if let Some(reason) = self.client.link.poll_end(cx) {
+            self.end(Ended::ByOperator(reason));
+        } else if self.taken_over.as_mut().poll(cx).is_ready() {
             self.end_for(Reason::SessionTakenOver);
         } else if self.revoked.poll_unpin(cx).is_ready() {
             self.end_for(Reason::AdministrativeAction);
@@ -352,6 +357,7 @@ impl<'a> Exchange<'a> {
                     let received = buffer.filled().len() as u64;
                     let counters = &self.server.0.counters;
                     counters.bytes_received.fetch_add(received, Ordering::Relaxed);
+                    self.client.link.bytes_received.fetch_add(received, Ordering::Relaxed);
                     let read = self.codec.read(buffer.filled(), self.output.buffer());
                     self.handle(read.packets, read.end);
                 }
@@ -385,12 +391,20 @@ impl<'a> Exchange<'a> {
 
     /// Tells the client why the server ends the connection.
     fn say_goodbye(&mut self, ended: Ended) {
-        if let Ended::ByServer(reason) = ended {
-            self.server.0.counters.connections_ended.add(reason);
-            let text = self.why.as_deref().unwrap_or_else(|| reason.text());
-            tracing::debug!(client_id = &*self.client.id, ?reason, text, "a connection is ended");
-            self.codec.disconnect(reason, text, self.output.buffer());
-        }
+        let counters = &self.server.0.counters;
+        let (reason, text) = match ended {
+            Ended::ByServer(reason) => {
+                counters.connections_ended.add(reason);
+                (reason, self.why.as_deref().unwrap_or_else(|| reason.text()))
+            }
+            Ended::ByOperator(reason) => {
+                counters.connections_ended_by_operators.fetch_add(1, Ordering::Relaxed);
+                (reason, "an operator has ended the connection")
+            }
+            Ended::ByClient(_) | Ended::Lost => return,
+        };
+        tracing::debug!(client_id = &*self.client.id, ?reason, text, "a connection is ended");
+        self.codec.disconnect(reason, text, self.output.buffer());
     }
 
     /// Looks at what has taken too long, and sets the timer for the next look.

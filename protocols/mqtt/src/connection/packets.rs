@@ -83,6 +83,7 @@ impl Exchange<'_> {
             }
             Err(refusal) => {
                 self.server.0.counters.messages_refused.fetch_add(1, Ordering::Relaxed);
+                self.client.link.messages_received.fetch_add(1, Ordering::Relaxed);
                 // Its answer has its place behind those of the messages before it.
                 self.submit(batch);
                 let answers = Box::pin(std::future::ready(vec![Err(refusal)]));
@@ -109,6 +110,7 @@ impl Exchange<'_> {
         }
         let count = slots.len();
         self.server.0.counters.publications.fetch_add(count as u64, Ordering::Relaxed);
+        self.client.link.messages_received.fetch_add(count as u64, Ordering::Relaxed);
         let answers = self.server.0.ports.ingest.ingest(submissions);
         self.wait_for(Pending::Messages { answers, slots }, count);
     }
