@@ -130,6 +130,7 @@ impl Gateway {
     pub async fn assemble(config: Config, clock: Clock) -> Result<Self, AssembleError> {
         config.check()?;
         let (policies, given) = (Policies::read(&config)?, config.clone());
+        let policy = policies.store();
         let store = Store::open(&config.data_directory, &config.storage, &clock)?;
         let (live, serving, stop) = (Live::default(), TaskTracker::new(), CancellationToken::new());
         let Recognition { authenticator: known, credentials, first_admin_key } =
@@ -142,11 +143,11 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let recognize =
             |protocol| Counted::new(Arc::clone(&known) as _, protocol, &metrics) as Arc<_>;
-        let pipeline = way_in(&store, (policies.store(), &declared, &quotas), &dispatch, &metrics);
+        let pipeline = way_in(&store, (policy, &declared, &quotas), &dispatch, &metrics);
 
         let reading = consume_ports(&pipeline, &declared, around, (&metrics, &clock));
         let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
-        let ports = MqttParts { store: &store, policy: policies.store(), dispatch: &dispatch };
+        let ports = MqttParts { store: &store, policy, dispatch: &dispatch, quotas: &quotas };
         let ports =
             ports.ports(&pipeline, &declared, &sessions, (recognize("mqtt"), &live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
@@ -157,7 +158,7 @@ impl Gateway {
             subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
             channels: Arc::new(declared.clone()),
         };
-        let seen = (policies.store(), front.access(&given));
+        let seen = (policy, front.access(&given));
         let catalog = Arc::new(Catalog::new(&specs, store.journal(), seen));
         let routes = routes(&config.http, ports, &mqtt, (&front, &catalog));
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
@@ -174,13 +175,13 @@ impl Gateway {
             declared,
             consumers: consumers.clone(),
             mqtt: mqtt.clone(),
-            policy: policies.store().clone(),
+            policy: policy.clone(),
             specs: Arc::clone(&specs),
             catalog,
             events_url: front.events_url(&given).into(),
         };
-        let recognize = (recognize("admin"), live.clone());
-        let tasks = (serving.clone(), stop.clone());
+        let (recognize, tasks) =
+            ((recognize("admin"), live.clone()), (serving.clone(), stop.clone()));
         let admin = admin::routes(Admin::new(managed, clock, (&health, recognize), tasks));
         let admin = HttpServer::new(&config.http, admin, serving.clone(), stop.clone());
 
@@ -304,6 +305,7 @@ pub(crate) struct MqttParts<'a> {
     pub(crate) store: &'a Store,
     pub(crate) policy: &'a PolicyStore,
     pub(crate) dispatch: &'a Arc<Dispatch>,
+    pub(crate) quotas: &'a Quotas,
 }
 
 impl MqttParts<'_> {
@@ -323,6 +325,7 @@ impl MqttParts<'_> {
             topics: Arc::new(EventTopics::new(declared.clone())),
             grants: Arc::new(PolicyGrants::new(self.policy.clone())),
             sessions: Arc::clone(sessions) as Arc<_>,
+            tenants: Arc::new(self.quotas.clone()),
             retained: Arc::new(RetainedLedger::new(ledger.clone(), journal.clone())),
             wills: Arc::new(WillLedger::new(ledger.clone())),
             announce: Arc::new(OwnEvents::new(journal, self.dispatch)),
@@ -481,6 +484,7 @@ fn mqtt_gauges(server: &MqttServer) -> Gauges {
         let totals = [
             ("event_gateway_connections_refused_total", &counters.connections_refused),
             ("event_gateway_mqtt_reauthentications_total", &counters.reauthentications),
+            ("event_gateway_mqtt_reading_paused_total", &counters.reading_paused),
             ("event_gateway_mqtt_messages_refused_total", &counters.messages_refused),
             ("event_gateway_mqtt_messages_dropped_total", &counters.messages_dropped),
             ("event_gateway_mqtt_deliveries_total", &counters.deliveries),

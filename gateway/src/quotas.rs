@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use eg_event::{Clock, Refusal, Submission, Timestamp};
+use eg_event::{Clock, Quantity, Refusal, Submission, Tenant, Tenants, Timestamp};
 use eg_storage::{Journal, Limit, Limits};
 
 use crate::specs::definition::ApplicationLimits;
@@ -21,10 +21,14 @@ pub struct Quotas {
     journal: Journal,
     clock: Clock,
     rates: Arc<ArcSwap<Rates>>,
+    tenants: Arc<ArcSwap<KnownTenants>>,
 }
 
 /// By the names of applications.
 type Rates = HashMap<Box<str>, Arc<Rate>>;
+
+/// By the same.
+type KnownTenants = HashMap<Box<str>, Arc<Tenant>>;
 
 /// A bucket that fills with time, and from which each event takes one token.
 #[derive(Debug)]
@@ -49,7 +53,8 @@ impl Quotas {
     /// Nobody is limited yet. What is stored is limited in `journal`.
     #[must_use]
     pub fn new(journal: &Journal, clock: &Clock) -> Self {
-        Self { journal: journal.clone(), clock: clock.clone(), rates: Arc::default() }
+        let (journal, clock) = (journal.clone(), clock.clone());
+        Self { journal, clock, rates: Arc::default(), tenants: Arc::default() }
     }
 
     /// Takes out what is sent faster than its application may: each with its place in the list, in
@@ -102,12 +107,44 @@ impl Follow for Quotas {
             Some((name.into(), Rate::of(&application.limits, old.get(name), now)?))
         });
         let rates = Arc::new(rates.collect());
+        let tenants = self.tenants(next);
         let (limits, quotas) = (storage_limits(next), self.clone());
         Ok(Box::new(move || {
+            for (tenant, limits) in &tenants {
+                hold(tenant, limits);
+            }
+            let tenants = tenants.into_iter().map(|(tenant, _)| (tenant.name().into(), tenant));
+            quotas.tenants.store(Arc::new(tenants.collect()));
             quotas.rates.store(rates);
             quotas.journal.limit(limits);
         }))
     }
+}
+
+impl Quotas {
+    /// The applications, those that are known with what they have.
+    fn tenants(&self, next: &Snapshot) -> Vec<(Arc<Tenant>, ApplicationLimits)> {
+        let known = self.tenants.load();
+        let tenant =
+            |name: &str| known.get(name).cloned().unwrap_or_else(|| Tenant::new(name).into());
+        let applications = next.applications();
+        let all = applications.iter().map(|one| (tenant(one.name.as_str()), one.limits));
+        all.collect()
+    }
+}
+
+impl Tenants for Quotas {
+    fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenants.load().get(name).map(Arc::clone)
+    }
+}
+
+/// Holds an application to its limits of MQTT from now on.
+fn hold(tenant: &Tenant, limits: &ApplicationLimits) {
+    tenant.limit(Quantity::Connections, limits.mqtt_connections.map(u64::from));
+    tenant.limit(Quantity::Subscriptions, limits.mqtt_subscriptions.map(u64::from));
+    tenant.limit(Quantity::QueueMessages, limits.mqtt_queue_messages);
+    tenant.limit(Quantity::QueueBytes, limits.mqtt_queue_bytes);
 }
 
 impl Rate {

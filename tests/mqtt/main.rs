@@ -3,6 +3,7 @@
 
 mod admin;
 mod events;
+mod limits;
 mod retained;
 mod subscriber;
 mod survives_kill;

@@ -143,7 +143,7 @@ fn mqtt(
     let pipeline = way_in(store, (policy, &declared, &quotas), dispatch, &metrics);
     let sessions = Sessions::new(store.ledger().clone(), store.journal().clone());
     let known = (Arc::new(Authenticator::closed()) as Arc<_>, &Live::default(), clock);
-    let server = MqttParts { store, policy, dispatch };
+    let server = MqttParts { store, policy, dispatch, quotas: &quotas };
     let ports = server.ports(&pipeline, &declared, &sessions, known);
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     eg_mqtt::Server::new(MqttConfig::default(), ports, tasks, stop).unwrap()

@@ -37,6 +37,14 @@ pub struct ApplicationLimitsInput {
     events_per_second: Option<u32>,
     /// How many events it may send at once after a pause; by default those of a second.
     burst_events: Option<u32>,
+    /// How many MQTT connections it may have at once.
+    mqtt_connections: Option<u32>,
+    /// How many subscriptions its MQTT sessions may have together.
+    mqtt_subscriptions: Option<u32>,
+    /// How many messages may wait for its MQTT sessions together.
+    mqtt_queue_messages: Option<u64>,
+    /// How many bytes the events may have that wait for them.
+    mqtt_queue_bytes: Option<u64>,
 }
 
 /// What an application may send and hold; what is not set is as the gateway has it.
@@ -52,6 +60,14 @@ pub struct ApplicationLimits {
     events_per_second: Option<u32>,
     /// How many events it may send at once after a pause; by default those of a second.
     burst_events: Option<u32>,
+    /// How many MQTT connections it may have at once.
+    mqtt_connections: Option<u32>,
+    /// How many subscriptions its MQTT sessions may have together.
+    mqtt_subscriptions: Option<u32>,
+    /// How many messages may wait for its MQTT sessions together.
+    mqtt_queue_messages: Option<u64>,
+    /// How many bytes the events may have that wait for them.
+    mqtt_queue_bytes: Option<u64>,
 }
 
 /// How fast events came.
@@ -225,8 +241,22 @@ impl From<ApplicationLimitsInput> for words::ApplicationLimits {
             quota_bytes,
             events_per_second,
             burst_events,
+            mqtt_connections,
+            mqtt_subscriptions,
+            mqtt_queue_messages,
+            mqtt_queue_bytes,
         } = given;
-        Self { retention_hours, retention_bytes, quota_bytes, events_per_second, burst_events }
+        Self {
+            retention_hours,
+            retention_bytes,
+            quota_bytes,
+            events_per_second,
+            burst_events,
+            mqtt_connections,
+            mqtt_subscriptions,
+            mqtt_queue_messages,
+            mqtt_queue_bytes,
+        }
     }
 }
 
@@ -238,8 +268,22 @@ impl From<words::ApplicationLimits> for ApplicationLimits {
             quota_bytes,
             events_per_second,
             burst_events,
+            mqtt_connections,
+            mqtt_subscriptions,
+            mqtt_queue_messages,
+            mqtt_queue_bytes,
         } = limits;
-        Self { retention_hours, retention_bytes, quota_bytes, events_per_second, burst_events }
+        Self {
+            retention_hours,
+            retention_bytes,
+            quota_bytes,
+            events_per_second,
+            burst_events,
+            mqtt_connections,
+            mqtt_subscriptions,
+            mqtt_queue_messages,
+            mqtt_queue_bytes,
+        }
     }
 }
 

@@ -15,7 +15,8 @@ const FIELDS: &str = "id name description providerName labels createdAt updatedA
 
 /// What is shown of what an application holds.
 const USAGE: &str = "application events bytes limits { retentionHours retentionBytes quotaBytes \
-    eventsPerSecond burstEvents } rates { seconds eventsPerSecond bytesPerSecond } forecastBytes \
+    eventsPerSecond burstEvents mqttConnections mqttSubscriptions mqttQueueMessages \
+    mqttQueueBytes } rates { seconds eventsPerSecond bytesPerSecond } forecastBytes \
     quotaFullInDays";
 
 /// What can be done with applications.
@@ -84,6 +85,35 @@ pub(crate) struct Limits {
     /// How many events may come at once after a pause.
     #[arg(long, value_name = "EVENTS", requires = "events_per_second")]
     burst_events: Option<u32>,
+    /// How many MQTT connections there may be at once.
+    #[arg(long, value_name = "CONNECTIONS")]
+    mqtt_connections: Option<u32>,
+    /// How many subscriptions MQTT sessions may have together.
+    #[arg(long, value_name = "SUBSCRIPTIONS")]
+    mqtt_subscriptions: Option<u32>,
+    /// How many messages may wait for MQTT sessions together.
+    #[arg(long, value_name = "MESSAGES")]
+    mqtt_queue_messages: Option<u64>,
+    /// How many bytes the events may have that wait for them.
+    #[arg(long, value_name = "BYTES")]
+    mqtt_queue_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// The input that they are.
+    fn input(&self) -> Value {
+        json!({
+            "retentionHours": self.retention_hours,
+            "retentionBytes": self.retention_bytes,
+            "quotaBytes": self.quota_bytes,
+            "eventsPerSecond": self.events_per_second,
+            "burstEvents": self.burst_events,
+            "mqttConnections": self.mqtt_connections,
+            "mqttSubscriptions": self.mqtt_subscriptions,
+            "mqttQueueMessages": self.mqtt_queue_messages,
+            "mqttQueueBytes": self.mqtt_queue_bytes,
+        })
+    }
 }
 
 impl New {
@@ -135,13 +165,7 @@ pub(super) async fn execute(
                 "mutation($n: String!, $in: ApplicationLimitsInput!) \
                  {{ limitApplication(name: $n, in: $in) {{ {USAGE} }} }}"
             );
-            let variables = json!({ "n": name, "in": {
-                "retentionHours": limits.retention_hours,
-                "retentionBytes": limits.retention_bytes,
-                "quotaBytes": limits.quota_bytes,
-                "eventsPerSecond": limits.events_per_second,
-                "burstEvents": limits.burst_events,
-            }});
+            let variables = json!({ "n": name, "in": limits.input() });
             output.object(&client.graphql(&query, variables, "limitApplication").await?);
         }
         Command::Usage { name: Some(name), days } => {

@@ -45,6 +45,14 @@ pub struct ApplicationLimits {
     pub events_per_second: Option<u32>,
     /// How many events it may send at once after a pause; by default those of a second.
     pub burst_events: Option<u32>,
+    /// How many MQTT connections it may have at once.
+    pub mqtt_connections: Option<u32>,
+    /// How many subscriptions its MQTT sessions may have together.
+    pub mqtt_subscriptions: Option<u32>,
+    /// How many messages may wait for its MQTT sessions together.
+    pub mqtt_queue_messages: Option<u64>,
+    /// How many bytes the events may have that wait for them.
+    pub mqtt_queue_bytes: Option<u64>,
 }
 
 /// What consumes the events of applications: an agent in it reads which there are.

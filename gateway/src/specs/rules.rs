@@ -74,6 +74,15 @@ pub(super) fn limits(limits: &ApplicationLimits) -> Checked {
     at_least("quotaBytes", limits.quota_bytes, 1)?;
     at_least("eventsPerSecond", limits.events_per_second.map(u64::from), 1)?;
     at_least("burstEvents", limits.burst_events.map(u64::from), 1)?;
+    let mqtt = [
+        ("mqttConnections", limits.mqtt_connections.map(u64::from)),
+        ("mqttSubscriptions", limits.mqtt_subscriptions.map(u64::from)),
+        ("mqttQueueMessages", limits.mqtt_queue_messages),
+        ("mqttQueueBytes", limits.mqtt_queue_bytes),
+    ];
+    for (field, value) in mqtt {
+        at_least(field, value, 1)?;
+    }
     if limits.burst_events.is_some() && limits.events_per_second.is_none() {
         return Err(InvalidInput::new("burstEvents", "expected none without eventsPerSecond"));
     }

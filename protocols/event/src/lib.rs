@@ -22,6 +22,7 @@ pub mod refusal;
 pub mod retained;
 pub mod submission;
 pub mod subscription;
+pub mod tenant;
 pub mod trace;
 pub mod will;
 
@@ -45,5 +46,6 @@ pub use submission::{
     Binding, Handshake, Hold, Message, Origin, Protocol, StoredEvent, Submission,
 };
 pub use subscription::Subscription;
+pub use tenant::{NoTenants, Quantity, Tenant, Tenants};
 pub use trace::TraceContext;
 pub use will::{KeptWill, WillStore};

@@ -266,6 +266,7 @@ impl Server {
         let router = &self.0.router;
         let Some(subscriber) = router.subscriber(id) else { return Ok(false) };
         let existed = router.unsubscribe(&subscriber, filter);
+        subscriber.inbox().recount();
         if existed {
             self.0.keeper.keep(router, &subscriber).await?;
             self.tell_unsubscribed_by_operator(id, filter);

@@ -21,6 +21,11 @@ pub struct MqttConfig {
     pub connect_bytes_max: u32,
     /// The largest packet, in bytes.
     pub packet_bytes_max: u32,
+    /// How many messages a client may publish in a second; 0: any number. Nothing more is read from
+    /// one that publishes faster.
+    pub client_messages_per_second_max: u32,
+    /// How many bytes a client may send in a second; 0: any number.
+    pub client_bytes_per_second_max: u32,
     /// How many QoS 1 and 2 publications a client may have under way (MQTT 5.0 section 3.2.2.3.3).
     pub receive_maximum: u16,
     /// How many publications of one connection may wait for the disk before nothing more is read.
@@ -75,6 +80,8 @@ impl Default for MqttConfig {
             connect_seconds_max: 10,
             connect_bytes_max: 64 * 1024,
             packet_bytes_max: 1024 * 1024,
+            client_messages_per_second_max: 0,
+            client_bytes_per_second_max: 0,
             receive_maximum: 256,
             pending_events_max: 1024,
             topic_alias_maximum: 32,

@@ -4,6 +4,7 @@ mod connect;
 mod deliver;
 mod exchange;
 mod output;
+mod pace;
 mod packets;
 mod renew;
 mod subscribe;
@@ -28,6 +29,7 @@ use crate::link::{Link, Transport};
 use crate::server::Server;
 use crate::sessions::Seat;
 use crate::subscriber::Subscriber;
+use crate::tenancy::TenantPlace;
 use crate::wills::WillNumber;
 
 /// How long the last bytes of a connection may take.
@@ -54,6 +56,8 @@ pub(crate) struct Client {
     /// It asked to go on with a session.
     pub(crate) resumes: bool,
     pub(crate) seat: Seat,
+    /// What its application has and may have.
+    pub(crate) tenant: Option<TenantPlace>,
     /// What it had as a subscriber when it came.
     pub(crate) subscriber: Option<Arc<Subscriber>>,
     /// How many messages of QoS 1 and 2 may be under way to it.

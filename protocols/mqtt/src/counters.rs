@@ -9,6 +9,8 @@ use crate::codec::{ConnectRefusal, Reason};
 pub enum Dropped {
     /// As many messages wait for the session as may.
     QueueFull,
+    /// As many messages wait for the sessions of its application as may.
+    ApplicationQueueFull,
     /// The client takes no packet as large as that.
     PacketTooLarge,
     /// Its time was over before it could be sent.
@@ -21,14 +23,21 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::QueueFull, Self::PacketTooLarge, Self::Expired, Self::Gone, Self::NotRetained];
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::ApplicationQueueFull,
+        Self::PacketTooLarge,
+        Self::Expired,
+        Self::Gone,
+        Self::NotRetained,
+    ];
 
     /// The word for metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
+            Self::ApplicationQueueFull => "application_queue_full",
             Self::PacketTooLarge => "packet_too_large",
             Self::Expired => "expired",
             Self::Gone => "gone",
@@ -62,6 +71,8 @@ pub struct Counters {
     pub sessions_expired: AtomicU64,
     /// Events about clients that were not told: too many waited.
     pub lifecycle_events_dropped: AtomicU64,
+    /// How often nothing more was read from a client that published faster than it may.
+    pub reading_paused: AtomicU64,
     /// Messages that could not become events.
     pub messages_refused: AtomicU64,
     /// QoS 0 messages whose event was refused, which their senders cannot be told.
@@ -88,6 +99,7 @@ impl Default for Counters {
             bytes_sent: AtomicU64::default(),
             sessions_expired: AtomicU64::default(),
             lifecycle_events_dropped: AtomicU64::default(),
+            reading_paused: AtomicU64::default(),
             messages_refused: AtomicU64::default(),
             messages_dropped: AtomicU64::default(),
             subscriptions_refused: AtomicU64::default(),

@@ -25,6 +25,7 @@ mod server;
 mod sessions;
 mod subscriber;
 mod system_topics;
+mod tenancy;
 mod topic_filter;
 mod topic_tree;
 pub mod websocket;

@@ -256,7 +256,7 @@ impl Router {
         match inbox.push(reference, self.queue_limit) {
             Pushed::Queued => self.note_change(subscriber, &mut inbox),
             Pushed::Known => {}
-            Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+            Pushed::Full(why) => counters.deliveries_dropped.add(why),
         }
     }
 
@@ -435,6 +435,7 @@ impl Router {
             let goes = |reference: &Reference| goes[usize::from(reference.group)];
             let mut left = inbox.inflight.extract(goes);
             left.extend(inbox.queue.extract(goes));
+            inbox.recount();
             self.note_change(subscriber, &mut inbox);
             (left, inbox.labels.clone())
         };
@@ -467,7 +468,7 @@ impl Router {
                 ..reference
             };
             match inbox.push(reference, self.queue_limit) {
-                Pushed::Full => counters.deliveries_dropped.add(Dropped::QueueFull),
+                Pushed::Full(why) => counters.deliveries_dropped.add(why),
                 Pushed::Queued | Pushed::Known => self.note_change(subscriber, &mut inbox),
             }
             if !subscriber.is_touched.swap(true, Ordering::AcqRel) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use eg_auth::{Authenticate, Live, Peer};
 use eg_event::{
     Announce, Channels, Clock, Feed, Grants, Handshakes, Ingest, InvalidInput, KeptSession,
-    Refusal, RetainedStore, SessionStore, Topics, WillStore,
+    Refusal, RetainedStore, SessionStore, Tenants, Topics, WillStore,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,8 @@ pub struct Ports {
     pub topics: Arc<dyn Topics>,
     /// Says who may subscribe to what.
     pub grants: Arc<dyn Grants>,
+    /// Knows what applications have and may have.
+    pub tenants: Arc<dyn Tenants>,
     /// Keeps what subscribers have.
     pub sessions: Arc<dyn SessionStore>,
     /// Keeps the retained message of each topic.

@@ -13,6 +13,7 @@ use crate::codec::Qos;
 use crate::counters::Dropped;
 use crate::inflight::Inflight;
 use crate::queue::{Labels, Queue, QueueLimit, Reference};
+use crate::tenancy::Share;
 
 /// How a filter is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub(crate) struct Inbox {
     pub(crate) over: Vec<u16>,
     /// How much of it is on the disk.
     pub(crate) saved: Saved,
+    /// What its application has because of it.
+    pub(crate) share: Option<Box<Share>>,
     /// How many messages did not reach it, by the place of the reason in [`Dropped::ALL`]; most
     /// sessions miss none.
     pub(crate) dropped: Option<Box<[u64; Dropped::ALL.len()]>>,
@@ -125,7 +128,7 @@ pub(crate) enum Pushed {
     /// The session has had it before.
     Known,
     /// There is no room.
-    Full,
+    Full(Dropped),
 }
 
 impl Inbox {
@@ -153,12 +156,17 @@ impl Inbox {
             }
             return Pushed::Known;
         }
-        let Self { queue, labels, .. } = self;
-        if queue.push(reference, labels, limit) {
-            return Pushed::Queued;
+        if self.share.as_ref().is_some_and(|share| !share.has_room(reference.bytes)) {
+            self.count_dropped(Dropped::ApplicationQueueFull);
+            return Pushed::Full(Dropped::ApplicationQueueFull);
         }
-        self.count_dropped(Dropped::QueueFull);
-        Pushed::Full
+        let Self { queue, labels, .. } = self;
+        if !queue.push(reference, labels, limit) {
+            self.count_dropped(Dropped::QueueFull);
+            return Pushed::Full(Dropped::QueueFull);
+        }
+        self.recount();
+        Pushed::Queued
     }
 
     /// A message did not reach the session.

@@ -141,6 +141,8 @@ pub enum ConnectRefusal {
     ServerUnavailable,
     /// There are as many connections as there may be.
     ServerBusy,
+    /// The application has as many as it may.
+    QuotaExceeded,
     /// No such method of authentication is offered.
     BadAuthenticationMethod,
     /// The will asks for what is not supported.
@@ -172,7 +174,7 @@ impl From<Reason> for ConnectRefusal {
 
 impl ConnectRefusal {
     /// Every way to be refused.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ClientIdentifierNotValid,
         Self::BadUserNameOrPassword,
         Self::CredentialExpired,
@@ -180,6 +182,7 @@ impl ConnectRefusal {
         Self::LockedOut,
         Self::ServerUnavailable,
         Self::ServerBusy,
+        Self::QuotaExceeded,
         Self::BadAuthenticationMethod,
         Self::RetainNotSupported,
         Self::PayloadFormatInvalid,
@@ -215,6 +218,9 @@ impl ConnectRefusal {
             Self::LockedOut => ("locked_out", "too many attempts failed"),
             Self::ServerUnavailable => ("server_unavailable", "events cannot be taken at present"),
             Self::ServerBusy => ("server_busy", "there are as many connections as there may be"),
+            Self::QuotaExceeded => {
+                ("quota_exceeded", "the application has as many connections as it may")
+            }
             Self::BadAuthenticationMethod => {
                 ("bad_authentication_method", "the authentication method is not offered")
             }
@@ -241,7 +247,7 @@ impl ConnectRefusal {
             Self::CredentialExpired | Self::NotAuthorized => {
                 (V5::NotAuthorized, V311::NotAuthorized)
             }
-            Self::LockedOut => (V5::QuotaExceeded, V311::ServerUnavailable),
+            Self::LockedOut | Self::QuotaExceeded => (V5::QuotaExceeded, V311::ServerUnavailable),
             Self::ServerUnavailable => (V5::ServerUnavailable, V311::ServerUnavailable),
             Self::ServerBusy => (V5::ServerBusy, V311::ServerUnavailable),
             Self::BadAuthenticationMethod => (V5::BadAuthenticationMethod, V311::NotAuthorized),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use eg_auth::{Credential, Peer, Unauthenticated};
 use eg_event::principal::Method;
-use eg_event::{KeptSession, Owner, Principal, Refusal};
+use eg_event::{KeptSession, Owner, Principal, Quantity, Refusal};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::normalize::{Context, normalize};
 use crate::server::Server;
 use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
 use crate::subscriber::Subscriber;
+use crate::tenancy::TenantPlace;
 
 /// How long a connection whose session is taken over may take to leave it.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -202,8 +203,9 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         owner: claimant.owner,
         expiry_s: session_expiry_s,
     };
+    let tenant = take_place(server, &identity.principal, &id)?;
     let taken = begin_session(server, &session, claimant, connect.clean_start).await?;
-    let subscriber = resume(server, &id, session_expiry_s > 0);
+    let subscriber = resume(server, &id, (session_expiry_s > 0, tenant.as_ref()));
     let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
@@ -240,6 +242,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         new_expiry_s: None,
         resumes: !connect.clean_start,
         seat: taken.seat,
+        tenant,
         subscriber,
         inflight_max: config.session_inflight_max.min(connect.receive_maximum).into(),
         will: connect.will,
@@ -269,6 +272,22 @@ fn claimant(server: &Server, principal: &Principal, id: &str) -> Claimant {
     let is_bound = server.0.config.sessions_bound_to_principal;
     let owner = if is_bound { server.0.ports.handshakes.owner(principal) } else { Owner::NOBODY };
     Claimant { owner, by_name: principal.name() == id }
+}
+
+/// A place among the connections of the application; a client that takes its own over has one.
+fn take_place(
+    server: &Server,
+    principal: &Principal,
+    id: &str,
+) -> Result<Option<TenantPlace>, Refused> {
+    let known = principal.application().and_then(|name| server.0.ports.tenants.tenant(name));
+    let Some(tenant) = known else { return Ok(None) };
+    let is_connected = server.0.sessions.seat(id).is_some();
+    TenantPlace::take(tenant, is_connected).map(Some).map_err(|tenant| {
+        let (name, max) = (tenant.name(), tenant.max(Quantity::Connections));
+        let text = format!("{name} may have {max} MQTT connections, and has them");
+        (ConnectRefusal::QuotaExceeded, text)
+    })
 }
 
 /// Takes the session, from another connection if need be.
@@ -321,11 +340,16 @@ async fn keep_session(
 }
 
 /// What the session of a client had as a subscriber, if it goes on.
-fn resume(server: &Server, id: &str, is_kept: bool) -> Option<Arc<Subscriber>> {
+fn resume(
+    server: &Server,
+    id: &str,
+    (is_kept, tenant): (bool, Option<&TenantPlace>),
+) -> Option<Arc<Subscriber>> {
     let subscriber = server.0.router.subscriber(id)?;
     let mut inbox = subscriber.inbox();
     inbox.is_kept = is_kept;
     inbox.inflight.reconnect();
+    inbox.join(tenant);
     drop(inbox);
     subscriber.set_connected(true);
     Some(subscriber)

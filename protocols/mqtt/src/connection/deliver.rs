@@ -308,6 +308,7 @@ fn take(inbox: &mut Inbox, window: usize) -> Taken {
         bytes += u64::from(reference.bytes);
         taken.add(inbox, reference, packet_id, false);
     }
+    inbox.recount();
     if !taken.notes.is_empty() {
         // Those that are over come first: their packet identifiers may be among the new ones.
         let over = std::mem::take(&mut inbox.over).into_iter().map(|packet_id| (packet_id, None));

@@ -19,9 +19,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::Client;
 use super::deliver::Delivery;
 use super::output::Output;
+use super::pace::{self, Pace};
 use super::renew::Renewal;
 use crate::acknowledge::{acknowledgement, released};
-use crate::codec::{Codec, Kind, Qos, Reason, Version};
+use crate::codec::{Codec, Incoming, Kind, Qos, Reason, Version};
 use crate::server::Server;
 
 /// How many bytes are read at once.
@@ -97,6 +98,8 @@ pub(super) struct Exchange<'a> {
     pub(super) subscribing: usize,
     /// Set when events were refused for want of room, until there is some.
     congested: Option<BoxFuture<'static, ()>>,
+    /// How fast the client may publish, if that is limited.
+    pace: Option<Box<Pace>>,
     /// Set once nothing more is read.
     pub(super) ended: Option<Ended>,
     /// What is said of that, if more than the reason.
@@ -140,6 +143,7 @@ impl<'a> Exchange<'a> {
             pending_events: 0,
             subscribing: 0,
             congested: None,
+            pace: Pace::of(&server.0.config, now),
             ended: None,
             why: None,
             delivery,
@@ -332,6 +336,9 @@ impl<'a> Exchange<'a> {
             }
             self.congested = None;
         }
+        if self.pace.as_mut().is_some_and(|pace| pace.poll_rest(cx)) {
+            return false;
+        }
         !self.is_held_back()
     }
 
@@ -341,13 +348,15 @@ impl<'a> Exchange<'a> {
         let pending_max = usize::try_from(config.pending_events_max).unwrap_or(usize::MAX);
         let output_max = usize::try_from(config.output_bytes_max).unwrap_or(usize::MAX);
         self.congested.is_some()
+            || self.pace.as_ref().is_some_and(|pace| pace.rests())
             || self.pending_events >= pending_max
             || self.output.unsent() >= output_max
     }
 
     fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+            let bytes_max = if self.pace.is_some() { pace::READ_BYTES_MAX } else { READ_BYTES };
+            let mut buffer = ReadBuf::new(&mut scratch[..bytes_max]);
             match Pin::new(io).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => self.end(Ended::Lost),
@@ -359,11 +368,21 @@ impl<'a> Exchange<'a> {
                     counters.bytes_received.fetch_add(received, Ordering::Relaxed);
                     self.client.link.bytes_received.fetch_add(received, Ordering::Relaxed);
                     let read = self.codec.read(buffer.filled(), self.output.buffer());
+                    self.keep_pace(&read.packets, buffer.filled().len());
                     self.handle(read.packets, read.end);
                 }
             }
             Poll::Ready(())
         })
+    }
+
+    /// Lets a client rest that has published faster than it may.
+    fn keep_pace(&mut self, packets: &[Incoming], bytes: usize) {
+        let Some(pace) = &mut self.pace else { return };
+        let messages = packets.iter().filter(|one| matches!(one, Incoming::Publish(_))).count();
+        if pace.count((messages, bytes), self.last_read) {
+            self.server.0.counters.reading_paused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Reads nothing more. The first reason counts.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eg_event::{Refusal, Sequence};
+use eg_event::{Quantity, Refusal, Sequence};
 use futures_util::future::{BoxFuture, FutureExt as _, join_all, ready};
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -76,8 +76,15 @@ impl Exchange<'_> {
             identifier: identifier.unwrap_or(0),
             since: Sequence::default(),
         };
+        let is_new =
+            |one: &Arc<Subscriber>| !one.inbox().subscriptions.contains_key(&*requested.filter);
         let count_max = usize::try_from(config.session_subscriptions_max).unwrap_or(usize::MAX);
         let subscriber = self.subscriber();
+        if let Some(full) = self.tenant_without_room()
+            && is_new(&subscriber)
+        {
+            return Err((QUOTA_EXCEEDED, full));
+        }
         let text = (&*requested.filter, filter);
         let retained_for = RetainedFor {
             principal: &self.client.identity.principal,
@@ -85,9 +92,19 @@ impl Exchange<'_> {
         };
         let retained_for = (requested.retain_handling != 2).then_some(retained_for);
         let around = (count_max, retained_for, &self.server.0.counters);
-        router.subscribe(&subscriber, text, granted, around).map_err(|TooManySubscriptions| {
+        let subscribed = router.subscribe(&subscriber, text, granted, around);
+        subscriber.inbox().recount();
+        subscribed.map_err(|TooManySubscriptions| {
             (QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions"))
         })
+    }
+
+    /// What a client is told whose application has as many subscriptions as it may.
+    fn tenant_without_room(&self) -> Option<String> {
+        let tenant = self.client.tenant.as_ref()?.tenant();
+        let (name, max) = (tenant.name(), tenant.max(Quantity::Subscriptions));
+        let has_room = tenant.has_room(Quantity::Subscriptions, 1);
+        (!has_room).then(|| format!("{name} may have {max} MQTT subscriptions, and has them"))
     }
 
     /// What this session has as a subscriber, from now on at the latest.
@@ -96,6 +113,7 @@ impl Exchange<'_> {
             let is_kept = self.client.session_expiry.is_none_or(|expiry| !expiry.is_zero());
             let subscriber = self.server.0.router.begin(&self.client.id, is_kept);
             subscriber.set_connected(true);
+            subscriber.inbox().join(self.client.tenant.as_ref());
             Box::new(Delivery::new(subscriber))
         });
         Arc::clone(&delivery.subscriber)
@@ -106,7 +124,9 @@ impl Exchange<'_> {
         let existed: Vec<bool> = match &self.delivery {
             Some(delivery) => {
                 let one = |filter: &String| router.unsubscribe(&delivery.subscriber, filter);
-                filters.iter().map(one).collect()
+                let existed = filters.iter().map(one).collect();
+                delivery.subscriber.inbox().recount();
+                existed
             }
             None => vec![false; filters.len()],
         };

@@ -460,6 +460,7 @@ impl Gateway {
         (clock, live): (Clock, Live),
     ) -> Self {
         let ports = Ports {
+            tenants: Arc::new(eg_event::NoTenants),
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
             channels: Arc::new(NoChannels),
