@@ -151,19 +151,13 @@ impl Gateway {
         let ports =
             ports.ports(&pipeline, &declared, &sessions, (recognize("mqtt"), &live, &clock));
         let mqtt = MqttServer::new(config.mqtt, ports, serving.clone(), stop.clone())?;
-        let ports = eg_http::Ports {
-            ingest: pipeline,
-            authenticator: recognize("http"),
-            live: live.clone(),
-            subscribed: Arc::new(SubscribedTypes::new(Arc::clone(&dispatch))),
-            channels: Arc::new(declared.clone()),
-        };
+        let ports = http_ports(pipeline, (recognize("http"), &live), &dispatch, &declared);
         let seen = (policy, front.access(&given));
         let catalog = Arc::new(Catalog::new(&specs, store.journal(), seen));
         let routes = routes(&config.http, ports, &mqtt, (&front, &catalog));
         let http = HttpServer::new(&config.http, routes, serving.clone(), stop.clone());
 
-        let health = health(&store, &dispatch, &metrics, (&front, &mqtt, &consumers));
+        let health = health(&store, &dispatch, &metrics, (&front, &mqtt, (&consumers, &quotas)));
         let managed = Parts {
             dispatch: Arc::clone(&dispatch),
             journal: store.journal().clone(),
@@ -180,8 +174,8 @@ impl Gateway {
             catalog,
             events_url: front.events_url(&given).into(),
         };
-        let (recognize, tasks) =
-            ((recognize("admin"), live.clone()), (serving.clone(), stop.clone()));
+        let recognize = (recognize("admin"), live.clone());
+        let tasks = (serving.clone(), stop.clone());
         let admin = admin::routes(Admin::new(managed, clock, (&health, recognize), tasks));
         let admin = HttpServer::new(&config.http, admin, serving.clone(), stop.clone());
 
@@ -336,6 +330,22 @@ impl MqttParts<'_> {
     }
 }
 
+/// What the HTTP server works with.
+fn http_ports(
+    pipeline: Arc<Pipeline>,
+    (authenticator, live): (Arc<dyn Authenticate>, &Live),
+    dispatch: &Arc<Dispatch>,
+    declared: &DeclaredStore,
+) -> eg_http::Ports {
+    eg_http::Ports {
+        ingest: pipeline,
+        authenticator,
+        live: live.clone(),
+        subscribed: Arc::new(SubscribedTypes::new(Arc::clone(dispatch))),
+        channels: Arc::new(declared.clone()),
+    }
+}
+
 /// The HTTP port: events, MQTT over WebSocket, certificates in Kyma's way, and the catalog.
 fn routes(
     config: &HttpConfig,
@@ -353,11 +363,13 @@ fn health(
     store: &Store,
     dispatch: &Arc<Dispatch>,
     metrics: &Arc<Metrics>,
-    (front, mqtt, consumers): (&Front, &MqttServer, &Consumers),
+    (front, mqtt, (consumers, quotas)): (&Front, &MqttServer, (&Consumers, &Quotas)),
 ) -> Arc<Health> {
     let consumers = consumers.clone();
     let reading: Gauges = Box::new(move |levels| consumers.measure(levels));
-    let gauges = front.gauges().chain([mqtt_gauges(mqtt), reading]).collect();
+    let quotas = quotas.clone();
+    let held: Gauges = Box::new(move |levels| quotas.measure(levels));
+    let gauges = front.gauges().chain([mqtt_gauges(mqtt), reading, held]).collect();
     let (journal, counted) = (store.journal().clone(), Arc::clone(metrics));
     Arc::new(Health::new(journal, Arc::clone(dispatch), counted, gauges))
 }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use eg_event::{Clock, Quantity, Refusal, Submission, Tenant, Tenants, Timestamp};
 use eg_storage::{Journal, Limit, Limits};
 
+use crate::metrics::Levels;
 use crate::specs::definition::ApplicationLimits;
 use crate::specs::registry::Follow;
 use crate::specs::snapshot::Snapshot;
@@ -136,6 +137,25 @@ impl Quotas {
 impl Tenants for Quotas {
     fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
         self.tenants.load().get(name).map(Arc::clone)
+    }
+}
+
+impl Quotas {
+    /// Says what applications have of MQTT.
+    pub fn measure(&self, levels: &Levels) {
+        let rows = [
+            ("event_gateway_mqtt_application_connections", Quantity::Connections),
+            ("event_gateway_mqtt_application_subscriptions", Quantity::Subscriptions),
+            ("event_gateway_mqtt_application_waiting_messages", Quantity::QueueMessages),
+            ("event_gateway_mqtt_application_waiting_bytes", Quantity::QueueBytes),
+        ];
+        for tenant in self.tenants.load().values() {
+            for (name, quantity) in rows {
+                let labels = [("application", tenant.name())];
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                levels.set_gauge(name, &labels, tenant.used(quantity) as f64);
+            }
+        }
     }
 }
 

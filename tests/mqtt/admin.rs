@@ -23,7 +23,11 @@ async fn run(gateway: &Gateway, arguments: &[&str]) -> std::process::Output {
 }
 
 /// What is said of a client, once `is_so` of it.
-async fn client_that(gateway: &Gateway, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+async fn client_that(
+    gateway: &Gateway,
+    id: &str,
+    is_so: impl Fn(&Value) -> bool + Send + Sync,
+) -> Value {
     until("the client is seen so", async || {
         let client = ask(gateway, &["mqtt", "client", "get", id]).await;
         Some(client).filter(&is_so)

@@ -84,6 +84,8 @@ async fn an_application_has_so_many_connections_and_subscriptions_and_is_told() 
     let key = bench.gateway.admin_key().unwrap();
     let metrics = reqwest::Client::new().get(url).bearer_auth(key).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
+    let held = "event_gateway_mqtt_application_subscriptions{application=\"shop\"} ";
+    assert!(metrics.contains(held), "{metrics}");
     let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
     assert!(count.trim().parse::<u64>().unwrap() >= 2, "{count}");
 }
@@ -133,7 +135,7 @@ async fn who_publishes_faster_than_it_may_is_slowed_down_and_loses_nothing() {
         publish.stdin(std::process::Stdio::piped());
         let started = Instant::now();
         let mut process = publish.spawn().unwrap();
-        let lines: String = (0..60).map(|number| format!("{number}\n")).collect();
+        let lines = "line\n".repeat(60);
         let mut input = process.stdin.take().unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut input, lines.as_bytes()).await.unwrap();
         drop(input);

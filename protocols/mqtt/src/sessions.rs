@@ -465,6 +465,39 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_listed_in_the_order_of_client_identifiers_with_when_they_began() {
+        let sessions = Sessions::new(10);
+        for (client, secs) in [("b", 1), ("c", 2), ("a", 3)] {
+            sessions.take(&client.into(), ANN, CLEAN, after(secs)).unwrap();
+        }
+        let resumed = sessions.take(&"b".into(), ANN, RESUME, after(9)).unwrap();
+        sessions.leave(&"b".into(), &resumed.seat, for_secs(5), after(9));
+        let listed = |from, count| {
+            let shown = |one: &Listed| (one.client_id.to_string(), one.created_at, one.expires_at);
+            sessions.list(from, count).iter().map(shown).collect::<Vec<_>>()
+        };
+        let b = ("b".to_owned(), Some(after(1)), Some(after(14)));
+        assert_eq!(listed(Bound::Excluded("a"), 1), [b]);
+        assert_eq!(listed(Bound::Included("a"), 9).len(), 3);
+        assert_eq!(listed(Bound::Excluded("c"), 9), []);
+    }
+
+    #[test]
+    fn a_session_that_is_taken_to_be_ended_is_not_found_by_who_comes_meanwhile() {
+        let sessions = Sessions::new(10);
+        let client: Arc<str> = "c".into();
+        assert!(sessions.take_to_end(&client).is_none());
+        let held = sessions.take(&client, ANN, CLEAN, START).unwrap();
+        let ending = sessions.take_to_end(&client).unwrap();
+        assert!(held.seat.taken_over.is_cancelled() && ending.previous.is_some());
+        let next = sessions.take(&client, BOB, RESUME, START).unwrap();
+        assert!(!next.present && next.ended);
+        let left = sessions.leave(&client, &ending.seat, for_secs(0), START);
+        assert!(matches!(left, Left::TakenOver(false)), "the next one stays");
+        assert!(sessions.get(&client).is_some());
+    }
+
+    #[test]
     fn there_are_only_so_many_sessions() {
         let sessions = Sessions::new(1);
         sessions.take(&"a".into(), ANN, CLEAN, START).unwrap();
