@@ -306,10 +306,12 @@ const scenarios = {
     const one = await open()
     await one.subscribe('#', 0)
     await one.subscribe(`+/${topic}`, 0)
+    const named = await open()
+    await named.subscribe(`$test/${topic}`)
     const other = await open()
-    other.client.publish(`$test/${topic}`, 'dollar')
-    const another = await open()
-    await another.publish(`x/${topic}`, topic)
+    await other.publish(`$test/${topic}`, 'dollar')
+    await other.publish(`x/${topic}`, topic)
+    assert.equal((await named.message()).payload, 'dollar')
     for (let message; (message = await one.message()).payload !== topic;) {
       assert(!message.topic.startsWith('$'), message.topic)
     }

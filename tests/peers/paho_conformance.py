@@ -315,10 +315,11 @@ def dollar():
     one = Peer()
     one.subscribe("#", 0)
     one.subscribe("+/" + topic, 0)
-    other = Peer()
-    other.client.publish("$test/" + topic, "dollar", 0)
-    another = Peer()
-    another.publish("x/" + topic, topic)
+    named, other = Peer(), Peer()
+    named.subscribe("$test/" + topic)
+    other.publish("$test/" + topic, "dollar")
+    other.publish("x/" + topic, topic)
+    assert named.message().payload == b"dollar"
     while (message := one.message()).payload != topic.encode():
         assert not message.topic.startswith("$"), message.topic
 
