@@ -1,10 +1,11 @@
 //! What an operator is told of each misconfiguration, beside real brokers; it is what
 //! docs/buses-troubleshooting.md says.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use eg_tests::brokers::Broker;
 use eg_tests::gateway::Gateway;
+use eg_tests::kafka::Kafka;
 use eg_tests::openssl::Authority;
 use eg_tests::subscriber::{Reaction, Subscriber};
 use eg_tests::wait::until;
@@ -150,6 +151,41 @@ fn insecure(authority: &Authority, [good, expired, other]: [&Broker; 3]) -> Vec<
     ]
 }
 
+/// What is wrong with Kafka; the brokers show no certificate, a good one, and one for another name.
+fn of_kafka(authority: &Authority, nats: &Broker, [plain, good, other]: [&Kafka; 3]) -> Vec<Row> {
+    let text = |file: &str| std::fs::read_to_string(authority.file(file)).unwrap();
+    // Its client says more than that time is over when there is enough of it.
+    let long = |mut attributes: Value| {
+        attributes["requestTimeoutMs"] = json!("20000");
+        attributes
+    };
+    let trusted = long(json!({ "caCertificates": text("ca.pem") }));
+    let known = json!({ "certificate": { "certificateChain": text("gateway.pem"),
+        "privateKey": text("gateway.key") } });
+    let at = |scheme: &str, port: &dyn Display| format!("{scheme}://127.0.0.1:{port}");
+    let open = plain.url();
+    let (open, none) = (open.as_str(), long(json!({})));
+    vec![
+        row("The topic has a slash (Kafka)", open, "orders/placed", &none),
+        row("An attribute is misspelt (Kafka)", open, "t", &json!({ "groups": "g" })),
+        row("The mechanism does not exist", open, "t", &json!({ "authentication": "GSSAPI" })),
+        row("Nobody listens (Kafka)", "kafka://127.0.0.1:1", "t", &none),
+        row("Kafka is looked for at a NATS server", &at("kafka", &nats.port()), "t", &none),
+        row("TLS where none is spoken (Kafka)", &at("kafkas", &plain.port()), "t", &trusted),
+        row("No TLS where it is asked for (Kafka)", &at("kafka", &good.port()), "t", &none),
+        row("The authority is not trusted (Kafka)", &at("kafkas", &good.port()), "t", &none),
+        row(
+            "The certificate is for another name (Kafka)",
+            &at("kafkas", &other.port()),
+            "t",
+            &trusted,
+        )
+        .with(known),
+        row("A client certificate is missing (Kafka)", &at("kafkas", &good.port()), "t", &trusted),
+        row("No broker has the mechanism", open, "t", &none).with(basic("gateway", "s3cret")),
+    ]
+}
+
 /// What comes of tokens that are not to be had.
 fn without_token(broker: &Broker, provider: &Subscriber) -> Vec<Row> {
     let url = format!("nats://127.0.0.1:{}", broker.port());
@@ -207,7 +243,7 @@ async fn closed_nats() -> Broker {
 async fn said(gateway: &Gateway, application: &str, Row(what, mut external): Row) -> String {
     let attributes = external["attributes"].as_object_mut().unwrap();
     attributes.insert("retryMaxAttempts".to_owned(), json!("1"));
-    attributes.entry("requestTimeoutMs").or_insert_with(|| json!("3000"));
+    attributes.entry("requestTimeoutMs").or_insert_with(|| json!("10000"));
     if let Err(refused) = try_to_register(gateway, application, &external).await {
         return refused;
     }
@@ -239,6 +275,10 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
     let names = "[other]\nextendedKeyUsage = serverAuth\nsubjectAltName = DNS:other.example\n";
     std::fs::write(authority.file("other.cnf"), names).unwrap();
     authority.issue("other", &["-extfile", "other.cnf", "-extensions", "other"]).await;
+    authority.issue("gateway", &[]).await;
+    let plain = Kafka::start().await;
+    let secured = Kafka::over_tls(&authority, "server", "gateway").await;
+    let foreign = Kafka::over_tls(&authority, "other", "gateway").await;
     let good = mosquitto_over_tls(&authority, "server").await;
     let expired = mosquitto_over_tls(&authority, "expired").await;
     let other = mosquitto_over_tls(&authority, "other").await;
@@ -259,14 +299,18 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         refused_by_amqp(&rabbit),
         insecure(&authority, [&good, &expired, &other]),
         without_token(&open, &provider),
+        of_kafka(&authority, &open, [&plain, &secured, &foreign]),
     ];
+    let ports = [rabbit.port(), open.port()].map(|port| format!(":{port}"));
+    let kafka = [&plain, &secured, &foreign].map(|kafka| format!(":{}", kafka.port()));
+    let ports = [&ports[..], &kafka[..]].concat();
     let mut table = String::new();
     let generated = format!("{}/buses-troubleshooting.md", env!("CARGO_TARGET_TMPDIR"));
     for (index, row) in rows.into_iter().flatten().enumerate() {
         let what = row.0;
         let said = said(&gateway, &format!("row{index}"), row).await;
         assert!(!said.contains("s3cret"), "{said}");
-        let said = said.replace(&format!(":{}", rabbit.port()), ":PORT");
+        let said = ports.iter().fold(said, |said, port| said.replace(port, ":PORT"));
         writeln!(table, "| {what} | {said} |").unwrap();
         std::fs::write(&generated, &table).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,8 +39,9 @@ impl Line {
                 let (far, tls, seen) = (([127, 0, 0, 1], server).into(), tls.clone(), seen.clone());
                 tokio::spawn(async move {
                     let Some(tls) = tls else { return carry(stream, far, seen).await };
-                    if let Ok(stream) = tls.accept(stream).await {
-                        carry(stream, far, seen).await;
+                    match tls.accept(stream).into_fallible().await {
+                        Ok(stream) => carry(stream, far, seen).await,
+                        Err((_, stream)) => part(stream).await,
                     }
                 });
             }
@@ -68,6 +69,13 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Ends a connection that did not come about, once the other side has read why.
+async fn part(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
     }
 }
 

@@ -333,11 +333,11 @@ impl Cluster {
         let metadata = tokio::select! {
             asked = asked => match asked {
                 Ok(Ok(metadata)) => metadata,
-                Ok(Err(error)) => return Err(self.not_connected(&error.to_string())),
-                Err(error) => return Err(self.not_connected(&error.to_string())),
+                Ok(Err(error)) => return Err(self.not_connected(Some(&error))),
+                Err(error) => return Err(PublishError::NotConnected(error.to_string())),
             },
             _ = condition.wait_for(|now| *now == Condition::Down) => {
-                return Err(self.not_connected("no broker can be reached"));
+                return Err(self.not_connected(None));
             }
         };
         let found = metadata.topics().iter().find(|found| Some(found.name()) == topic);
@@ -358,9 +358,9 @@ impl Cluster {
         Ok(Reached { brokers: brokers.len(), topic })
     }
 
-    fn not_connected(&self, otherwise: &str) -> PublishError {
+    fn not_connected(&self, error: Option<&KafkaError>) -> PublishError {
         let said = self.context.complaint();
-        PublishError::NotConnected(said.unwrap_or_else(|| otherwise.to_owned()))
+        PublishError::NotConnected(said.unwrap_or_else(|| explain::silence(error)))
     }
 
     /// Words for what went wrong with `topic`.

@@ -67,6 +67,11 @@ pub(super) fn complaint_of(said: &str) -> String {
             "SSL listener",
             "the broker does not speak plain Kafka there: use kafkas:// if it wants TLS",
         ),
+        (
+            "Invalid response size",
+            "what answers does not speak plain Kafka: mend host or port of the URL, or use kafkas:// \
+             if it wants TLS",
+        ),
         ("might require SASL", "the broker closes the connection: it may want auth.credential"),
         (
             "Unsupported SASL mechanism",
@@ -86,8 +91,27 @@ pub(super) fn complaint_of(said: &str) -> String {
         ("certificate required", "the broker wants a client certificate: set auth.certificate"),
     ];
     match rows.iter().find(|(part, _)| said.contains(part)) {
-        Some((_, hint)) => format!("{hint} ({said})"),
-        None => said.to_owned(),
+        Some((_, hint)) => format!("{hint} ({})", brief(said)),
+        None => brief(said),
+    }
+}
+
+/// What was said, without how long it took, how often it was said, which setting of the client it is
+/// about, and what the client calls a broker that it does not know yet.
+fn brief(said: &str) -> String {
+    let ends = [" (after ", " (0..", ": broker certificate could not be verified"];
+    let end = ends.iter().filter_map(|end| said.find(end)).min().unwrap_or(said.len());
+    said[..end].replacen("/bootstrap: ", ": ", 1).replacen("SSL handshake failed: ", "", 1)
+}
+
+/// Words for brokers that say nothing, and of which the client says no more than `error`.
+pub(super) fn silence(error: Option<&KafkaError>) -> String {
+    match error.map(|error| (code(error), error)) {
+        None | Some((Code::BrokerTransportFailure | Code::OperationTimedOut, _)) => {
+            "no broker answers: is Kafka spoken there, and TLS just if the scheme is kafkas?"
+                .to_owned()
+        }
+        Some((_, error)) => error.to_string(),
     }
 }
 
