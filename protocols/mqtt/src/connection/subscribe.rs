@@ -92,9 +92,9 @@ impl Exchange<'_> {
         };
         let retained_for = (requested.retain_handling != 2).then_some(retained_for);
         let around = (count_max, retained_for, &self.server.0.counters);
-        let subscribed = router.subscribe(&subscriber, text, granted, around);
+        let added = router.subscribe(&subscriber, text, granted, around);
         subscriber.inbox().recount();
-        subscribed.map_err(|TooManySubscriptions| {
+        added.map_err(|TooManySubscriptions| {
             (QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions"))
         })
     }
