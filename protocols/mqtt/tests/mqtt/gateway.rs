@@ -92,6 +92,11 @@ impl Store {
         self.wills.lock().unwrap().len()
     }
 
+    /// Nothing is retained, and that is written down up to the end of the journal.
+    pub(crate) fn retain_nothing(&self) {
+        *self.retained.lock().unwrap() = (Feed::end(self), BTreeMap::new());
+    }
+
     /// What another server finds after a crash of this one: what is durable now.
     pub(crate) fn after_a_crash(&self) -> Arc<Self> {
         fn copy<T: Clone>(of: &Mutex<T>) -> Mutex<T> {

@@ -477,6 +477,7 @@ async fn whoever_subscribes_takes_nothing_from_others_over_a_crash() {
         assert_eq!(got.payload(), round.to_string());
         let [_, other] = kept(&format!("other-{round}"));
         Subscriber::begin(&gateway, other).await.subscribe(&[("t", 1)]).await;
+        gateway.store.retain_nothing();
         let next = gateway.after_a_crash().await;
         let (mut again, present) = Subscriber::connect(&next, connect.clone()).await;
         assert!(present);
