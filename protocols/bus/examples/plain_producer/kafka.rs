@@ -24,7 +24,7 @@ pub(crate) async fn produce(address: &str, count: u32, in_flight: usize) -> f64 
         headers = headers.insert(Header { key: "content-type", value: Some(MEDIA_TYPE) });
         let record = FutureRecord::<(), _>::to("plain").headers(headers).payload(BODY);
         let queued = producer.send_result(record).map_err(|(error, _)| error).unwrap();
-        async move { drop(queued.await.unwrap().map_err(|(error, _)| error).unwrap()) }
+        async move { queued.await.unwrap().map(|_| ()).unwrap() }
     })
     .await
 }

@@ -2,7 +2,14 @@
 //! is measured against. `plain_producer BUS ADDRESS COUNT IN_FLIGHT`; prints seconds.
 //!
 //! Also makes what the bus needs to take events, for the gateway too: streams and queues.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for one's own terminal")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program for one's own terminal"
+)]
+#![expect(clippy::async_yields_async, reason = "what is handed over is confirmed later")]
+#![expect(clippy::future_not_send, reason = "it publishes from one task")]
 
 mod amqp;
 mod amqp10;
