@@ -2,6 +2,8 @@
 //! what happens next. No I/O and no clock: every decision is a function of this state.
 
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
 mod model;
 mod operate;
 mod persist;
@@ -34,6 +36,9 @@ struct Unsettled {
     key: Option<Box<str>>,
     /// It is kept as a dead letter until this delivery ends.
     requeued: bool,
+    /// The attempt under way is before its time, to see whether the receiver is back: it does not
+    /// count if it fails.
+    is_probe: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,17 +186,21 @@ impl Lane {
         {
             return Next::Retry(sequence);
         }
-        let due = due.map(|(at, _)| at);
-        if self.retries.len() >= RETRYING_MAX || self.parked >= PARKED_MAX {
-            return Next::Wait(due);
-        }
-        if self.failures >= FAILURES_UNTIL_DOWN && (now < self.probe_at || self.in_flight > 0) {
+        let (first, due) = (due.map(|(_, sequence)| sequence), due.map(|(at, _)| at));
+        let is_down = self.failures >= FAILURES_UNTIL_DOWN;
+        if is_down && (now < self.probe_at || self.in_flight > 0) {
             let probe = (self.in_flight == 0).then_some(self.probe_at);
             return Next::Wait(due.into_iter().chain(probe).min());
         }
-        match self.take_from() {
-            Next::Wait(_) => Next::Wait(due),
-            next => next,
+        let is_full = self.retries.len() >= RETRYING_MAX || self.parked >= PARKED_MAX;
+        let next = if is_full { Next::Wait(None) } else { self.take_from() };
+        match (next, first) {
+            // Nothing new can show that the receiver is back, and others wait for those that failed.
+            (Next::Wait(_), Some(first)) if is_down && (is_full || self.parked > 0) => {
+                Next::Retry(first)
+            }
+            (Next::Wait(_), _) => Next::Wait(due),
+            (next, _) => next,
         }
     }
 
@@ -272,8 +281,13 @@ impl Lane {
         }
         self.pop(sequence);
         let exception = Exception { due: now, first_attempt_at: now, ..Exception::default() };
-        let mut unsettled =
-            Unsettled { phase: Phase::InFlight, exception, key: key.clone(), requeued: false };
+        let mut unsettled = Unsettled {
+            phase: Phase::InFlight,
+            exception,
+            key: key.clone(),
+            requeued: false,
+            is_probe: false,
+        };
         if let Some(waiting) = key.as_ref().and_then(|key| self.keys.get_mut(key)) {
             waiting.push_back(sequence);
             unsettled.phase = Phase::Parked;
@@ -331,8 +345,9 @@ impl Lane {
             self.keys.insert(key, VecDeque::new());
         }
         unsettled.phase = Phase::InFlight;
+        unsettled.is_probe = now < unsettled.exception.due && unsettled.exception.attempts > 0;
         self.in_flight += 1;
-        Some(Taken::Attempt(unsettled.exception.attempts + 1))
+        Some(Taken::Attempt(unsettled.exception.attempts + u32::from(!unsettled.is_probe)))
     }
 
     /// When the first attempt at an event under way was made.
@@ -352,7 +367,8 @@ impl Lane {
     ) {
         let in_flight = |unsettled: &&mut Unsettled| unsettled.phase == Phase::InFlight;
         let Some(unsettled) = self.unsettled.get_mut(&sequence).filter(in_flight) else { return };
-        unsettled.exception.attempts += 1;
+        let is_probe = std::mem::take(&mut unsettled.is_probe);
+        unsettled.exception.attempts += u32::from(!is_probe);
         self.in_flight -= 1;
         self.dirty = true;
         self.changed.insert(sequence);
@@ -363,6 +379,7 @@ impl Lane {
             }
             Settled::Again { due, status, reason } => {
                 self.last_error = Some(reason.clone());
+                let due = if is_probe { unsettled.exception.due.max(now) } else { due };
                 unsettled.phase = Phase::Retrying;
                 unsettled.exception.due = due;
                 unsettled.exception.last_status = status;

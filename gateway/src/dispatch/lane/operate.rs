@@ -81,7 +81,13 @@ impl Lane {
             return false;
         }
         let exception = Exception { due: now, ..Exception::default() };
-        let unsettled = Unsettled { phase: Phase::Retrying, exception, key: None, requeued: true };
+        let unsettled = Unsettled {
+            phase: Phase::Retrying,
+            exception,
+            key: None,
+            requeued: true,
+            is_probe: false,
+        };
         self.unsettled.insert(sequence, unsettled);
         self.retries.insert((now, sequence));
         self.letters.push(DeadLetter { requeued: true, ..letter });
@@ -98,7 +104,13 @@ impl Lane {
             return;
         }
         let exception = Exception { due: now, ..Exception::default() };
-        let unsettled = Unsettled { phase: Phase::Retrying, exception, key: None, requeued: false };
+        let unsettled = Unsettled {
+            phase: Phase::Retrying,
+            exception,
+            key: None,
+            requeued: false,
+            is_probe: false,
+        };
         self.unsettled.insert(sequence, unsettled);
         self.retries.insert((now, sequence));
         self.changed.insert(sequence);

@@ -37,7 +37,13 @@ impl Lane {
             lane.retries.insert((exception.due, sequence));
             lane.written.insert(sequence);
             let requeued = lane.dead_letters.contains(&sequence);
-            let unsettled = Unsettled { phase: Phase::Retrying, exception, key: None, requeued };
+            let unsettled = Unsettled {
+                phase: Phase::Retrying,
+                exception,
+                key: None,
+                requeued,
+                is_probe: false,
+            };
             lane.unsettled.insert(sequence, unsettled);
         }
         lane
