@@ -96,6 +96,7 @@ impl MqttQuery {
     }
 
     /// What is retained of a topic, with the beginning of its payload.
+    #[graphql(complexity = "100")]
     async fn mqtt_retained_message(
         &self,
         topic: String,
@@ -155,7 +156,8 @@ impl MqttMutation {
 
     /// Ends what is retained of a topic. Subscribers are not told.
     async fn delete_mqtt_retained(&self, topic: String) -> Result<bool> {
-        if self.0.mqtt.delete_retained(&topic).await {
+        let deleted = self.0.mqtt.delete_retained(&topic).await;
+        if deleted.map_err(|refusal| unavailable(&refusal))? {
             return Ok(true);
         }
         Err(coded(Code::NotFound, &format!("nothing is retained of {topic:?}")))

@@ -39,7 +39,7 @@ impl Output {
         let rows = list.as_array().map(Vec::as_slice).unwrap_or_default();
         let cells: Vec<Vec<String>> = rows
             .iter()
-            .map(|row| columns.iter().map(|(_, path)| text(member(row, path))).collect())
+            .map(|row| columns.iter().map(|(_, path)| cell(member(row, path))).collect())
             .collect();
         let width = |index: usize| {
             let longest = cells.iter().map(|row| row[index].chars().count()).max().unwrap_or(0);
@@ -102,10 +102,24 @@ fn member<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, name| &value[name])
 }
 
+fn printable(character: char) -> char {
+    if character.is_control() && character != '\n' {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        character
+    }
+}
+
+/// A text on one line: a row is not taken for two.
+fn cell(value: &Value) -> String {
+    text(value).replace('\n', " ")
+}
+
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        // What devices have sent must not move the cursor.
+        Value::String(text) => text.chars().map(printable).collect(),
         other => other.to_string(),
     }
 }

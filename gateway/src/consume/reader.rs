@@ -22,7 +22,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The longest time that is waited at once for what is short to be there again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How soon it is looked again how many messages wait on the bus, when some did and none comes.
-const LAG_EVERY: Duration = Duration::from_secs(2);
+/// Sources notice sooner that they wait in vain.
+const LAG_EVERY: Duration = Duration::from_secs(30);
 
 /// Reads one topic for an application.
 pub(super) struct Reader {
@@ -90,6 +91,7 @@ impl Reader {
             tracing::warn!(subscription = self.subscription.name, %error, "a topic is not read");
         }
         view.progress = failed;
+        view.lag = None;
     }
 
     /// Reads from `source` until it is lost, or `stop`.
@@ -113,7 +115,7 @@ impl Reader {
     /// Waits for messages; for those that the bus said it had, not long: it may have none any more,
     /// or give them to another reader.
     async fn receive(&self, source: &mut dyn Source) -> Result<Option<Vec<Arrival>>, SourceError> {
-        if self.standing.view().lag.unwrap_or(0) == 0 {
+        if self.standing.view().lag == Some(0) {
             return source.receive().await.map(Some);
         }
         let received = tokio::time::timeout(LAG_EVERY, source.receive()).await;

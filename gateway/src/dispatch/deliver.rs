@@ -20,8 +20,8 @@ use crate::matching;
 
 /// How many events are read ahead from the disk, as soon as half of them are left.
 const READ_AHEAD: usize = 256;
-/// How many are read at first, before it is known how large they are.
-const READ_FIRST: usize = 16;
+/// How many are read at once: few while it is not known that they are small.
+const READ_ONCE: (usize, usize) = (16, 64);
 /// How many bytes of payload are read ahead, give or take what is read at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 /// How many bytes of the journal are read at once when it is read again.
@@ -133,7 +133,7 @@ impl Driver {
             let next = self.registered.lane().next(now, subscription.max_in_flight.into());
             let asked = match next {
                 Next::Wait(until) => {
-                    self.read_ahead();
+                    self.read_ahead(now);
                     return until;
                 }
                 Next::Retry(sequence) => match self.event(sequence) {
@@ -147,6 +147,7 @@ impl Driver {
                         self.registered.lane().give_up_lost(sequence);
                         continue;
                     }
+                    None if self.reading.is_some() => return None,
                     None => self.events(vec![sequence]),
                 },
                 Next::New(sequence) => match self.event(sequence) {
@@ -160,23 +161,36 @@ impl Driver {
                         self.registered.lane().pass_over(sequence);
                         continue;
                     }
+                    None if self.reading.is_some() => return None,
                     None => self.events(self.registered.lane().coming(READ_AHEAD)),
                 },
+                Next::Load(_) | Next::Rescan(_) if self.reading.is_some() => return None,
                 Next::Load(first) => self.references(first),
                 Next::Rescan(rescan) => self.rescan(rescan),
             };
             // One read at a time; when it is done, this is asked again.
-            self.reading.get_or_insert(asked);
+            self.reading = Some(asked);
             return None;
         }
     }
 
-    /// Reads what will be taken up before it is needed, so that no attempt waits for the disk.
-    fn read_ahead(&mut self) {
-        if self.reading.is_some() || self.read.len() > READ_AHEAD / 2 {
+    /// Reads what will be taken up before it is needed, so that no attempt waits for the disk. Holds
+    /// nothing for a lane that makes no attempts: what it held may be let go meanwhile.
+    fn read_ahead(&mut self, now: Timestamp) {
+        let lane = self.registered.lane();
+        if !lane.is_delivering(now) {
+            drop(lane);
+            self.read.clear();
+            self.missing.clear();
             return;
         }
-        let mut coming = self.registered.lane().coming(READ_AHEAD);
+        let bytes = || self.read.values().map(payload_bytes).sum::<usize>();
+        let has_enough = || self.read.len() > READ_AHEAD / 2 || bytes() > READ_AHEAD_BYTES / 2;
+        if self.reading.is_some() || has_enough() {
+            return;
+        }
+        let mut coming = lane.coming(READ_AHEAD);
+        drop(lane);
         let is_fresh = |at: &Sequence| self.dispatch.outlets.journal.get_fresh(*at).is_some();
         if coming.first().is_some_and(is_fresh) {
             return;
@@ -199,13 +213,17 @@ impl Driver {
         subscription: &Arc<Subscription>,
         taken: Option<Taken>,
     ) {
-        let Some(Taken::Attempt(number)) = taken else { return };
+        let (number, is_probe) = match taken {
+            Some(Taken::Attempt(number)) => (number, false),
+            Some(Taken::Probe(number)) => (number, true),
+            Some(Taken::Parked) | None => return,
+        };
         let outlets = &self.dispatch.outlets;
         let began_at = outlets.clock.now();
         if has_expired(&event, began_at) {
             let (sequence, done) = (event.sequence, Settled::Done { delivered: false });
             self.registered.lane().settle(sequence, done, (began_at, Duration::MAX));
-            self.log_expired(&event, Timing { began_at, latency_us: 0, number });
+            self.log_expired(&event, Timing { began_at, latency_us: 0, number, is_probe });
             return;
         }
         let sink = Arc::clone(&outlets.sink);
@@ -222,7 +240,7 @@ impl Driver {
             });
             let latency_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
             let Delivery { event, subscription, .. } = delivery;
-            let timing = Timing { began_at, latency_us, number };
+            let timing = Timing { began_at, latency_us, number, is_probe };
             Ended { event, subscription, timing, outcome }
         }));
     }
@@ -235,6 +253,7 @@ impl Driver {
             event: &ended.event,
             subscription: &ended.subscription,
             number: ended.timing.number,
+            is_probe: ended.timing.is_probe,
             first_attempt_at: lane.first_attempt_at(sequence).unwrap_or(ended.timing.began_at),
             outcome: ended.outcome.clone(),
         };
@@ -304,10 +323,11 @@ impl Driver {
             let (mut read, mut bytes) = (0, 0);
             while read < asked.len() && bytes < READ_AHEAD_BYTES {
                 // Twice as many each time, as long as they are small.
-                let until = asked.len().min((2 * read).max(READ_FIRST));
+                let is_small = 0 < read && bytes < READ_AHEAD_BYTES / 2;
+                let more = if is_small { read.min(READ_ONCE.1) } else { READ_ONCE.0 };
+                let until = asked.len().min(read + more);
                 let events = journal.get_many(&asked[read..until])?;
-                let payload = |event: &Arc<StoredEvent>| event.event.data().map_or(0, Data::len);
-                bytes += events.iter().map(payload).sum::<usize>();
+                bytes += events.iter().map(payload_bytes).sum::<usize>();
                 found.extend(events);
                 read = until;
             }
@@ -378,6 +398,10 @@ fn blocking(
         read
     }
     .boxed()
+}
+
+fn payload_bytes(event: &Arc<StoredEvent>) -> usize {
+    event.event.data().map_or(0, Data::len)
 }
 
 /// Whether the event says that nobody wants it any more (extension `expirytime`).

@@ -10,6 +10,7 @@ mod persist;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use eg_event::subscription::Ordering;
@@ -80,6 +81,8 @@ pub enum Next {
 pub enum Taken {
     /// An attempt begins, the one with this number.
     Attempt(u32),
+    /// An attempt begins before its time, after the one with this number.
+    Probe(u32),
     /// An event with the same key is ahead; this one waits.
     Parked,
 }
@@ -127,6 +130,8 @@ pub struct Lane {
     hold_until: Timestamp,
     failures: u32,
     probe_at: Timestamp,
+    /// What was tried last before its time.
+    probed: Option<(Timestamp, Sequence)>,
     dead_letters: BTreeSet<Sequence>,
     last_error: Option<String>,
     last_delivered_at: Option<Timestamp>,
@@ -186,7 +191,7 @@ impl Lane {
         {
             return Next::Retry(sequence);
         }
-        let (first, due) = (due.map(|(_, sequence)| sequence), due.map(|(at, _)| at));
+        let due = due.map(|(at, _)| at);
         let is_down = self.failures >= FAILURES_UNTIL_DOWN;
         if is_down && (now < self.probe_at || self.in_flight > 0) {
             let probe = (self.in_flight == 0).then_some(self.probe_at);
@@ -194,23 +199,46 @@ impl Lane {
         }
         let is_full = self.retries.len() >= RETRYING_MAX || self.parked >= PARKED_MAX;
         let next = if is_full { Next::Wait(None) } else { self.take_from() };
-        match (next, first) {
+        match next {
             // Nothing new can show that the receiver is back, and others wait for those that failed.
-            (Next::Wait(_), Some(first)) if is_down && (is_full || self.parked > 0) => {
-                Next::Retry(first)
+            Next::Wait(_) if is_down && (is_full || self.parked > 0) => {
+                self.probe().map_or(Next::Wait(due), Next::Retry)
             }
-            (Next::Wait(_), _) => Next::Wait(due),
-            (next, _) => next,
+            Next::Wait(_) => Next::Wait(due),
+            next => next,
         }
+    }
+
+    /// What to try before its time: those that wait take turns, since one may fail for a reason of
+    /// its own.
+    fn probe(&self) -> Option<Sequence> {
+        let after = self.probed.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.retries.range((after, Bound::Unbounded));
+        let mut in_turn = later.chain(&self.retries);
+        in_turn
+            .find(|(at, sequence)| self.is_retried(*at, *sequence))
+            .map(|(_, sequence)| *sequence)
+    }
+
+    fn is_retried(&self, at: Timestamp, sequence: Sequence) -> bool {
+        self.unsettled.get(&sequence).is_some_and(|unsettled| {
+            unsettled.phase == Phase::Retrying && unsettled.exception.due == at
+        })
+    }
+
+    /// Whether attempts are under way, and others follow.
+    #[must_use]
+    pub fn is_delivering(&self, now: Timestamp) -> bool {
+        self.in_flight > 0
+            && !self.is_held()
+            && now >= self.hold_until
+            && self.failures < FAILURES_UNTIL_DOWN
     }
 
     /// The attempt that is due first.
     fn first_retry(&mut self) -> Option<(Timestamp, Sequence)> {
         while let Some((at, sequence)) = self.retries.first().copied() {
-            let is_due = |unsettled: &Unsettled| {
-                unsettled.phase == Phase::Retrying && unsettled.exception.due == at
-            };
-            if self.unsettled.get(&sequence).is_some_and(is_due) {
+            if self.is_retried(at, sequence) {
                 return Some((at, sequence));
             }
             self.retries.pop_first();
@@ -345,9 +373,14 @@ impl Lane {
             self.keys.insert(key, VecDeque::new());
         }
         unsettled.phase = Phase::InFlight;
-        unsettled.is_probe = now < unsettled.exception.due && unsettled.exception.attempts > 0;
         self.in_flight += 1;
-        Some(Taken::Attempt(unsettled.exception.attempts + u32::from(!unsettled.is_probe)))
+        let Exception { due, attempts, .. } = unsettled.exception;
+        unsettled.is_probe = now < due && attempts > 0;
+        if unsettled.is_probe {
+            self.probed = Some((due, sequence));
+            return Some(Taken::Probe(attempts));
+        }
+        Some(Taken::Attempt(attempts + 1))
     }
 
     /// When the first attempt at an event under way was made.
@@ -379,7 +412,8 @@ impl Lane {
             }
             Settled::Again { due, status, reason } => {
                 self.last_error = Some(reason.clone());
-                let due = if is_probe { unsettled.exception.due.max(now) } else { due };
+                // It comes again when it would have, or at once if that is wanted.
+                let due = if is_probe && now < due { unsettled.exception.due } else { due };
                 unsettled.phase = Phase::Retrying;
                 unsettled.exception.due = due;
                 unsettled.exception.last_status = status;

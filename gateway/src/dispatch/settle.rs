@@ -16,6 +16,8 @@ pub struct Attempted<'a> {
     pub subscription: &'a Subscription,
     /// Which attempt it was, from 1.
     pub number: u32,
+    /// It was made before its time, to see whether the receiver is back: no event is given up by it.
+    pub is_probe: bool,
     /// When the first one was made.
     pub first_attempt_at: Timestamp,
     /// How it ended.
@@ -66,8 +68,9 @@ pub fn decide(attempted: &Attempted<'_>, now: Timestamp, rng: &mut impl Rng) -> 
             let (status, reason) = (*status, reason.clone());
             let hold_until = retry_after.map(|wait| now.after(wait.min(backoff::RETRY_AFTER_MAX)));
             let retry = &attempted.subscription.retry;
-            let given_up =
+            let exhausted =
                 backoff::exhausted(retry, attempted.number, attempted.first_attempt_at, now);
+            let given_up = exhausted.filter(|_| !attempted.is_probe);
             let (settled, verdict) = if let Some(why) = given_up {
                 let letter = dead_letter(attempted, status, format!("{why}: {reason}"), now);
                 (Settled::Dead(Box::new(letter)), Verdict::Dead)
@@ -123,4 +126,6 @@ pub struct Timing {
     pub latency_us: u32,
     /// Which attempt it was, from 1.
     pub number: u32,
+    /// It was made before its time, to see whether the receiver is back.
+    pub is_probe: bool,
 }

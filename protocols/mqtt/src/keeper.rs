@@ -8,7 +8,7 @@ mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use eg_event::{Refusal, Sequence, SessionChanges, SessionRows, SessionStore};
@@ -26,16 +26,26 @@ use crate::subscriber::{Inbox, Saved, Subscriber};
 /// How often what has changed is written down.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Completes once what was handed over is durable.
+type Saving = BoxFuture<'static, Result<(), Refusal>>;
+
 /// Keeps what sessions have.
 pub(crate) struct Keeper {
     store: Arc<dyn SessionStore>,
     /// Of what was routed before this, every session has on the disk what concerns it.
     kept_to: AtomicU64,
+    /// Held from looking at a session until what was seen is handed over, so that nothing older is
+    /// written after it. Taken before any inbox.
+    saving: Mutex<()>,
 }
 
 impl Keeper {
     pub(crate) fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, kept_to: AtomicU64::default() }
+        Self { store, kept_to: AtomicU64::default(), saving: Mutex::default() }
+    }
+
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes up what sessions had, of those clients that still have one.
@@ -67,6 +77,11 @@ impl Keeper {
             let inbox = inbox.map_err(|damaged| unreadable(&client_id, damaged))?;
             router.restore(Arc::new(Subscriber::new(client_id, number, inbox)));
         }
+        for number in of_session.into_keys() {
+            // Rows that nobody has: their number is not given to another before they are gone.
+            router.next_number.fetch_max(number + 1, Ordering::Relaxed);
+            gone.ended.push(number);
+        }
         if let Some(routed) = routed {
             router.begin_at(routed.min(router.feed.end()));
         }
@@ -82,6 +97,7 @@ impl Keeper {
         &self,
         subscriber: &Arc<Subscriber>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let _saving = self.saving();
         let kept_to = Sequence(self.kept_to.load(Ordering::Acquire));
         // Others may not have on the disk what has been routed since.
         let mut changes = SessionChanges { routed: Some(kept_to), ..Default::default() };
@@ -103,6 +119,7 @@ impl Keeper {
         &self,
         subscriber: &Arc<Subscriber>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let _saving = self.saving();
         let mut inbox = subscriber.inbox();
         inbox.is_kept = false;
         if !std::mem::take(&mut inbox.saved).exists {
@@ -128,13 +145,24 @@ impl Keeper {
 
     /// Writes down what has changed.
     pub(crate) async fn checkpoint(&self, router: &Router) {
+        let (saved, noted) = self.begin_checkpoint(router);
+        if let Err(refusal) = saved.await {
+            tracing::warn!(%refusal, "what MQTT sessions have could not be written down yet");
+        }
+        // Not noted, it is released once more after a restart, and that is all.
+        drop(noted.await);
+    }
+
+    /// Hands over what has changed, and which exchanges are over.
+    fn begin_checkpoint(&self, router: &Router) -> (Saving, Saving) {
+        let _saving = self.saving();
         // What is routed from here on is matched again after a crash, and known by then.
         let position = router.routed();
         let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if touched.is_empty() {
             self.kept_to.store(position.0, Ordering::Release);
-            return;
+            return (ready(Ok(())).boxed(), ready(Ok(())).boxed());
         }
         let mut changes = SessionChanges { routed: Some(position), ..SessionChanges::default() };
         let mut over = Vec::new();
@@ -151,17 +179,11 @@ impl Keeper {
             }));
             write(subscriber.number, &mut inbox, &mut changes);
         }
-        let noted = (!over.is_empty()).then(|| self.store.note(over));
+        let noted = if over.is_empty() { ready(Ok(())).boxed() } else { self.store.note(over) };
         let saved = self.store.save(changes);
         // What is saved from here on becomes durable after this.
         self.kept_to.store(position.0, Ordering::Release);
-        if let Err(refusal) = saved.await {
-            tracing::warn!(%refusal, "what MQTT sessions have could not be written down yet");
-        }
-        if let Some(noted) = noted {
-            // Not noted, it is released once more after a restart, and that is all.
-            drop(noted.await);
-        }
+        (saved, noted)
     }
 }
 

@@ -158,9 +158,8 @@ impl Queue {
         labels: &mut Labels,
         limit: QueueLimit,
     ) -> bool {
-        if let Some(open) = &mut self.open
-            && open.sequence == reference.sequence
-            && (open.group, reference.group) == (0, 0)
+        if self.adds_to_last(&reference)
+            && let Some(open) = &mut self.open
         {
             open.flags = open.flags.and(reference.flags);
             open.identifiers = labels.with(open.identifiers, reference.identifiers);
@@ -175,6 +174,13 @@ impl Queue {
         }
         self.open = Some(reference);
         true
+    }
+
+    /// Whether it is the same message as the one that came last, by another subscription.
+    pub(crate) fn adds_to_last(&self, reference: &Reference) -> bool {
+        self.open.is_some_and(|open| {
+            open.sequence == reference.sequence && (open.group, reference.group) == (0, 0)
+        })
     }
 
     /// The last sequence before the one to which something may still be added.

@@ -43,6 +43,8 @@ pub(crate) struct Retained {
     clock: Clock,
     limit: RetainedLimit,
     state: Mutex<State>,
+    /// Held while something is written down, so that nothing older is written after it.
+    saving: tokio::sync::Mutex<()>,
 }
 
 /// What there is at one place in the journal.
@@ -103,7 +105,14 @@ impl Retained {
         })?;
         (state.applied, state.saved) = (applied, applied);
         state.unsaved.extend(superseded.into_iter().map(|sequence| (sequence, None)));
-        Ok(Self { store, grants, clock, limit, state: Mutex::new(state) })
+        Ok(Self {
+            store,
+            grants,
+            clock,
+            limit,
+            state: Mutex::new(state),
+            saving: tokio::sync::Mutex::default(),
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -212,16 +221,17 @@ impl Retained {
                 () = tokio::time::sleep(CHECKPOINT_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
-            self.checkpoint(APPLIED_AHEAD_MAX).await;
+            drop(self.checkpoint(APPLIED_AHEAD_MAX).await);
         }
     }
 
     /// Writes down what has changed, or that nothing has for `ahead_max` events.
-    pub(crate) async fn checkpoint(&self, ahead_max: u64) {
+    pub(crate) async fn checkpoint(&self, ahead_max: u64) -> Result<(), Refusal> {
+        let _saving = self.saving.lock().await;
         let (changes, unsaved) = {
             let mut state = self.lock();
             if state.unsaved.is_empty() && state.applied.0 - state.saved.0 <= ahead_max {
-                return;
+                return Ok(());
             }
             let unsaved = std::mem::take(&mut state.unsaved);
             let gone = unsaved.iter().filter(|(_, kept)| kept.is_none());
@@ -235,7 +245,7 @@ impl Retained {
         let applied = changes.applied;
         let saved = self.store.save(changes).await;
         let mut state = self.lock();
-        match saved {
+        match &saved {
             Ok(()) => state.saved = applied,
             Err(refusal) => {
                 tracing::warn!(%refusal, "retained messages could not be written down yet");
@@ -244,6 +254,7 @@ impl Retained {
                 }
             }
         }
+        saved
     }
 }
 

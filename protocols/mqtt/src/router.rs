@@ -154,7 +154,8 @@ impl Router {
         for change in self.option_changes.due(sequence) {
             let OptionChange { subscriber, filter, granted, .. } = change;
             let mut tree = self.tree_mut();
-            let lasts = subscriber.inbox().subscriptions.contains_key(&filter);
+            // Others may have taken their place, or ended the subscription.
+            let lasts = subscriber.inbox().subscriptions.get(&filter) == Some(&granted);
             if lasts && let Some(filter) = TopicFilter::parse(&filter, u32::MAX) {
                 tree.insert(filter, (subscriber.number, subscriber), granted);
             }

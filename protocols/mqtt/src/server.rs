@@ -225,7 +225,7 @@ impl Server {
     /// Writes down what subscribers have, and what is retained, after the last connection has ended.
     pub async fn settle(&self) {
         self.0.keeper.checkpoint(&self.0.router).await;
-        self.0.router.retained.checkpoint(0).await;
+        drop(self.0.router.retained.checkpoint(0).await);
         self.tell_the_rest().await;
         self.0.wills.save().await;
     }

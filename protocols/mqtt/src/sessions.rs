@@ -277,6 +277,11 @@ impl Sessions {
         self.lock().get(client_id)?.seat.clone()
     }
 
+    /// The connection that has the session, once it is let in.
+    pub(crate) fn link(&self, client_id: &str) -> Option<Arc<Link>> {
+        self.lock().get(client_id)?.link.clone()
+    }
+
     /// The next sessions from `from` on, in the order of client identifiers: at most `count_max`.
     pub(crate) fn list(&self, from: Bound<&str>, count_max: usize) -> Vec<Listed> {
         let sessions = self.lock();

@@ -90,7 +90,7 @@ impl Run {
                     (sequence, self.lane.retake(sequence, key, self.now))
                 }
             };
-            if let Some(Taken::Attempt(_)) = taken {
+            if let Some(Taken::Attempt(_) | Taken::Probe(_)) = taken {
                 assert!(!self.held, "{sequence} is attempted although no attempts are made");
                 let key = key(sequence);
                 let busy =

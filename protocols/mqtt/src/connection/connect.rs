@@ -282,8 +282,10 @@ fn take_place(
 ) -> Result<Option<TenantPlace>, Refused> {
     let known = principal.application().and_then(|name| server.0.ports.tenants.tenant(name));
     let Some(tenant) = known else { return Ok(None) };
-    let is_connected = server.0.sessions.seat(id).is_some();
-    TenantPlace::take(tenant, is_connected).map(Some).map_err(|tenant| {
+    let connected = server.0.sessions.link(id);
+    let is_its_own =
+        connected.is_some_and(|link| link.principal.application() == principal.application());
+    TenantPlace::take(tenant, is_its_own).map(Some).map_err(|tenant| {
         let (name, max) = (tenant.name(), tenant.max(Quantity::Connections));
         let text = format!("{name} may have {max} MQTT connections, and has them");
         (ConnectRefusal::QuotaExceeded, text)

@@ -120,12 +120,12 @@ impl Server {
 
     /// Ends what is retained of `topic`, durably. Says whether anything was. Subscribers are not
     /// told.
-    pub async fn delete_retained(&self, topic: &str) -> bool {
+    pub async fn delete_retained(&self, topic: &str) -> Result<bool, Refusal> {
         let retained = &self.0.router.retained;
         let existed = retained.lock().remove(topic);
         if existed {
-            retained.checkpoint(0).await;
+            retained.checkpoint(0).await?;
         }
-        existed
+        Ok(existed)
     }
 }
