@@ -86,3 +86,48 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Qos;
+    use crate::counters::Dropped;
+    use crate::queue::{Flags, QueueLimit, Reference};
+    use crate::subscriber::Pushed;
+    use eg_event::Sequence;
+
+    const LIMIT: QueueLimit = QueueLimit { messages: 10, bytes: 100_000 };
+
+    fn inbox(tenant: &Arc<Tenant>) -> Inbox {
+        let place = TenantPlace::take(Arc::clone(tenant), false).ok();
+        let mut inbox = Inbox::default();
+        inbox.join(place.as_ref());
+        inbox
+    }
+
+    fn message(sequence: u64) -> Reference {
+        let flags = Flags::new(Qos::AtLeastOnce, false);
+        Reference { sequence: Sequence(sequence), bytes: 1000, identifiers: 0, group: 0, flags }
+    }
+
+    #[test]
+    fn where_nothing_waits_one_message_may_whatever_others_have() {
+        let tenant = Arc::new(Tenant::new("lamps"));
+        tenant.limit(Quantity::QueueBytes, Some(100));
+        let (mut one, mut other) = (inbox(&tenant), inbox(&tenant));
+        assert!(matches!(one.push(message(1), LIMIT), Pushed::Queued));
+        assert!(matches!(other.push(message(1), LIMIT), Pushed::Queued));
+        let full = |pushed| matches!(pushed, Pushed::Full(Dropped::ApplicationQueueFull));
+        assert!(full(one.push(message(2), LIMIT)));
+    }
+
+    #[test]
+    fn what_another_subscription_adds_to_a_message_needs_no_room() {
+        let tenant = Arc::new(Tenant::new("lamps"));
+        tenant.limit(Quantity::QueueMessages, Some(1));
+        let mut inbox = inbox(&tenant);
+        assert!(matches!(inbox.push(message(1), LIMIT), Pushed::Queued));
+        assert!(matches!(inbox.push(message(1), LIMIT), Pushed::Queued));
+        assert_eq!(tenant.used(Quantity::QueueMessages), 1);
+    }
+}
