@@ -4,6 +4,8 @@
 use eg_event::{InvalidInput, attribute};
 use serde::{Deserialize, Serialize};
 
+use crate::topic_filter::stands_for;
+
 /// One entry of `mqtt.mappings`.
 ///
 /// Templates may hold `{topic}`, `{topic[1]}` (its first level, and so on), `{client_id}` and
@@ -117,7 +119,8 @@ impl Mappings {
     /// The first mapping whose filter matches `topic`, or the one for everything else.
     #[must_use]
     pub fn for_topic(&self, topic: &str) -> &Mapping {
-        let found = self.configured.iter().find(|mapping| matches(&mapping.filter, topic));
+        let found =
+            self.configured.iter().find(|mapping| stands_for(levels(&mapping.filter), topic));
         found.unwrap_or(&self.other)
     }
 }
@@ -247,22 +250,8 @@ fn parse_filter(filter: &str) -> Result<Vec<String>, InvalidInput> {
     Ok(levels)
 }
 
-/// MQTT 5.0 section 4.7.
-fn matches(filter: &[String], topic: &str) -> bool {
-    if topic.starts_with('$') && matches!(filter[0].as_str(), "#" | "+") {
-        return false;
-    }
-    let mut levels = topic.split('/');
-    for wanted in filter {
-        if wanted == "#" {
-            return true;
-        }
-        match levels.next() {
-            Some(level) if wanted == "+" || wanted == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
+fn levels(filter: &[String]) -> impl Iterator<Item = &str> {
+    filter.iter().map(String::as_str)
 }
 
 #[cfg(test)]
@@ -316,7 +305,7 @@ mod tests {
         ];
         for (filter, topic, expected) in rows {
             assert_eq!(
-                matches(&parse_filter(filter).unwrap(), topic),
+                stands_for(levels(&parse_filter(filter).unwrap()), topic),
                 expected,
                 "{filter} {topic}"
             );

@@ -49,21 +49,26 @@ impl<'a> TopicFilter<'a> {
 
     /// Whether it stands for `topic`.
     pub(crate) fn stands_for(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && self.levels.starts_with(['+', '#']) {
+        stands_for(self.levels.split('/'), topic)
+    }
+}
+
+/// Whether a filter of these levels stands for `topic` (MQTT 5.0 section 4.7).
+pub(crate) fn stands_for<'a>(filter: impl Iterator<Item = &'a str>, topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    for (place, wanted) in filter.enumerate() {
+        if place == 0 && topic.starts_with('$') && matches!(wanted, "#" | "+") {
             return false;
         }
-        let mut levels = topic.split('/');
-        for wanted in self.levels.split('/') {
-            if wanted == "#" {
-                return true;
-            }
-            match levels.next() {
-                Some(level) if wanted == "+" || wanted == level => {}
-                _ => return false,
-            }
+        if wanted == "#" {
+            return true;
         }
-        levels.next().is_none()
+        match levels.next() {
+            Some(level) if wanted == "+" || wanted == level => {}
+            _ => return false,
+        }
     }
+    levels.next().is_none()
 }
 
 #[cfg(test)]
