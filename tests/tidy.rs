@@ -123,7 +123,11 @@ fn libraries_stay_where_they_belong() {
         (
             "mqtt_protocol_core",
             // The bench measures the library against itself.
-            &["protocols/mqtt/src/codec", "protocols/bus/src/mqtt/packets", "bench/plain_producer"],
+            &[
+                "protocols/mqtt/src/codec",
+                "protocols/bus/src/mqtt/packets",
+                "protocols/bus/examples",
+            ],
         ),
     ];
     for (path, text) in all(&[".rs"]) {

