@@ -75,7 +75,8 @@ pub(crate) async fn read(
     let messages = nats.client.subscribe(inbox.clone()).await;
     let messages = messages.map_err(|error| nats.say(&error.to_string()))?;
     let lag = (info.num_pending, Instant::now());
-    let (latest, given) = (None, Vec::new());
+    // A reader that was killed may have been given more since: the first delivery tells.
+    let (latest, given) = (Some(info.delivered.consumer_sequence), Vec::new());
     Ok(Box::new(Reader { nats, consumer, inbox, messages, batch, asked: 0, latest, given, lag }))
 }
 
