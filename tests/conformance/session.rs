@@ -142,7 +142,7 @@ async fn nothing_is_sent_again_within_a_connection() {
     client.subscribe(&topic, 1).await;
     publish(&server, Message::new(&topic, "first").qos(1)).await;
     client.publication().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.assert_quiet().await;
     publish(&server, Message::new(&topic, "second").qos(1)).await;
     assert_eq!(client.publication().await.text(), "second");
 }

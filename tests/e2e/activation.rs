@@ -1,11 +1,11 @@
 //! Event activations: in whatever order they and subscriptions come and go, each ends in the right
 //! conditions within a second, and no event is lost or delivered too early.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eg_tests::gateway::Gateway;
 use eg_tests::subscriber::Subscriber;
-use eg_tests::wait::until;
+use eg_tests::wait::{until, until_within};
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
@@ -125,8 +125,8 @@ impl Scene {
 
     /// Waits for statuses: of `events-activated`, and of `is-ready` with its reason.
     async fn until_conditions(&self, order: &[Step], expected: (bool, bool, &str)) {
-        let started = Instant::now();
-        loop {
+        let what = format!("{order:?} gives {expected:?}");
+        until_within(CONDITIONS_TIME_MAX, &what, async || {
             let shown = self.subscription().await;
             let [activated, ready] = [0, 1].map(|place| shown["conditions"][place].clone());
             assert_eq!(
@@ -134,12 +134,11 @@ impl Scene {
                 (&json!("events-activated"), &json!("is-ready"))
             );
             let found = (activated["status"] == "True", ready["status"] == "True");
-            if (found, &ready["reason"]) == ((expected.0, expected.1), &json!(expected.2)) {
-                return;
-            }
-            assert!(started.elapsed() < CONDITIONS_TIME_MAX, "{order:?}: {shown}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            let reached =
+                (found, &ready["reason"]) == ((expected.0, expected.1), &json!(expected.2));
+            reached.then_some(())
+        })
+        .await;
     }
 
     fn delivered(&self) -> Vec<String> {

@@ -25,30 +25,8 @@ pub struct UsageQuery(pub(super) Parts);
 pub struct UsageMutation(pub(super) Parts);
 
 /// What an application may send and hold; what is not set is as the gateway has it.
-#[derive(Clone, Copy, Debug, InputObject)]
-pub struct ApplicationLimitsInput {
-    /// Its events are let go at this age, in hours.
-    retention_hours: Option<u32>,
-    /// When it holds more than this, in bytes, its oldest events are let go.
-    retention_bytes: Option<u64>,
-    /// When it holds this much, in bytes, its events are refused.
-    quota_bytes: Option<u64>,
-    /// What it sends faster than this, in events per second, is refused.
-    events_per_second: Option<u32>,
-    /// How many events it may send at once after a pause; by default those of a second.
-    burst_events: Option<u32>,
-    /// How many MQTT connections it may have at once.
-    mqtt_connections: Option<u32>,
-    /// How many subscriptions its MQTT sessions may have together.
-    mqtt_subscriptions: Option<u32>,
-    /// How many messages may wait for its MQTT sessions together.
-    mqtt_queue_messages: Option<u64>,
-    /// How many bytes the events may have that wait for them.
-    mqtt_queue_bytes: Option<u64>,
-}
-
-/// What an application may send and hold; what is not set is as the gateway has it.
-#[derive(Clone, Copy, Debug, SimpleObject)]
+#[derive(Clone, Copy, Debug, InputObject, SimpleObject)]
+#[graphql(input_name = "ApplicationLimitsInput")]
 pub struct ApplicationLimits {
     /// Its events are let go at this age, in hours.
     retention_hours: Option<u32>,
@@ -201,7 +179,7 @@ impl UsageMutation {
     async fn limit_application(
         &self,
         name: String,
-        r#in: ApplicationLimitsInput,
+        r#in: ApplicationLimits,
     ) -> Result<ApplicationUsage> {
         let found = self.0.specs.snapshot().application_named(&name).map(Arc::clone);
         let missing = || coded(Code::NotFound, &format!("there is no application {name:?}"));
@@ -233,9 +211,9 @@ impl WhatIfInput {
     }
 }
 
-impl From<ApplicationLimitsInput> for words::ApplicationLimits {
-    fn from(given: ApplicationLimitsInput) -> Self {
-        let ApplicationLimitsInput {
+impl From<ApplicationLimits> for words::ApplicationLimits {
+    fn from(given: ApplicationLimits) -> Self {
+        let ApplicationLimits {
             retention_hours,
             retention_bytes,
             quota_bytes,

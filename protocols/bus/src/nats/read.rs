@@ -3,13 +3,16 @@
 //!
 //! What was given and never acknowledged is given again only when the server's `ack_wait` is over,
 //! and what is newer would overtake it. So a lost connection, or a delivery that is missing, ends
-//! the reading; and who begins to read waits until what is outstanding comes first.
+//! the reading; and who begins to read waits until what is outstanding comes first. It comes in no
+//! certain order: what the server could not hand to a connection that was gone is given before
+//! what it did. So it is handed on when all of it is there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer};
+use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
 use eg_event::{Subscription, header, trace};
@@ -49,11 +52,21 @@ struct Reader {
     /// How many of those are still to come.
     asked: usize,
     /// The number of the latest delivery of the consumer.
-    latest: Option<u64>,
+    latest: u64,
+    /// How many messages that a reader before this one did not acknowledge are to come first.
+    outstanding: usize,
     /// What was given and not settled.
-    given: Vec<Message>,
+    given: Vec<Given>,
     /// How many messages wait, and when that was said.
     lag: (u64, Instant),
+}
+
+/// A message that is not settled.
+struct Given {
+    /// Its place in the stream.
+    sequence: u64,
+    message: Message,
+    arrival: Arrival,
 }
 
 /// Begins to read the subject of `target`.
@@ -66,8 +79,10 @@ pub(crate) async fn read(
     let batch = usize::from(subscription.max_in_flight);
     let consumer = consumer(&nats, &subscription.name, batch).await?;
     let info = consumer.cached_info();
-    if info.num_ack_pending > 0 {
-        let (name, messages) = (&*subscription.name, info.num_ack_pending);
+    // What others of a group have to acknowledge is theirs.
+    let outstanding = if is_alone(&nats.target) { info.num_ack_pending } else { 0 };
+    if outstanding > 0 {
+        let (name, messages) = (&*subscription.name, outstanding);
         tracing::info!(name, messages, "waits for what was not acknowledged to be given again");
         tokio::time::sleep(ACK_WAIT + ACK_WAIT_MORE).await;
     }
@@ -76,8 +91,11 @@ pub(crate) async fn read(
     let messages = messages.map_err(|error| nats.say(&error.to_string()))?;
     let lag = (info.num_pending, Instant::now());
     // A reader that was killed may have been given more since: the first delivery tells.
-    let (latest, given) = (Some(info.delivered.consumer_sequence), Vec::new());
-    Ok(Box::new(Reader { nats, consumer, inbox, messages, batch, asked: 0, latest, given, lag }))
+    let latest = info.delivered.consumer_sequence;
+    let (asked, given) = (0, Vec::new());
+    let reader =
+        Reader { nats, consumer, inbox, messages, batch, asked, latest, outstanding, given, lag };
+    Ok(Box::new(reader))
 }
 
 /// The durable consumer, made if there is none.
@@ -128,44 +146,68 @@ impl Reader {
             if self.asked == 0 {
                 self.ask().await?;
             }
-            let lost = self.nats.complaint.lost.clone();
-            let waited = tokio::time::timeout(REQUEST + REQUEST_MORE, self.messages.next());
-            let Some(waited) = lost.run_until_cancelled(waited).await else {
-                return Err(self.nats.say("the connection was lost"));
-            };
-            let mut next = Some(waited.map_err(|_| self.nats.say("the server is silent"))?);
-            let mut arrivals = Vec::new();
-            while let Some(message) = next {
+            let message = self.wait().await?;
+            self.take(message)?;
+            while self.has_room()
+                && let Some(message) = self.messages.next().now_or_never()
+            {
                 let ended = || self.nats.say("the connection was closed");
-                let message = message.ok_or_else(ended)?;
-                arrivals.extend(self.take(message)?);
-                let has_room = arrivals.len() < self.batch && self.asked > 0;
-                next = if has_room { self.messages.next().now_or_never() } else { None };
+                self.take(message.ok_or_else(ended)?)?;
             }
-            if !arrivals.is_empty() {
-                return Ok(arrivals);
+            if self.given.len() < self.outstanding && self.asked > 0 {
+                continue;
+            }
+            if self.outstanding > 0 {
+                self.given.sort_by_key(|given| given.sequence);
+                self.outstanding = 0;
+            }
+            if !self.given.is_empty() {
+                let arrivals =
+                    self.given.iter_mut().map(|given| std::mem::take(&mut given.arrival));
+                return Ok(arrivals.collect());
             }
         }
     }
 
+    /// Asks for what is outstanding, and no more, if there is some: what is newer is not to be
+    /// among it.
     async fn ask(&mut self) -> Result<(), SourceError> {
-        let request =
-            BatchConfig { batch: self.batch, expires: Some(REQUEST), ..BatchConfig::default() };
+        let (batch, expires) = match self.outstanding {
+            0 => (self.batch, REQUEST),
+            outstanding => (outstanding, ACK_WAIT),
+        };
+        let request = BatchConfig { batch, expires: Some(expires), ..BatchConfig::default() };
         let asked = self.consumer.request_batch(request, self.inbox.clone()).await;
         asked.map_err(|error| self.nats.say(&error.to_string()))?;
-        self.asked = self.batch;
+        self.asked = batch;
         Ok(())
     }
 
-    /// A message; none if it is what the server says of the request.
-    fn take(&mut self, message: async_nats::Message) -> Result<Option<Arrival>, SourceError> {
+    /// Waits for what the server sends next.
+    async fn wait(&mut self) -> Result<async_nats::Message, SourceError> {
+        let lost = self.nats.complaint.lost.clone();
+        let waited = tokio::time::timeout(REQUEST + REQUEST_MORE, self.messages.next());
+        let Some(waited) = lost.run_until_cancelled(waited).await else {
+            return Err(self.nats.say("the connection was lost"));
+        };
+        let message = waited.map_err(|_| self.nats.say("the server is silent"))?;
+        message.ok_or_else(|| self.nats.say("the connection was closed"))
+    }
+
+    /// Whether more of what was asked for may be taken at once.
+    fn has_room(&self) -> bool {
+        self.asked > 0 && self.given.len() < self.batch
+    }
+
+    /// Takes a message, or notes what the server says of the request.
+    fn take(&mut self, message: async_nats::Message) -> Result<(), SourceError> {
         match message.status {
             None | Some(StatusCode::OK) => {}
             Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {
                 self.asked = 0;
-                return Ok(None);
+                return Ok(());
             }
-            Some(StatusCode::IDLE_HEARTBEAT) => return Ok(None),
+            Some(StatusCode::IDLE_HEARTBEAT) => return Ok(()),
             Some(status) => {
                 let said = message.description.unwrap_or_else(|| status.to_string());
                 return Err(self.nats.say(&said));
@@ -173,19 +215,15 @@ impl Reader {
         }
         self.asked = self.asked.saturating_sub(1);
         let message = Message { context: self.nats.jetstream.clone(), message };
-        let (arrival, number, waiting) = arrival(&message)?;
-        if self.is_alone() && self.latest.is_some_and(|latest| number != latest + 1) {
+        let info = message.info().map_err(|error| SourceError(error.to_string()))?;
+        if is_alone(&self.nats.target) && info.consumer_sequence != self.latest + 1 {
             return Err(SourceError("a delivery is missing".to_owned()));
         }
-        self.latest = Some(number);
-        self.lag = (waiting, Instant::now());
-        self.given.push(message);
-        Ok(Some(arrival))
-    }
-
-    /// Whether nobody else reads by the same consumer, as far as can be known.
-    fn is_alone(&self) -> bool {
-        self.nats.target.attributes.get("group").is_none()
+        self.latest = info.consumer_sequence;
+        self.lag = (info.pending, Instant::now());
+        let (sequence, arrival) = (info.stream_sequence, arrival(&message, &info));
+        self.given.push(Given { sequence, message, arrival });
+        Ok(())
     }
 
     /// Tells the server that a message is not to be given again, and why (ADR-27: the reason is in
@@ -199,7 +237,7 @@ impl Reader {
 
     async fn tell(&mut self, settlements: &[Settlement]) -> Result<(), SourceError> {
         let given = std::mem::take(&mut self.given);
-        for (message, settlement) in given.iter().zip(settlements) {
+        for (Given { message, .. }, settlement) in given.iter().zip(settlements) {
             let told = match settlement {
                 Settlement::Taken => message.ack_with(AckKind::Ack).await,
                 Settlement::Refused(why) => self.refuse(message, why).await,
@@ -237,9 +275,13 @@ impl Source for Reader {
     }
 }
 
-/// A message as it came, the number of its delivery, and how many wait behind it.
-fn arrival(message: &Message) -> Result<(Arrival, u64, u64), SourceError> {
-    let info = message.info().map_err(|error| SourceError(error.to_string()))?;
+/// Whether nobody else reads by the same consumer, as far as can be known.
+fn is_alone(target: &Target) -> bool {
+    target.attributes.get("group").is_none()
+}
+
+/// A message as it came.
+fn arrival(message: &Message, info: &Info<'_>) -> Arrival {
     // A stream that is made anew counts from one again, but at another time.
     let published = info.published.unix_timestamp_nanos();
     let mut arrival = Arrival {
@@ -262,5 +304,5 @@ fn arrival(message: &Message) -> Result<(Arrival, u64, u64), SourceError> {
             arrival.trace.push((name, value.to_owned()));
         }
     }
-    Ok((arrival, info.consumer_sequence, info.pending))
+    arrival
 }
