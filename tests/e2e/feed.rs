@@ -113,7 +113,7 @@ async fn changes_are_followed_until_the_credential_is_revoked() {
 async fn who_follows_is_cut_off_when_the_credential_expires() {
     let options = Options { program: PROGRAM.into(), config: String::new(), dev: false };
     let gateway = Gateway::start_with(options).await;
-    let soon = Clock::system().now().after(Duration::from_secs(3)).to_string();
+    let soon = Clock::system().now().after(Duration::from_secs(10)).to_string();
     let (secret, _) = expiring_token(&gateway, "agent", "application:read", Some(soon)).await;
     let mut follower = Follower::start(&gateway, Some(&secret));
     assert_eq!(follower.line().await, "connected");
