@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use crate::PROGRAM;
 use crate::registered::{failures, make_stream, publish, try_to_register};
 
-fn oauth(provider: &Provider) -> Value {
+pub(crate) fn oauth(provider: &Provider) -> Value {
     json!({ "credential": { "oauth": { "clientId": CLIENT, "clientSecret": "device-secret",
         "url": format!("{}/token", provider.issuer()), "scopes": ["publish"],
         "resource": "urn:event-gateway" } } })
 }
 
-async fn delivered(gateway: &Gateway, name: &str, count: usize) {
+pub(crate) async fn delivered(gateway: &Gateway, name: &str, count: usize) {
     until("the events are delivered", async || {
         (gateway.subscription(name).await["delivered"] == count).then_some(())
     })

@@ -151,8 +151,13 @@ fn insecure(authority: &Authority, [good, expired, other]: [&Broker; 3]) -> Vec<
     ]
 }
 
-/// What is wrong with Kafka; the brokers show no certificate, a good one, and one for another name.
-fn of_kafka(authority: &Authority, nats: &Broker, [plain, good, other]: [&Kafka; 3]) -> Vec<Row> {
+/// What is wrong with Kafka; the brokers show no certificate, a good one, and one for another name,
+/// or want a password.
+fn of_kafka(
+    authority: &Authority,
+    nats: &Broker,
+    [plain, good, other, closed]: [&Kafka; 4],
+) -> Vec<Row> {
     let text = |file: &str| std::fs::read_to_string(authority.file(file)).unwrap();
     // Its client says more than that time is over when there is enough of it.
     let long = |mut attributes: Value| {
@@ -183,6 +188,9 @@ fn of_kafka(authority: &Authority, nats: &Broker, [plain, good, other]: [&Kafka;
         .with(known),
         row("A client certificate is missing (Kafka)", &at("kafkas", &good.port()), "t", &trusted),
         row("No broker has the mechanism", open, "t", &none).with(basic("gateway", "s3cret")),
+        row("A password is wanted (Kafka)", &closed.url(), "t", &none),
+        row("The password is wrong (Kafka)", &closed.url(), "t", &none)
+            .with(basic("gateway", "guessed")),
     ]
 }
 
@@ -279,6 +287,7 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
     let plain = Kafka::start().await;
     let secured = Kafka::over_tls(&authority, "server", "gateway").await;
     let foreign = Kafka::over_tls(&authority, "other", "gateway").await;
+    let guarded = Kafka::with_users(None).await;
     let good = mosquitto_over_tls(&authority, "server").await;
     let expired = mosquitto_over_tls(&authority, "expired").await;
     let other = mosquitto_over_tls(&authority, "other").await;
@@ -299,10 +308,10 @@ async fn each_misconfiguration_is_told_as_the_document_says() {
         refused_by_amqp(&rabbit),
         insecure(&authority, [&good, &expired, &other]),
         without_token(&open, &provider),
-        of_kafka(&authority, &open, [&plain, &secured, &foreign]),
+        of_kafka(&authority, &open, [&plain, &secured, &foreign, &guarded]),
     ];
     let ports = [rabbit.port(), open.port()].map(|port| format!(":{port}"));
-    let kafka = [&plain, &secured, &foreign].map(|kafka| format!(":{}", kafka.port()));
+    let kafka = [&plain, &secured, &foreign, &guarded].map(|kafka| format!(":{}", kafka.port()));
     let ports = [&ports[..], &kafka[..]].concat();
     let mut table = String::new();
     let generated = format!("{}/buses-troubleshooting.md", env!("CARGO_TARGET_TMPDIR"));

@@ -1,10 +1,11 @@
 //! A broker that speaks the protocol of Kafka. It keeps everything in memory, and can be cut off, or
-//! in an object store, and can be killed. Its own TLS is of no use: where TLS is asked for, the line
-//! speaks it.
+//! in an object store, and can be killed. Its own TLS and its users are of no use: where they are asked
+//! for, the line speaks TLS, or knows the users.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::acme::free_port;
@@ -12,12 +13,19 @@ use crate::cut::Line;
 use crate::openssl::Authority;
 use crate::{peers, wait};
 
+/// Who may log in where users have to.
+pub const USER: &str = "gateway";
+/// By what.
+pub const PASSWORD: &str = "s3cret";
+
 /// A running broker, at the end of a line.
 #[derive(Debug)]
 pub struct Kafka {
     line: Line,
     /// What its clients show, and believe, where the line speaks TLS.
     identity: Option<[PathBuf; 3]>,
+    /// Who lets through only those that log in.
+    guard: Option<Child>,
     port: u16,
     store: Option<ObjectStore>,
     child: Child,
@@ -46,9 +54,22 @@ impl Kafka {
         Self { identity, ..Self::behind(line, port, None).await }
     }
 
+    /// The same for those who log in by SASL: as [`USER`] with [`PASSWORD`], or with an access
+    /// token of `issuer`.
+    pub async fn with_users(issuer: Option<&str>) -> Self {
+        let (door, port) = (free_port(), free_port());
+        let mut command = peers::python("kafka_sasl.py");
+        command.args([door, port].map(|port| port.to_string())).args(issuer);
+        let mut guard = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(guard.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("ready"));
+        let broker = Self::behind(Line::to(door).await, port, None).await;
+        Self { guard: Some(guard), ..broker }
+    }
+
     async fn behind(line: Line, port: u16, store: Option<ObjectStore>) -> Self {
         let child = launch(port, &line, store.as_ref()).await;
-        Self { line, identity: None, port, store, child }
+        Self { line, identity: None, guard: None, port, store, child }
     }
 
     /// Kills it like a power failure would.
@@ -70,6 +91,9 @@ impl Kafka {
             ["KAFKA_CA", "KAFKA_CERT", "KAFKA_KEY"].iter().zip(self.identity.iter().flatten())
         {
             command.env(name, file);
+        }
+        if self.guard.is_some() {
+            command.env("KAFKA_USER", USER).env("KAFKA_PASSWORD", PASSWORD);
         }
         command
     }

@@ -1,6 +1,7 @@
 // A Kafka topic as its users see it.
 //
-// Over TLS where KAFKA_CA, KAFKA_CERT and KAFKA_KEY name files.
+// Over TLS where KAFKA_CA, KAFKA_CERT and KAFKA_KEY name files; by SCRAM where there are KAFKA_USER and
+// KAFKA_PASSWORD.
 //
 // kafka_bus.cjs PORT topic NAME PARTITIONS   makes a topic
 // kafka_bus.cjs PORT read NAME COUNT         prints COUNT messages, one JSON object a line
@@ -13,13 +14,18 @@ const readline = require("node:readline");
 const { Kafka, logLevel } = require("kafkajs");
 
 const [port, verb, name, argument, first] = process.argv.slice(2);
-const { KAFKA_CA, KAFKA_CERT, KAFKA_KEY } = process.env;
+const { KAFKA_CA, KAFKA_CERT, KAFKA_KEY, KAFKA_USER, KAFKA_PASSWORD } = process.env;
 const ssl = KAFKA_CA && {
   ca: [readFileSync(KAFKA_CA)],
   cert: readFileSync(KAFKA_CERT),
   key: readFileSync(KAFKA_KEY),
 };
-const kafka = new Kafka({ brokers: [`127.0.0.1:${port}`], ssl, logLevel: logLevel.NOTHING });
+const sasl = KAFKA_USER && {
+  mechanism: "scram-sha-256",
+  username: KAFKA_USER,
+  password: KAFKA_PASSWORD,
+};
+const kafka = new Kafka({ brokers: [`127.0.0.1:${port}`], ssl, sasl, logLevel: logLevel.NOTHING });
 
 async function topic() {
   const admin = kafka.admin();

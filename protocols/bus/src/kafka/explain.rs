@@ -108,7 +108,8 @@ fn brief(said: &str) -> String {
 pub(super) fn silence(error: Option<&KafkaError>) -> String {
     match error.map(|error| (code(error), error)) {
         None | Some((Code::BrokerTransportFailure | Code::OperationTimedOut, _)) => {
-            "no broker answers: is Kafka spoken there, and TLS just if the scheme is kafkas?"
+            "no broker answers: is Kafka spoken there, TLS just if the scheme is kafkas, and is a \
+             login wanted that auth.credential has to give?"
                 .to_owned()
         }
         Some((_, error)) => error.to_string(),
