@@ -12,7 +12,7 @@ use crate::PROGRAM;
 use crate::registered::make_stream;
 
 /// Runs `bus test`; gives back its exit code and the steps.
-async fn examine(args: &[&str]) -> (i32, Vec<(String, bool, String)>) {
+pub(crate) async fn examine(args: &[&str]) -> (i32, Vec<(String, bool, String)>) {
     let mut command = Command::new(PROGRAM);
     command.args(["-o", "json", "bus", "test"]).args(args).stdin(Stdio::null());
     let output = command.output().await.unwrap();

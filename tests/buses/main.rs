@@ -18,6 +18,7 @@ mod kafka_shared;
 mod killed;
 mod loops;
 mod misconfigured;
+mod nats_users;
 mod registered;
 
 /// The program, as cargo built it for this suite.

@@ -4,11 +4,14 @@ nats_bus.py PORT stream NAME SUBJECT...    makes a stream
 nats_bus.py PORT read NAME COUNT           prints COUNT messages, one JSON object a line
 nats_bus.py PORT publish MESSAGE -         publishes one message, the same JSON object
 nats_bus.py PORT many SUBJECT FIRST-COUNT  publishes COUNT events with ids from FIRST, ten keys in turn
+
+NATS_NKEY names the file of a seed, NATS_CREDS a credentials file, to log in with.
 """
 
 import asyncio
 import base64
 import json
+import os
 import sys
 
 import nats
@@ -32,7 +35,8 @@ async def until_acknowledged(stream, subject, body, headers):
 
 async def main(port, verb, name, *arguments):
     client = await nats.connect(f"nats://127.0.0.1:{port}", reconnect_time_wait=0.1,
-                                max_reconnect_attempts=-1)
+                                max_reconnect_attempts=-1, nkeys_seed=os.environ.get("NATS_NKEY"),
+                                user_credentials=os.environ.get("NATS_CREDS"))
     stream = client.jetstream()
     if verb == "stream":
         await stream.add_stream(name=name, subjects=arguments)

@@ -259,15 +259,16 @@ fn authenticated(
         Some(Credential::OAuth(_)) => return Ok(by_token(subscription, around)),
         Some(Credential::Basic { username, password }) => (username.clone(), password),
     };
-    let secret = password.expose().to_owned();
+    let secret = password.expose();
     Ok(match target.attributes.get("authentication") {
-        Some("TOKEN") => options.token(secret),
-        Some("NKEY") => options.nkey(secret),
-        Some("CREDENTIALS") => options.credentials(&secret).map_err(|_| {
+        Some("TOKEN") => options.token(secret.to_owned()),
+        Some("NKEY") => options.nkey(secret.trim().to_owned()),
+        // The client looks for the end of the last line, which may have been trimmed.
+        Some("CREDENTIALS") => options.credentials(&format!("{secret}\n")).map_err(|_| {
             let why = "auth.credential: the password is not the text of a credentials file";
             PublishError::NotConnected(why.to_owned())
         })?,
-        _ => options.user_and_password(username, secret),
+        _ => options.user_and_password(username, secret.to_owned()),
     })
 }
 
