@@ -14,7 +14,8 @@ use crate::registered::{drained, publish, register};
 
 /// How many events are under way when something is cut or killed.
 const COUNT: usize = 50_000;
-const KEYS: usize = 100;
+/// So many events are handed over at once where they stay in the order of their keys.
+const KEYS: usize = 400;
 
 pub(crate) fn read(broker: &Kafka, topic: &str, count: usize) -> Reader {
     let mut command = broker.client();
@@ -121,7 +122,9 @@ async fn a_kafka_broker_that_is_cut_off_in_mid_stream_loses_nothing_and_keeps_th
 async fn a_kafka_broker_that_is_killed_in_mid_stream_has_everything_in_order() {
     let (gateway, mut broker) = (Gateway::start(PROGRAM).await, Kafka::start_kept().await);
     broker.make_topic("lamps", 1).await;
-    let name = register(&gateway, &broker.url(), "lamps", json!({ "ordering": "KEY" })).await;
+    // Each request of the producer takes the object store as long, whatever is in it.
+    let attributes = json!({ "ordering": "KEY", "maxInFlight": KEYS.to_string() });
+    let name = register(&gateway, &broker.url(), "lamps", attributes).await;
     publish_keyed(&gateway, 0..COUNT / 2).await;
     some_delivered(&gateway, &name).await;
     broker.kill().await;

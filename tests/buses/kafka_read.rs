@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::PROGRAM;
 use crate::consume::{event, journal, structured, with};
 use crate::deliver::DATA;
-use crate::killed::{COUNT, assert_whole_and_in_order, reached, settled};
+use crate::killed::{COUNT, assert_whole_and_in_order, reached};
 use crate::registered::register;
 
 pub(crate) async fn write(broker: &Kafka, topic: &str, message: &Value) {
@@ -57,13 +57,27 @@ async fn kafka_headers_become_attributes_and_the_bytes_stay_as_they_are() {
     assert_eq!(event(&found[1]), whole);
 }
 
+/// Puts events on the topic `lamps`, ten keys in turn.
+async fn put(broker: &Kafka, first: u64, count: u64) {
+    let mut command = broker.client();
+    command.args(["many", "lamps", &count.to_string(), &first.to_string()]);
+    peers::run(command).await;
+}
+
+/// Checks that every event comes in once, and those of a key in order. One more of each key comes
+/// behind all others.
+async fn assert_all_come_in_order(gateway: &Gateway, broker: &Kafka) {
+    put(broker, COUNT, 10).await;
+    reached(gateway, COUNT).await;
+    let count = usize::try_from(COUNT + 10).unwrap();
+    assert_whole_and_in_order(&journal(gateway, count).await, count);
+}
+
 #[tokio::test]
 async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_in_order() {
     let (mut gateway, broker) = (Gateway::start(PROGRAM).await, Kafka::start().await);
     broker.make_topic("lamps", 4).await;
-    let mut command = broker.client();
-    command.args(["many", "lamps", &COUNT.to_string()]);
-    peers::run(command).await;
+    put(&broker, 0, COUNT).await;
     register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
     reached(&gateway, COUNT / 10).await;
     broker.cut_off();
@@ -71,6 +85,22 @@ async fn kafka_is_cut_off_and_the_gateway_killed_and_every_event_is_there_once_i
     reached(&gateway, COUNT / 4).await;
     gateway.kill().await;
     gateway.restart().await;
-    let found = settled(&gateway, COUNT).await;
-    assert_whole_and_in_order(&found, usize::try_from(COUNT).unwrap());
+    assert_all_come_in_order(&gateway, &broker).await;
+}
+
+#[tokio::test]
+async fn a_kafka_broker_and_the_gateway_are_killed_and_every_event_is_there_once_in_order() {
+    let (mut gateway, mut broker) = (Gateway::start(PROGRAM).await, Kafka::start_kept().await);
+    broker.make_topic("lamps", 1).await;
+    put(&broker, 0, COUNT).await;
+    register(&gateway, &broker.url(), "lamps", with(json!({}))).await;
+    reached(&gateway, COUNT / 10).await;
+    broker.kill().await;
+    broker.restart().await;
+    reached(&gateway, COUNT / 4).await;
+    broker.kill().await;
+    gateway.kill().await;
+    gateway.restart().await;
+    broker.restart().await;
+    assert_all_come_in_order(&gateway, &broker).await;
 }

@@ -35,7 +35,7 @@ pub(crate) async fn reached(gateway: &Gateway, count: u64) {
 }
 
 /// Waits until the journal has `count` events and a few more moments have brought no other.
-pub(crate) async fn settled(gateway: &Gateway, count: u64) -> Vec<Value> {
+async fn settled(gateway: &Gateway, count: u64) -> Vec<Value> {
     let time_max = 6 * wait::DEADLINE;
     wait::until_within(time_max, "every event is in the journal", async || {
         let status = status(gateway).await;

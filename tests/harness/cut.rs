@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::acme::free_port;
+use crate::wait;
 
 /// A line from a port of its own to a server.
 #[derive(Debug)]
@@ -60,6 +61,14 @@ impl Line {
         self.is_whole.send_replace(false);
     }
 
+    /// The same, and waits until the server has done what had reached it.
+    pub async fn cut_between_requests(&self) {
+        self.cut();
+        // Each connection looks whether the line is whole, and so does who accepts them.
+        let is_quiet = async || (self.is_whole.receiver_count() == 1).then_some(());
+        wait::until("the server has closed its connections", is_quiet).await;
+    }
+
     /// Lets connections through again.
     pub fn mend(&self) {
         self.is_whole.send_replace(true);
@@ -72,7 +81,7 @@ impl Drop for Line {
     }
 }
 
-/// Ends a connection that did not come about, once the other side has read why.
+/// Ends a connection once the other side has read all, and ended it, too.
 async fn part(mut stream: TcpStream) {
     if stream.shutdown().await.is_ok() {
         drop(tokio::io::copy(&mut stream, &mut tokio::io::sink()).await);
@@ -89,7 +98,9 @@ async fn carry(
     }
     let Ok(mut far) = TcpStream::connect(server).await else { return };
     tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-        _ = is_whole.wait_for(|is_whole| !is_whole) => {}
+        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+        () = async { drop(is_whole.wait_for(|is_whole| !is_whole).await) } => {}
     }
+    drop(near);
+    part(far).await;
 }

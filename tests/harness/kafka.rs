@@ -72,14 +72,18 @@ impl Kafka {
         Self { line, identity: None, guard: None, port, store, child }
     }
 
-    /// Kills it like a power failure would.
+    /// Kills it like a power failure would that comes a moment after the network is gone. Between
+    /// two requests: it stores the sequence number of a batch before the batch, and when killed in
+    /// between takes what is sent again for a duplicate, and acknowledges what it does not have.
     pub async fn kill(&mut self) {
+        self.line.cut_between_requests().await;
         self.child.kill().await.unwrap();
     }
 
     /// Starts it again at the same place.
     pub async fn restart(&mut self) {
         self.child = launch(self.port, &self.line, self.store.as_ref()).await;
+        self.line.mend();
     }
 
     /// A client that nobody here wrote; it is told a verb and what belongs to it.
