@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use crate::PROGRAM;
 use crate::amqp::{queue, reader};
+use crate::consume::{journal, status};
+use crate::deliver::Reader;
 use crate::registered::drained;
 use crate::registered::register;
 
@@ -129,4 +131,26 @@ async fn what_comes_from_amqp_is_in_the_journal_once_and_in_order_after_kills_on
 #[tokio::test]
 async fn what_comes_from_amqp_1_0_is_in_the_journal_once_and_in_order_after_kills_on_both_sides() {
     assert_everything_is_taken("amqp10", "/amq/queue/lamps").await;
+}
+
+#[tokio::test]
+async fn nothing_on_a_queue_overtakes_what_a_reader_was_given_that_is_not_gone_yet() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    queue(&broker, &["lamps"]).await;
+    fill(&broker, 0, 20).await;
+    let port = broker.port().to_string();
+    let mut holder = Reader::start("amqp_bus.py", &[&port, "hold", "lamps", "10"]);
+    assert_eq!(holder.line().await, "ready");
+    let url = format!("amqp://127.0.0.1:{port}");
+    register(&gateway, &url, "lamps", json!({ "direction": "consume" })).await;
+    wait::until("the queue is somebody else's", async || {
+        let status = status(&gateway).await;
+        let why = status["message"].as_str()?;
+        why.contains("set the attribute exclusive to false").then_some(())
+    })
+    .await;
+    drop(holder);
+    let found = journal(&gateway, 20).await;
+    let ids = found.iter().map(|entry| entry["id"].as_str().unwrap().parse::<usize>().unwrap());
+    assert!(ids.eq(0..20), "{found:?}");
 }

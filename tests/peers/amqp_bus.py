@@ -2,6 +2,7 @@
 
 amqp_bus.py PORT queue NAME [EXCHANGE [KEY]] makes a durable queue, and binds it to a topic exchange
 amqp_bus.py PORT read NAME COUNT             prints COUNT messages, one JSON object a line
+amqp_bus.py PORT hold NAME COUNT             takes COUNT messages, says "ready", and acknowledges none
 amqp_bus.py PORT publish NAME MESSAGE        publishes a JSON object, confirmed
 amqp_bus.py PORT fill NAME FIRST COUNT       publishes COUNT events with numbers from FIRST, confirmed
 amqp_bus.py PORT count NAME                  prints how many messages wait
@@ -51,6 +52,13 @@ def read(channel, queue, count):
             return
 
 
+def hold(channel, queue, count):
+    channel.basic_qos(prefetch_count=int(count))
+    for number, _ in enumerate(channel.consume(queue), 1):
+        if number == int(count):
+            print("ready", flush=True)
+
+
 def publish(channel, queue, message):
     said = json.loads(message)
     properties = pika.BasicProperties(
@@ -76,6 +84,6 @@ def count(channel, queue):
 
 port, verb, *arguments = sys.argv[1:]
 connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", int(port)))
-verbs = {"queue": declare, "read": read, "publish": publish, "fill": fill, "count": count}
+verbs = {"queue": declare, "read": read, "hold": hold, "publish": publish, "fill": fill, "count": count}
 verbs[verb](connection.channel(), *arguments)
 connection.close()

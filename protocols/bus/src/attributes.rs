@@ -124,6 +124,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
             queue",
     },
     Attribute {
+        name: "exclusive",
+        buses: &[Bus::Amqp],
+        kind: Kind::Word(&["true", "false"]),
+        default: "true",
+        effect: "whether nobody else reads the queue meanwhile, which keeps its order",
+    },
+    Attribute {
         name: "group",
         buses: &[Bus::Nats],
         kind: Kind::Text,

@@ -27,6 +27,9 @@ pub(super) fn explain(error: &Error) -> String {
 fn hint(code: u16, said: &str) -> Option<&'static str> {
     Some(match code {
         403 if said.contains("Login was refused") => "mend the name or the password in auth",
+        403 if said.contains("exclusive") => {
+            "until whoever reads it is gone; to share it, set the attribute exclusive to false"
+        }
         403 => "give the user of auth that permission",
         404 if said.contains("exchange") => "make it, or mend the attribute exchange",
         404 => "make it, or mend the topic",
@@ -51,6 +54,11 @@ mod tests {
         let rows = [
             (403, "ACCESS_REFUSED - Login was refused using PLAIN", "password"),
             (403, "ACCESS_REFUSED - write access to exchange 'x' refused", "permission"),
+            (
+                403,
+                "ACCESS_REFUSED - queue 'x' in vhost '/' in exclusive use",
+                "attribute exclusive",
+            ),
             (404, "NOT_FOUND - no exchange 'x' in vhost '/'", "attribute exchange"),
             (404, "NOT_FOUND - no queue 'x' in vhost '/'", "topic"),
             (530, "NOT_ALLOWED - vhost x not found", "path"),

@@ -1,5 +1,9 @@
 //! The way in from AMQP 0.9.1: a consumer that is given no more than is settled, and acknowledges
 //! only that.
+//!
+//! What a consumer was given that the broker still takes for alive, such as one whose line is broken,
+//! comes again only when it is gone, and a new one would overtake it. So none begins before that: it
+//! asks to be the only one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +60,8 @@ pub(crate) async fn read(
     // It is what the broker shows for it, and has to be the only one of its channel.
     let tag = format!("event-gateway-{}", subscription.name);
     let tag = ShortString::try_new(tag).unwrap_or_default();
-    let options = BasicConsumeOptions::default();
+    let exclusive = target.attributes.get("exclusive") == Some("true");
+    let options = BasicConsumeOptions { exclusive, ..BasicConsumeOptions::default() };
     let messages = channel.basic_consume(queue.clone(), tag, options, FieldTable::default()).await;
     Ok(Box::new(Reader {
         subscription: Arc::clone(subscription),
