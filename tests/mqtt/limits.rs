@@ -27,10 +27,15 @@ impl Bench {
         let input = json!({ "name": "till", "application": "shop" });
         let made = gateway.graphql(query, json!({ "in": input })).await;
         let shop = made["createCredential"]["secret"].as_str().unwrap().to_owned();
+        let bench = Self { gateway, shop };
+        bench.limit(limits).await;
+        bench
+    }
+
+    async fn limit(&self, limits: Value) {
         let query = "mutation($in: ApplicationLimitsInput!) { \
             limitApplication(name: \"shop\", in: $in) { limits { mqttConnections } } }";
-        gateway.graphql(query, json!({ "in": limits })).await;
-        Self { gateway, shop }
+        self.gateway.graphql(query, json!({ "in": limits })).await;
     }
 
     fn mosquitto(&self, program: &str, arguments: &[&str]) -> Command {
@@ -88,6 +93,30 @@ async fn an_application_has_so_many_connections_and_subscriptions_and_is_told() 
     assert!(metrics.contains(held), "{metrics}");
     let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
     assert!(count.trim().parse::<u64>().unwrap() >= 2, "{count}");
+}
+
+#[tokio::test]
+async fn an_application_that_is_registered_again_has_what_it_had() {
+    let bench = Bench::new(json!({})).await;
+    let one = ["-i", "one", "-q", "1", "-t", "a"];
+    let _first = Subscriber::start(bench.mosquitto("mosquitto_sub", &one));
+    let is_there =
+        async || (bench.client("one").await["session"]["subscriptions"] == 1).then_some(());
+    until("the client is there", is_there).await;
+    let found = bench.gateway.graphql("{ applications { data { id } } }", json!({})).await;
+    let id = &found["applications"]["data"][0]["id"];
+    let delete = "mutation($id: ID!) { deleteApplication(id: $id) { id } }";
+    bench.gateway.graphql(delete, json!({ "id": id })).await;
+    // Others come and go meanwhile.
+    for name in ["pump", "shop"] {
+        let create = "mutation($name: String!) { createApplication(in: { name: $name }) { id } }";
+        bench.gateway.graphql(create, json!({ "name": name })).await;
+    }
+    bench.limit(json!({ "mqttConnections": 1 })).await;
+    let refused = bench.said("mosquitto_pub", &["-i", "two", "-t", "a", "-m", "x"]).await;
+    assert!(refused.contains("CONNACK (151)"), "{refused}");
+    let took_over = bench.said("mosquitto_sub", &[&one[..], &["-E"]].concat()).await;
+    assert!(took_over.contains(": 1"), "{took_over}");
 }
 
 #[tokio::test]
