@@ -172,6 +172,7 @@ impl Quotas {
             ("event_gateway_mqtt_application_subscriptions", Quantity::Subscriptions),
             ("event_gateway_mqtt_application_waiting_messages", Quantity::QueueMessages),
             ("event_gateway_mqtt_application_waiting_bytes", Quantity::QueueBytes),
+            ("event_gateway_mqtt_application_inflight_messages", Quantity::InflightMessages),
         ];
         for Known { tenant, .. } in self.tenants.load().values().filter(|one| one.is_registered) {
             for (name, quantity) in rows {
@@ -189,6 +190,7 @@ fn hold(tenant: &Tenant, limits: &ApplicationLimits) {
     tenant.limit(Quantity::Subscriptions, limits.mqtt_subscriptions.map(u64::from));
     tenant.limit(Quantity::QueueMessages, limits.mqtt_queue_messages);
     tenant.limit(Quantity::QueueBytes, limits.mqtt_queue_bytes);
+    tenant.limit(Quantity::InflightMessages, limits.mqtt_inflight_messages.map(u64::from));
 }
 
 impl Rate {

@@ -91,6 +91,8 @@ async fn an_application_has_so_many_connections_and_subscriptions_and_is_told() 
     let metrics = metrics.text().await.unwrap();
     let held = "event_gateway_mqtt_application_subscriptions{application=\"shop\"} ";
     assert!(metrics.contains(held), "{metrics}");
+    let under_way = "event_gateway_mqtt_application_inflight_messages{application=\"shop\"} 0";
+    assert!(metrics.contains(under_way), "{metrics}");
     let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
     assert!(count.trim().parse::<u64>().unwrap() >= 2, "{count}");
 }
@@ -150,6 +152,15 @@ async fn so_much_waits_for_the_sessions_of_an_application_and_no_more() {
     assert!(bench.said("mosquitto_sub", &resume).await.contains("received PUBLISH"));
     publish().await;
     until("there is room again", async || (waiting().await.0 >= 3).then_some(())).await;
+}
+
+#[tokio::test]
+async fn so_much_is_under_way_to_the_clients_of_an_application_and_each_has_its_turn() {
+    let bench = Bench::new(json!({ "mqttInflightMessages": 2 })).await;
+    let mut clients = peers::python("paho_inflight.py");
+    clients.arg(bench.gateway.address("mqtt").port().to_string()).arg(&bench.shop);
+    let output = clients.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

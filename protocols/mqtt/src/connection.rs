@@ -129,6 +129,9 @@ fn leave(server: &Server, client: &Client) {
     }
     if let Some(subscriber) = server.0.router.subscriber(&client.id) {
         subscriber.set_connected(false);
+        if !client.seat.taken_over.is_cancelled() {
+            subscriber.inbox().disconnect();
+        }
         server.0.router.share_out(&subscriber, &server.0.counters);
     }
 }

@@ -195,7 +195,7 @@ impl<'a> Exchange<'a> {
         for _ in 0..READS_PER_TURN {
             self.poll_renewal(cx);
             self.poll_answers(cx);
-            let delivers = self.ended.is_none() && self.poll_deliver(cx);
+            let delivers = self.poll_deliver(cx);
             if self.poll_send(io, cx).is_err() {
                 self.end(Ended::Lost);
                 return Poll::Ready(Ended::Lost);

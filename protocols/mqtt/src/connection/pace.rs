@@ -158,13 +158,13 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn pace(spent: Option<Spent>, now: Instant) -> Box<Pace> {
+    fn pace(spent: Option<Spent>, now: Instant) -> Pace {
         let config = MqttConfig {
             client_messages_per_second_max: 10,
             client_bytes_per_second_max: 1000,
             ..MqttConfig::default()
         };
-        Pace::of(&config, spent, now).unwrap()
+        *Pace::of(&config, spent, now).unwrap()
     }
 
     fn rest(pace: &Pace) -> Option<Instant> {
