@@ -86,7 +86,7 @@ impl Exchange<'_> {
 
     fn poll_due(&mut self, cx: &mut Context<'_>) -> bool {
         // Whoever subscribes is told so before anything comes of it.
-        if self.output.unsent() >= OUTPUT_BYTES_MAX || self.is_blocked || self.subscribing > 0 {
+        if self.is_output_full() || self.subscribing > 0 {
             return false;
         }
         let Some(delivery) = &mut self.delivery else { return false };
@@ -140,6 +140,11 @@ impl Exchange<'_> {
             delivery.preparing = Some(Preparing { due: taken.due, found, ready: ready.boxed() });
         }
         true
+    }
+
+    /// Whether the client has to take something before it gets more.
+    pub(super) fn is_output_full(&self) -> bool {
+        self.is_blocked || self.output.unsent() >= OUTPUT_BYTES_MAX
     }
 
     /// Notes what becomes of exchanges with this client.

@@ -195,6 +195,7 @@ impl<'a> Exchange<'a> {
         for _ in 0..READS_PER_TURN {
             self.poll_renewal(cx);
             self.poll_answers(cx);
+            let was_full = self.is_output_full();
             let delivers = self.poll_deliver(cx);
             if self.poll_send(io, cx).is_err() {
                 self.end(Ended::Lost);
@@ -209,7 +210,8 @@ impl<'a> Exchange<'a> {
             }
             let is_read =
                 self.may_read(cx) && (self.take_early() || self.poll_read(io, cx).is_ready());
-            if !is_read && !delivers {
+            let may_deliver = was_full && !self.is_output_full();
+            if !is_read && !delivers && !may_deliver {
                 return self.poll_timer(cx);
             }
         }

@@ -6,7 +6,7 @@ use eg_event::Refusal;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::packet::{Connect, PINGREQ, Publish, pubrel};
+use crate::packet::{Connect, PINGREQ, Publish, packet, pubrel, text};
 use crate::{PATIENCE, until};
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -132,6 +132,24 @@ async fn send_together(client: &mut Client, (client_id, count): (&str, u16)) -> 
         }
     }
     true
+}
+
+#[tokio::test]
+async fn a_subscriber_that_reads_late_gets_everything_without_asking() {
+    const COUNT: usize = 300;
+    let gateway = Gateway::start().await;
+    let mut slow = Client::open_with_receive_buffer(gateway.address, 4096).await;
+    assert_eq!(slow.exchange(&Connect::v5("slow").bytes()).await.code(), 0);
+    let subscribe = packet(0x82, &[&[0, 1, 0], &text("t"), &[0]]);
+    assert_eq!(slow.exchange(&subscribe).await.first, 0x90);
+    let mut publisher = Client::connect(gateway.address, &Connect::v5("publisher")).await;
+    let message = Publish::v5(1, 1, "t").payload("x".repeat(60_000)).bytes();
+    for _ in 0..COUNT {
+        assert_eq!(publisher.exchange(&message).await.first, 0x40);
+    }
+    for _ in 0..COUNT {
+        assert_eq!(slow.answer().await.first, 0x30);
+    }
 }
 
 #[tokio::test]
