@@ -268,7 +268,7 @@ impl Server {
         let existed = router.unsubscribe(&subscriber, filter);
         subscriber.inbox().recount();
         if existed {
-            self.0.keeper.keep(&subscriber).await?;
+            self.0.keeper.keep(router, &subscriber).await?;
             self.tell_unsubscribed_by_operator(id, filter);
         }
         Ok(existed)

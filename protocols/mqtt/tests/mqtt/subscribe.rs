@@ -13,6 +13,7 @@ const QOS_1: u8 = 1;
 const QOS_2: u8 = 2;
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+const NOT_RETAINED: u8 = 2 << 4;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// A message as a subscriber gets it.
@@ -453,6 +454,18 @@ async fn options_that_change_hold_for_what_is_published_from_then_on() {
         let got = subscriber.take().await;
         assert_eq!((got.payload(), got.qos), expected);
     }
+    // Each change has its place.
+    gateway.store.set_unread(true);
+    let expected = [("with 7", &[0x0b, 7][..]), ("with 8", &[0x0b, 8]), ("with none", &[])];
+    for (payload, identifier) in expected {
+        assert_eq!(subscriber.subscribe_as(identifier, &[("t", 1)]).await, [1]);
+        publish(&mut publisher, "t", payload).await;
+    }
+    gateway.store.set_unread(false);
+    for (payload, properties) in expected {
+        let got = subscriber.take().await;
+        assert_eq!((got.payload(), &got.properties[..]), (payload, properties));
+    }
     // A change that is not reached does not come back after UNSUBSCRIBE.
     gateway.store.set_unread(true);
     publish(&mut publisher, "t", "unread").await;
@@ -462,6 +475,49 @@ async fn options_that_change_hold_for_what_is_published_from_then_on() {
     gateway.store.set_unread(false);
     publish(&mut publisher, "t", "after the end").await;
     assert!(subscriber.gets_nothing().await);
+}
+
+#[tokio::test]
+async fn options_that_change_hold_from_their_place_on_after_a_crash_too() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    assert_eq!(subscriber.subscribe(&[("t", 1)]).await, [1]);
+    gateway.store.set_unread(true);
+    let expected = [("with none", &[][..]), ("with 7", &[0x0b, 7]), ("with 8", &[0x0b, 8])];
+    for (payload, identifier) in expected {
+        assert_eq!(subscriber.subscribe_as(identifier, &[("t", QOS_1 | NOT_RETAINED)]).await, [1]);
+        publish(&mut publisher, "t", payload).await;
+    }
+    // What others do meanwhile writes that down anew.
+    assert_eq!(subscriber.subscribe(&[("other", QOS_1 | NOT_RETAINED)]).await, [1]);
+    gateway.store.retain_nothing();
+    let next = gateway.after_a_crash().await;
+    let mut again = Subscriber::begin(&next, connect).await;
+    for (payload, properties) in expected {
+        let got = again.take().await;
+        assert_eq!((got.payload(), &got.properties[..]), (payload, properties));
+    }
+}
+
+#[tokio::test]
+async fn options_do_not_change_more_often_than_can_be_kept() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let mut subscriber = Subscriber::begin(&gateway, Connect::v5("a")).await;
+    assert_eq!(subscriber.subscribe(&[("t", 0)]).await, [0]);
+    gateway.store.set_unread(true);
+    for qos in [1, 0].into_iter().cycle().take(256) {
+        publish(&mut publisher, "t", "").await;
+        assert_eq!(subscriber.subscribe(&[("t", qos)]).await, [qos]);
+    }
+    publish(&mut publisher, "t", "").await;
+    assert_eq!(subscriber.subscribe(&[("t", 1)]).await, [0x97]);
+    gateway.store.set_unread(false);
+    for qos in [0, 1].into_iter().cycle().take(257) {
+        assert_eq!(subscriber.take().await.qos, qos);
+    }
 }
 
 #[tokio::test]
