@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use eg_event::Quantity;
+
 use crate::client::Client;
 use crate::gateway::Gateway;
+use crate::issuer::with_issuer;
 use crate::packet::{Answer, Connect, Publish, packet, properties, text, user};
 
 const PUBLISH: u8 = 0x30;
@@ -411,6 +414,39 @@ async fn those_who_share_a_subscription_take_turns_and_stand_in_for_who_leaves()
         assert_eq!(two.take().await.payload, left.payload);
     }
     assert!(two.gets_nothing().await);
+}
+
+#[tokio::test]
+async fn a_place_under_way_is_not_kept_for_who_cannot_use_it() {
+    let (gateway, _) = with_issuer(|_| ()).await;
+    let plant = gateway.store.register("plant");
+    plant.limit(Quantity::InflightMessages, Some(2));
+    let of_plant = |connect: Connect| connect.password("u", "device 3600 plant");
+    let mut busy = Subscriber::begin(&gateway, of_plant(kept("busy")[1].clone())).await;
+    let mut ready = Subscriber::begin(&gateway, of_plant(Connect::v5("ready"))).await;
+    busy.subscribe(&[("a", 1)]).await;
+    ready.subscribe(&[("b", 1)]).await;
+    let connect = Connect::v5("publisher").password("u", "publisher 3600");
+    let mut publisher = Client::connect(gateway.address, &connect).await;
+    for topic in ["a", "a", "a", "b", "b"] {
+        publish(&mut publisher, topic, topic).await;
+    }
+    assert_eq!([busy.next().await.payload(), busy.next().await.payload()], ["a", "a"]);
+    let first = ready.next().await;
+    assert!(busy.gets_nothing().await && ready.gets_nothing().await);
+    // The one that has waited longest subscribes, which takes a while.
+    gateway.store.set_unread(true);
+    publish(&mut publisher, "c", "c").await;
+    busy.client.write(&packet(0x82, &[&[0, 1, 0], &text("c"), &[0]])).await;
+    assert!(busy.gets_nothing().await);
+    plant.limit(Quantity::InflightMessages, Some(4));
+    assert_eq!(ready.next().await.payload(), "b");
+    gateway.store.set_unread(false);
+    assert_eq!(busy.client.answer().await.first, 0x90);
+    assert!(busy.gets_nothing().await);
+    ready.answer(0x40, first.packet_id).await;
+    assert_eq!(busy.next().await.payload(), "a");
+    assert_eq!(plant.used(Quantity::InflightMessages), 4);
 }
 
 #[tokio::test]
