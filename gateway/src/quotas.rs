@@ -29,7 +29,14 @@ pub struct Quotas {
 type Rates = HashMap<Box<str>, Arc<Rate>>;
 
 /// By the same.
-type KnownTenants = HashMap<Box<str>, Arc<Tenant>>;
+type KnownTenants = HashMap<Box<str>, Known>;
+
+/// An application that is registered, or was when those came who still count for it.
+#[derive(Clone)]
+struct Known {
+    tenant: Arc<Tenant>,
+    is_registered: bool,
+}
 
 /// A bucket that fills with time, and from which each event takes one token.
 #[derive(Debug)]
@@ -108,14 +115,13 @@ impl Follow for Quotas {
             Some((name.into(), Rate::of(&application.limits, old.get(name), now)?))
         });
         let rates = Arc::new(rates.collect());
-        let tenants = self.tenants(next);
+        let (tenants, held) = self.tenants(next);
         let (limits, quotas) = (storage_limits(next), self.clone());
         Ok(Box::new(move || {
-            for (tenant, limits) in &tenants {
-                hold(tenant, limits);
+            for (tenant, limits) in held {
+                hold(&tenant, &limits);
             }
-            let tenants = tenants.into_iter().map(|(tenant, _)| (tenant.name().into(), tenant));
-            quotas.tenants.store(Arc::new(tenants.collect()));
+            quotas.tenants.store(Arc::new(tenants));
             quotas.rates.store(rates);
             quotas.journal.limit(limits);
         }))
@@ -123,20 +129,38 @@ impl Follow for Quotas {
 }
 
 impl Quotas {
-    /// The applications, those that are known with what they have.
-    fn tenants(&self, next: &Snapshot) -> Vec<(Arc<Tenant>, ApplicationLimits)> {
-        let known = self.tenants.load();
-        let tenant =
-            |name: &str| known.get(name).cloned().unwrap_or_else(|| Tenant::new(name).into());
-        let applications = next.applications();
-        let all = applications.iter().map(|one| (tenant(one.name.as_str()), one.limits));
-        all.collect()
+    /// The applications, those that are known with what they have, and to which limits each is held.
+    /// One that is registered no more has none, and is known for as long as somebody counts for it.
+    fn tenants(&self, next: &Snapshot) -> (KnownTenants, Vec<(Arc<Tenant>, ApplicationLimits)>) {
+        // Who connects meanwhile may count for one that was registered until now.
+        let stays = |known: &Known| known.is_registered || Arc::strong_count(&known.tenant) > 1;
+        let before = self.tenants.load();
+        let departed = before.iter().filter(|(_, known)| stays(known)).map(|(name, known)| {
+            let tenant = Arc::clone(&known.tenant);
+            (name.clone(), Known { tenant, is_registered: false })
+        });
+        let mut tenants: KnownTenants = departed.collect();
+        let mut held = Vec::new();
+        for application in next.applications() {
+            let name = application.name.as_str();
+            let new = || Known { tenant: Tenant::new(name).into(), is_registered: false };
+            let known = tenants.entry(name.into()).or_insert_with(new);
+            known.is_registered = true;
+            held.push((Arc::clone(&known.tenant), application.limits));
+        }
+        let departed = tenants.values().filter(|known| !known.is_registered);
+        held.extend(
+            departed.map(|known| (Arc::clone(&known.tenant), ApplicationLimits::default())),
+        );
+        (tenants, held)
     }
 }
 
 impl Tenants for Quotas {
     fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
-        self.tenants.load().get(name).map(Arc::clone)
+        let tenants = self.tenants.load();
+        let known = tenants.get(name).filter(|known| known.is_registered);
+        known.map(|known| Arc::clone(&known.tenant))
     }
 }
 
@@ -148,8 +172,9 @@ impl Quotas {
             ("event_gateway_mqtt_application_subscriptions", Quantity::Subscriptions),
             ("event_gateway_mqtt_application_waiting_messages", Quantity::QueueMessages),
             ("event_gateway_mqtt_application_waiting_bytes", Quantity::QueueBytes),
+            ("event_gateway_mqtt_application_inflight_messages", Quantity::InflightMessages),
         ];
-        for tenant in self.tenants.load().values() {
+        for Known { tenant, .. } in self.tenants.load().values().filter(|one| one.is_registered) {
             for (name, quantity) in rows {
                 let labels = [("application", tenant.name())];
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -165,6 +190,7 @@ fn hold(tenant: &Tenant, limits: &ApplicationLimits) {
     tenant.limit(Quantity::Subscriptions, limits.mqtt_subscriptions.map(u64::from));
     tenant.limit(Quantity::QueueMessages, limits.mqtt_queue_messages);
     tenant.limit(Quantity::QueueBytes, limits.mqtt_queue_bytes);
+    tenant.limit(Quantity::InflightMessages, limits.mqtt_inflight_messages.map(u64::from));
 }
 
 impl Rate {

@@ -100,8 +100,9 @@ async fn operators_see_who_is_connected_what_was_said_and_who_subscribes_to_what
     let all: Vec<_> = all.as_array().unwrap().iter().map(|one| &one["filter"]).collect();
     assert_eq!(all, ["a/+", "$share/g/b", "a/#"]);
     let query = "query($after: String) { mqttSubscriptions(first: 2, after: $after) { \
-        data { filter } pageInfo { endCursor hasNextPage } } }";
+        data { filter } pageInfo { endCursor hasNextPage } totalCount } }";
     let page = gateway.graphql(query, json!({})).await["mqttSubscriptions"].take();
+    assert_eq!(page["totalCount"], 3);
     assert_eq!(
         (&page["data"][1]["filter"], &page["pageInfo"]["hasNextPage"]),
         (&json!("$share/g/b"), &json!(true))
@@ -109,6 +110,18 @@ async fn operators_see_who_is_connected_what_was_said_and_who_subscribes_to_what
     let after = json!({ "after": page["pageInfo"]["endCursor"] });
     let page = gateway.graphql(query, after).await["mqttSubscriptions"].take();
     assert_eq!(page["data"], json!([{ "filter": "a/#" }]));
+
+    let query = "query($of: Int) { mqttClients(first: 1) { data { id \
+        subscriptions(first: $of) { data { filter } totalCount } } totalCount } \
+        of: mqttClients(filter: { idPrefix: \"pa\" }) { totalCount } }";
+    let page = gateway.graphql(query, json!({ "of": 1 })).await;
+    assert_eq!(
+        (&page["mqttClients"]["totalCount"], &page["of"]["totalCount"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(page["mqttClients"]["data"][0]["subscriptions"]["totalCount"], 1);
+    let refused = gateway.graphql_raw(query, json!({ "of": 1000 })).await;
+    assert_eq!(refused["errors"][0]["message"], "Query is too complex.");
 
     let table = run(&gateway, &["mqtt", "client", "list"]).await;
     let table = String::from_utf8(table.stdout).unwrap();
@@ -220,6 +233,9 @@ async fn operators_see_what_is_retained_and_end_it() {
     let cut = ask(&gateway, &cut).await;
     assert_eq!((&cut["payload"], &cut["isCut"]), (&json!("of"), &json!(true)));
     assert_eq!(cut["payloadBytes"], 3);
+    let query = "{ mqttRetainedMessages(filter: \"plant/+/state\", first: 1) { totalCount } }";
+    let all = gateway.graphql(query, json!({})).await;
+    assert_eq!(all["mqttRetainedMessages"]["totalCount"], 2);
     ask(&gateway, &["mqtt", "retained", "delete", "plant/1/state"]).await;
     gateway.kill().await;
     gateway.restart().await;

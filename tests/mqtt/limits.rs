@@ -27,10 +27,15 @@ impl Bench {
         let input = json!({ "name": "till", "application": "shop" });
         let made = gateway.graphql(query, json!({ "in": input })).await;
         let shop = made["createCredential"]["secret"].as_str().unwrap().to_owned();
+        let bench = Self { gateway, shop };
+        bench.limit(limits).await;
+        bench
+    }
+
+    async fn limit(&self, limits: Value) {
         let query = "mutation($in: ApplicationLimitsInput!) { \
             limitApplication(name: \"shop\", in: $in) { limits { mqttConnections } } }";
-        gateway.graphql(query, json!({ "in": limits })).await;
-        Self { gateway, shop }
+        self.gateway.graphql(query, json!({ "in": limits })).await;
     }
 
     fn mosquitto(&self, program: &str, arguments: &[&str]) -> Command {
@@ -86,8 +91,34 @@ async fn an_application_has_so_many_connections_and_subscriptions_and_is_told() 
     let metrics = metrics.text().await.unwrap();
     let held = "event_gateway_mqtt_application_subscriptions{application=\"shop\"} ";
     assert!(metrics.contains(held), "{metrics}");
+    let under_way = "event_gateway_mqtt_application_inflight_messages{application=\"shop\"} 0";
+    assert!(metrics.contains(under_way), "{metrics}");
     let count = metrics.lines().find_map(|line| line.strip_prefix(refused)).unwrap();
     assert!(count.trim().parse::<u64>().unwrap() >= 2, "{count}");
+}
+
+#[tokio::test]
+async fn an_application_that_is_registered_again_has_what_it_had() {
+    let bench = Bench::new(json!({})).await;
+    let one = ["-i", "one", "-q", "1", "-t", "a"];
+    let _first = Subscriber::start(bench.mosquitto("mosquitto_sub", &one));
+    let is_there =
+        async || (bench.client("one").await["session"]["subscriptions"] == 1).then_some(());
+    until("the client is there", is_there).await;
+    let found = bench.gateway.graphql("{ applications { data { id } } }", json!({})).await;
+    let id = &found["applications"]["data"][0]["id"];
+    let delete = "mutation($id: ID!) { deleteApplication(id: $id) { id } }";
+    bench.gateway.graphql(delete, json!({ "id": id })).await;
+    // Others come and go meanwhile.
+    for name in ["pump", "shop"] {
+        let create = "mutation($name: String!) { createApplication(in: { name: $name }) { id } }";
+        bench.gateway.graphql(create, json!({ "name": name })).await;
+    }
+    bench.limit(json!({ "mqttConnections": 1 })).await;
+    let refused = bench.said("mosquitto_pub", &["-i", "two", "-t", "a", "-m", "x"]).await;
+    assert!(refused.contains("CONNACK (151)"), "{refused}");
+    let took_over = bench.said("mosquitto_sub", &[&one[..], &["-E"]].concat()).await;
+    assert!(took_over.contains(": 1"), "{took_over}");
 }
 
 #[tokio::test]
@@ -121,6 +152,15 @@ async fn so_much_waits_for_the_sessions_of_an_application_and_no_more() {
     assert!(bench.said("mosquitto_sub", &resume).await.contains("received PUBLISH"));
     publish().await;
     until("there is room again", async || (waiting().await.0 >= 3).then_some(())).await;
+}
+
+#[tokio::test]
+async fn so_much_is_under_way_to_the_clients_of_an_application_and_each_has_its_turn() {
+    let bench = Bench::new(json!({ "mqttInflightMessages": 2 })).await;
+    let mut clients = peers::python("paho_inflight.py");
+    clients.arg(bench.gateway.address("mqtt").port().to_string()).arg(&bench.shop);
+    let output = clients.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 pub mod client;
 pub mod retained;
 
-use async_graphql::{ID, Object, Result};
+use async_graphql::{Context, ID, Object, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use eg_event::{InvalidInput, Refusal};
@@ -35,15 +35,18 @@ impl MqttQuery {
     /// The clients that have a session, in the order of their identifiers.
     async fn mqtt_clients(
         &self,
+        context: &Context<'_>,
         filter: Option<MqttClientFilter>,
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<MqttClientPage> {
         let (size, filter) = (page::size(first)?, filter.unwrap_or_default().into());
+        let is_counted = page::is_counted(context);
+        let total_count = if is_counted { self.0.mqtt.client_count(&filter).await } else { 0 };
         let found = self.0.mqtt.clients(&filter, after.as_deref(), size + 1).await;
         let entries = found.into_iter().map(|status| MqttClient::new(status, &self.0.mqtt));
         let (data, page_info) = page::cut(entries.collect(), size, MqttClient::cursor);
-        Ok(MqttClientPage { data, page_info })
+        Ok(MqttClientPage { data, page_info, total_count })
     }
 
     /// One client.
@@ -54,11 +57,15 @@ impl MqttQuery {
     /// The subscriptions of one client or of all, by client and filter.
     async fn mqtt_subscriptions(
         &self,
+        context: &Context<'_>,
         client_id: Option<ID>,
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<MqttSubscriptionPage> {
         let size = page::size(first)?;
+        let is_counted = page::is_counted(context);
+        let count = || self.0.mqtt.subscription_count(client_id.as_deref().map(String::as_str));
+        let total_count = if is_counted { count() } else { 0 };
         let after = after.map(|after| place(&after)).transpose()?;
         let after = after.as_ref().map(|(id, filter)| (&**id, &**filter));
         let found = match client_id {
@@ -73,12 +80,13 @@ impl MqttQuery {
             size,
             MqttSubscription::cursor,
         );
-        Ok(MqttSubscriptionPage { data, page_info })
+        Ok(MqttSubscriptionPage { data, page_info, total_count })
     }
 
     /// What is retained of the topics that a topic filter stands for, in the order of topics.
     async fn mqtt_retained_messages(
         &self,
+        context: &Context<'_>,
         #[graphql(default_with = "\"#\".to_owned()")] filter: String,
         first: Option<i32>,
         after: Option<String>,
@@ -87,12 +95,14 @@ impl MqttQuery {
         let found = self.0.mqtt.retained(&filter, &after.unwrap_or_default(), size + 1);
         let wrong = || InvalidInput::new("filter", "expected a topic filter that is not shared");
         let found = found.ok_or_else(|| invalid(&wrong()))?;
+        let count = || self.0.mqtt.retained_count(&filter).unwrap_or_default();
+        let total_count = if page::is_counted(context) { count() } else { 0 };
         let (data, page_info) = page::cut(
             found.into_iter().map(MqttRetainedMessage::from).collect(),
             size,
             MqttRetainedMessage::cursor,
         );
-        Ok(MqttRetainedPage { data, page_info })
+        Ok(MqttRetainedPage { data, page_info, total_count })
     }
 
     /// What is retained of a topic, with the beginning of its payload.

@@ -1,6 +1,6 @@
 //! Pages of long lists.
 
-use async_graphql::{OutputType, Result, SimpleObject};
+use async_graphql::{Context, OutputType, Result, SimpleObject};
 
 use super::error::{Code, coded};
 
@@ -30,6 +30,19 @@ pub fn size(first: Option<i32>) -> Result<usize> {
             &format!("first: expected a number from 1 to {PAGE_MAX}, found {first}"),
         )
     })
+}
+
+/// What a page within each entry of another one costs: what is selected in it, as often as it may
+/// have entries.
+#[must_use]
+pub fn nested_cost(first: Option<i32>, selected: usize) -> usize {
+    size(first).unwrap_or(PAGE_MAX).saturating_mul(selected)
+}
+
+/// Whether somebody wants to know how many entries there are in all, which takes a look at each.
+#[must_use]
+pub fn is_counted(context: &Context<'_>) -> bool {
+    context.look_ahead().field("totalCount").exists()
 }
 
 /// The entries of a page, of which one more than its size was read to see whether there are more.

@@ -46,6 +46,8 @@ pub struct ApplicationLimits {
     mqtt_queue_messages: Option<u64>,
     /// How many bytes the events may have that wait for them.
     mqtt_queue_bytes: Option<u64>,
+    /// How many messages of QoS 1 and 2 may be under way to its MQTT clients together.
+    mqtt_inflight_messages: Option<u32>,
 }
 
 /// How fast events came.
@@ -223,6 +225,7 @@ impl From<ApplicationLimits> for words::ApplicationLimits {
             mqtt_subscriptions,
             mqtt_queue_messages,
             mqtt_queue_bytes,
+            mqtt_inflight_messages,
         } = given;
         Self {
             retention_hours,
@@ -234,6 +237,7 @@ impl From<ApplicationLimits> for words::ApplicationLimits {
             mqtt_subscriptions,
             mqtt_queue_messages,
             mqtt_queue_bytes,
+            mqtt_inflight_messages,
         }
     }
 }
@@ -250,6 +254,7 @@ impl From<words::ApplicationLimits> for ApplicationLimits {
             mqtt_subscriptions,
             mqtt_queue_messages,
             mqtt_queue_bytes,
+            mqtt_inflight_messages,
         } = limits;
         Self {
             retention_hours,
@@ -261,6 +266,7 @@ impl From<words::ApplicationLimits> for ApplicationLimits {
             mqtt_subscriptions,
             mqtt_queue_messages,
             mqtt_queue_bytes,
+            mqtt_inflight_messages,
         }
     }
 }

@@ -16,8 +16,8 @@ const FIELDS: &str = "id name description providerName labels createdAt updatedA
 /// What is shown of what an application holds.
 const USAGE: &str = "application events bytes limits { retentionHours retentionBytes quotaBytes \
     eventsPerSecond burstEvents mqttConnections mqttSubscriptions mqttQueueMessages \
-    mqttQueueBytes } rates { seconds eventsPerSecond bytesPerSecond } forecastBytes \
-    quotaFullInDays";
+    mqttQueueBytes mqttInflightMessages } rates { seconds eventsPerSecond bytesPerSecond } \
+    forecastBytes quotaFullInDays";
 
 /// What can be done with applications.
 #[derive(Debug, Subcommand)]
@@ -97,6 +97,9 @@ pub(crate) struct Limits {
     /// How many bytes the events may have that wait for them.
     #[arg(long, value_name = "BYTES")]
     mqtt_queue_bytes: Option<u64>,
+    /// How many messages of QoS 1 and 2 may be under way to MQTT clients together.
+    #[arg(long, value_name = "MESSAGES")]
+    mqtt_inflight_messages: Option<u32>,
 }
 
 impl Limits {
@@ -112,6 +115,7 @@ impl Limits {
             "mqttSubscriptions": self.mqtt_subscriptions,
             "mqttQueueMessages": self.mqtt_queue_messages,
             "mqttQueueBytes": self.mqtt_queue_bytes,
+            "mqttInflightMessages": self.mqtt_inflight_messages,
         })
     }
 }

@@ -165,16 +165,12 @@ async fn clients(
             output.list(&list(client, &fit, Some(true)).await?, &columns);
         }
         ClientCommand::Get { id } => {
-            let query = format!(
-                "query($id: ID!) {{ mqttClient(id: $id) {{ {FIELDS} \
-                    subscriptions(first: 1000) {{ data {{ {SUBSCRIPTION} }} }} }} }}"
-            );
+            let query = format!("query($id: ID!) {{ mqttClient(id: $id) {{ {FIELDS} }} }}");
             let mut found = client.graphql(&query, json!({ "id": id }), "mqttClient").await?;
             if found.is_null() {
                 return Err(CliError::Unsuccessful(format!("there is no MQTT session of {id:?}")));
             }
-            let subscriptions = found["subscriptions"]["data"].take();
-            found["subscriptions"] = subscriptions;
+            found["subscriptions"] = subscriptions_of(client, Some(id)).await?;
             output.object(&found);
         }
         ClientCommand::Disconnect { id, reason_code } => {
@@ -233,13 +229,7 @@ async fn subscriptions(
                 ("RETAIN AS PUBLISHED", "retainAsPublished"),
                 ("IDENTIFIER", "identifier"),
             ];
-            let query = format!(
-                "query($id: ID, $after: String) {{ \
-                    mqttSubscriptions(clientId: $id, first: 500, after: $after) {{ \
-                    data {{ {SUBSCRIPTION} }} {PAGE_INFO} }} }}"
-            );
-            let variables = json!({ "id": id });
-            output.list(&pages(client, &query, variables, "mqttSubscriptions").await?, &columns);
+            output.list(&subscriptions_of(client, id).await?, &columns);
         }
         SubscriptionCommand::Delete { id, filter } => {
             let query = format!(
@@ -307,6 +297,16 @@ async fn list(client: &Client, fit: &Fit, connected: Option<bool>) -> Result<Val
     let filter = json!({ "idPrefix": fit.id_prefix, "connected": connected,
         "principal": fit.principal, "application": fit.application });
     pages(client, &query, json!({ "filter": filter }), "mqttClients").await
+}
+
+/// The subscriptions of the client `id`, or of all.
+async fn subscriptions_of(client: &Client, id: Option<String>) -> Result<Value, CliError> {
+    let query = format!(
+        "query($id: ID, $after: String) {{ \
+            mqttSubscriptions(clientId: $id, first: 500, after: $after) {{ \
+            data {{ {SUBSCRIPTION} }} {PAGE_INFO} }} }}"
+    );
+    pages(client, &query, json!({ "id": id }), "mqttSubscriptions").await
 }
 
 /// Every entry of the list `field`, whose query takes `$after`.

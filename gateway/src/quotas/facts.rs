@@ -1,4 +1,4 @@
-//! Facts about what applications may send.
+//! Facts about what applications may send and have.
 
 use super::*;
 

@@ -53,6 +53,8 @@ pub struct ApplicationLimits {
     pub mqtt_queue_messages: Option<u64>,
     /// How many bytes the events may have that wait for them.
     pub mqtt_queue_bytes: Option<u64>,
+    /// How many messages of QoS 1 and 2 may be under way to its MQTT clients together.
+    pub mqtt_inflight_messages: Option<u32>,
 }
 
 /// What consumes the events of applications: an agent in it reads which there are.

@@ -79,6 +79,7 @@ pub(super) fn limits(limits: &ApplicationLimits) -> Checked {
         ("mqttSubscriptions", limits.mqtt_subscriptions.map(u64::from)),
         ("mqttQueueMessages", limits.mqtt_queue_messages),
         ("mqttQueueBytes", limits.mqtt_queue_bytes),
+        ("mqttInflightMessages", limits.mqtt_inflight_messages.map(u64::from)),
     ];
     for (field, value) in mqtt {
         at_least(field, value, 1)?;

@@ -24,6 +24,7 @@ pub mod submission;
 pub mod subscription;
 pub mod tenant;
 pub mod trace;
+pub mod turn;
 pub mod will;
 
 pub use attribute::{AttributeName, AttributeValue, InvalidAttribute};
@@ -48,4 +49,5 @@ pub use submission::{
 pub use subscription::Subscription;
 pub use tenant::{NoTenants, Quantity, Tenant, Tenants};
 pub use trace::TraceContext;
+pub use turn::Turn;
 pub use will::{KeptWill, WillStore};

@@ -1,7 +1,9 @@
 //! What an application has of the gateway at once, and how much it may have.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::turn::Row;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +16,22 @@ pub enum Quantity {
     QueueMessages,
     /// The bytes of their events.
     QueueBytes,
+    /// Messages of QoS 1 and 2 that are under way to MQTT clients.
+    InflightMessages,
 }
+
+/// How many quantities there are.
+const QUANTITIES: usize = 5;
 
 /// What one application has, and may have.
 #[derive(Debug)]
 pub struct Tenant {
     name: Box<str>,
-    used: [AtomicU64; 4],
+    used: [AtomicU64; QUANTITIES],
     /// The most; `u64::MAX`: any number.
-    max: [AtomicU64; 4],
+    max: [AtomicU64; QUANTITIES],
+    /// Who waits for a message to be under way; there is no place while somebody does.
+    pub(crate) row: Mutex<Row>,
 }
 
 /// Knows applications.
@@ -45,8 +54,8 @@ impl Tenant {
     /// An application that has nothing yet, and may have anything.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let max = [const { AtomicU64::new(u64::MAX) }; 4];
-        Self { name: name.into(), used: Default::default(), max }
+        let max = [const { AtomicU64::new(u64::MAX) }; QUANTITIES];
+        Self { name: name.into(), used: Default::default(), max, row: Mutex::default() }
     }
 
     /// The name of the application.
@@ -58,6 +67,9 @@ impl Tenant {
     /// Lets it have `max` from now on; none: any number. What it has already stays.
     pub fn limit(&self, quantity: Quantity, max: Option<u64>) {
         self.max[quantity as usize].store(max.unwrap_or(u64::MAX), Ordering::Relaxed);
+        if quantity == Quantity::InflightMessages {
+            self.serve();
+        }
     }
 
     /// How much it may have; `u64::MAX`: any number.
@@ -92,6 +104,9 @@ impl Tenant {
         if from != to {
             // In the arithmetic of atomics less is more that wraps around.
             self.used[quantity as usize].fetch_add(to.wrapping_sub(from), Ordering::Relaxed);
+        }
+        if quantity == Quantity::InflightMessages && to < from {
+            self.serve();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! locks for a few hundred entries at the most, and none waits for the router.
 
 use std::net::SocketAddr;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -148,14 +148,42 @@ impl Server {
         self.0.sessions.get(id).map(|listed| self.status(&listed))
     }
 
-    /// Sessions that fit, in order; other tasks have their turn between the looks.
+    /// How many clients fit.
+    pub async fn client_count(&self, filter: &ClientFilter) -> usize {
+        let mut count = 0;
+        self.visit((filter.begin(), None), |listed| {
+            count += usize::from(filter.fits(&listed));
+            ControlFlow::Continue(())
+        })
+        .await;
+        count
+    }
+
+    /// Sessions that fit, in order: at most `count_max`.
     async fn listed(
         &self,
-        (begin, after): (&str, Option<&str>),
-        fits: impl Fn(&Listed) -> bool,
+        from: (&str, Option<&str>),
+        fits: impl Fn(&Listed) -> bool + Send + Sync,
         count_max: usize,
     ) -> Vec<Listed> {
         let mut found = Vec::new();
+        self.visit(from, |listed| {
+            if fits(&listed) {
+                found.push(listed);
+            }
+            if found.len() < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await;
+        found
+    }
+
+    /// Shows `visit` the sessions after `after` whose client identifier begins with `begin`, in
+    /// order; other tasks have their turn between the looks.
+    async fn visit(
+        &self,
+        (begin, after): (&str, Option<&str>),
+        mut visit: impl FnMut(Listed) -> ControlFlow<()> + Send,
+    ) {
         let mut from = match after.filter(|after| *after >= begin) {
             Some(after) => Bound::Excluded(Arc::from(after)),
             None => Bound::Included(Arc::from(begin)),
@@ -163,15 +191,11 @@ impl Server {
         loop {
             let start = from.as_ref().map(|from: &Arc<str>| &**from);
             let look = self.0.sessions.list(start, LOOK_MAX);
-            let Some(last) = look.last().map(|last| Arc::clone(&last.client_id)) else {
-                return found;
-            };
+            let Some(last) = look.last().map(|last| Arc::clone(&last.client_id)) else { return };
             let is_last = look.len() < LOOK_MAX || !last.starts_with(begin);
-            let of_prefix = look.into_iter().take_while(|one| one.client_id.starts_with(begin));
-            found.extend(of_prefix.filter(&fits));
-            if is_last || found.len() >= count_max {
-                found.truncate(count_max);
-                return found;
+            let mut of_prefix = look.into_iter().take_while(|one| one.client_id.starts_with(begin));
+            if of_prefix.try_for_each(&mut visit).is_break() || is_last {
+                return;
             }
             from = Bound::Excluded(last);
             tokio::task::yield_now().await;
@@ -204,6 +228,16 @@ impl Server {
         let inbox = subscriber.inbox();
         let all = inbox.subscriptions.range::<str, _>((from, Bound::Unbounded)).take(count_max);
         all.map(|(filter, granted)| SubscriptionStatus::of(id, filter, granted)).collect()
+    }
+
+    /// How many subscriptions the client `id` has, or all clients together.
+    #[must_use]
+    pub fn subscription_count(&self, id: Option<&str>) -> usize {
+        let router = &self.0.router;
+        match id {
+            Some(id) => router.subscriber(id).map_or(0, |one| one.inbox().subscriptions.len()),
+            None => usize::try_from(router.backlog().subscriptions).unwrap_or(usize::MAX),
+        }
     }
 
     /// All subscriptions after the filter `after.1` of the client `after.0`, by client and filter: at
@@ -268,7 +302,7 @@ impl Server {
         let existed = router.unsubscribe(&subscriber, filter);
         subscriber.inbox().recount();
         if existed {
-            self.0.keeper.keep(&subscriber).await?;
+            self.0.keeper.keep(router, &subscriber).await?;
             self.tell_unsubscribed_by_operator(id, filter);
         }
         Ok(existed)

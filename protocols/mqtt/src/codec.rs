@@ -99,6 +99,12 @@ impl Codec {
         self.version
     }
 
+    /// How many bytes came behind CONNECT that have not been read.
+    #[must_use]
+    pub fn early_bytes(&self) -> usize {
+        self.early.len()
+    }
+
     /// Reads bytes as they came; answers that need no decision go to `out`. What follows CONNECT
     /// is read by the next call: when the client is let in, or is to say more with AUTH.
     pub fn read(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Read {

@@ -4,7 +4,7 @@ mod connect;
 mod deliver;
 mod exchange;
 mod output;
-mod pace;
+pub(crate) mod pace;
 mod packets;
 mod renew;
 mod subscribe;
@@ -17,12 +17,14 @@ use std::time::Duration;
 use eg_auth::Peer;
 use eg_event::{KeptSession, Owner};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use self::connect::{Admitted, Wire};
 pub(crate) use self::deliver::{NOTED, RELEASED};
 pub(crate) use self::exchange::Ended;
 use self::exchange::Exchange;
 use self::output::Output;
+use self::pace::Pace;
 use crate::authenticate::Identity;
 use crate::codec::{Codec, ConnectRefusal, Version, Will};
 use crate::link::{Link, Transport};
@@ -62,6 +64,8 @@ pub(crate) struct Client {
     pub(crate) subscriber: Option<Arc<Subscriber>>,
     /// How many messages of QoS 1 and 2 may be under way to it.
     pub(crate) inflight_max: usize,
+    /// How fast it may publish, if that is limited.
+    pub(crate) pace: Option<Box<Pace>>,
     pub(crate) will: Option<Will>,
 }
 
@@ -75,13 +79,12 @@ where
     let mut output = Output::default();
     let wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
     let admitted = connect::admit(&server, wire, from).await;
-    let Some(Admitted { mut client, packets, end, is_present }) = admitted else {
+    let Some(Admitted { mut client, early, is_present }) = admitted else {
         return farewell(&mut io, &mut output).await;
     };
     server.tell_connected(&client, is_present);
     let kept_will = will::keep(&server, &client);
-    let mut exchange = Exchange::new(&server, &mut client, codec, output);
-    exchange.handle(packets, end);
+    let mut exchange = Exchange::new(&server, &mut client, (codec, output), early);
     let ended = exchange.run(&mut io).await;
     let mut output = exchange.into_output();
     server.tell_disconnected(&client, ended);
@@ -121,8 +124,14 @@ async fn conclude(
 
 /// What was on its way to the client waits for it again, or goes to others who share it.
 fn leave(server: &Server, client: &Client) {
+    if let Some(pace) = &client.pace {
+        server.0.paces.keep(&client.id, pace, Instant::now());
+    }
     if let Some(subscriber) = server.0.router.subscriber(&client.id) {
         subscriber.set_connected(false);
+        if !client.seat.taken_over.is_cancelled() {
+            subscriber.inbox().disconnect();
+        }
         server.0.router.share_out(&subscriber, &server.0.counters);
     }
 }
@@ -135,8 +144,7 @@ where
     let config = &server.0.config;
     let mut codec = Codec::new(config.connect_bytes_max, config.connect_bytes_max);
     let mut output = Output::default();
-    let until =
-        tokio::time::Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
+    let until = Instant::now() + Duration::from_secs(config.connect_seconds_max.into());
     let mut wire = Wire { io: &mut io, codec: &mut codec, output: &mut output };
     let first = wire.connect(until).await;
     if matches!(first, Some(Ok(_))) {

@@ -63,6 +63,11 @@ impl Inflight {
         self.used.len()
     }
 
+    /// How many are under way on this connection.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
     /// How many more may be under way on this connection, of `window`.
     pub(crate) fn room(&self, window: usize) -> usize {
         window.saturating_sub(self.outstanding)

@@ -62,7 +62,7 @@ impl Keeper {
         let mut gone = SessionChanges::default();
         for (client_id, value) in sessions {
             let client_id: Arc<str> = client_id.into();
-            let session =
+            let mut session =
                 rows::session_of(&value).map_err(|damaged| unreadable(&client_id, damaged))?;
             router.next_number.fetch_max(session.number + 1, Ordering::Relaxed);
             if !kept.contains(&client_id) {
@@ -73,9 +73,10 @@ impl Keeper {
             let rows = of_session.remove(&session.number).unwrap_or_default();
             let noted = noted.remove(&client_id).unwrap_or_default();
             let number = session.number;
+            let before = std::mem::take(&mut session.before);
             let inbox = inbox_of(session, &rows, &noted);
             let inbox = inbox.map_err(|damaged| unreadable(&client_id, damaged))?;
-            router.restore(Arc::new(Subscriber::new(client_id, number, inbox)));
+            router.restore(Arc::new(Subscriber::new(client_id, number, inbox)), before);
         }
         for number in of_session.into_keys() {
             // Rows that nobody has: their number is not given to another before they are gone.
@@ -95,6 +96,7 @@ impl Keeper {
     /// Makes the subscriptions of a session durable, if it is kept.
     pub(crate) fn keep(
         &self,
+        router: &Router,
         subscriber: &Arc<Subscriber>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
         let _saving = self.saving();
@@ -106,7 +108,8 @@ impl Keeper {
             if !inbox.is_kept {
                 return ready(Ok(())).boxed();
             }
-            let value = rows::session(subscriber.number, &inbox.subscriptions);
+            let before = router.option_changes.before(subscriber, kept_to);
+            let value = rows::session(subscriber.number, &inbox.subscriptions, &before);
             changes.sessions.push((Arc::clone(&subscriber.client_id), Some(value)));
             inbox.saved.exists = true;
             write(subscriber.number, &mut inbox, &mut changes);
@@ -158,6 +161,7 @@ impl Keeper {
         let _saving = self.saving();
         // What is routed from here on is matched again after a crash, and known by then.
         let position = router.routed();
+        router.option_changes.let_go(position);
         let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if touched.is_empty() {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::codec::Qos;
 use crate::counters::{Counters, Dropped};
-use crate::option_changes::{OptionChange, OptionChanges};
+use crate::option_changes::{Before, OptionChange, OptionChanges};
 use crate::publication::{Publication, Recent};
 use crate::queue::{Flags, Labels, QueueLimit, Reference};
 use crate::retained::{Asked, Retained, State};
@@ -43,7 +43,7 @@ pub(crate) struct Router {
     pub(crate) queue_limit: QueueLimit,
     /// Sessions that have changed since they were written down.
     pub(crate) changed: Mutex<Vec<Arc<Subscriber>>>,
-    option_changes: OptionChanges,
+    pub(crate) option_changes: OptionChanges,
 }
 
 /// What waits for subscribers, all together.
@@ -70,7 +70,12 @@ pub(crate) type Added = oneshot::Receiver<()>;
 
 /// A subscription that cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooManySubscriptions;
+pub(crate) enum NotSubscribed {
+    /// The session has as many as it may.
+    TooManySubscriptions,
+    /// It has changed the options of those too often.
+    TooManyChanges,
+}
 
 /// Whether, and as whom, a subscriber gets what is retained.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +113,9 @@ impl Router {
     pub(crate) async fn run(&self, counters: &Counters, stop: &CancellationToken) {
         loop {
             let (from, end) = (self.routed(), self.feed.end());
-            self.change_options(from);
+            if self.option_changes.next_at().is_some_and(|at| at <= from) {
+                self.change_options(&mut self.tree_mut(), from);
+            }
             if from >= end {
                 tokio::select! {
                     () = self.feed.reached(from) => {}
@@ -150,13 +157,10 @@ impl Router {
     }
 
     /// Lets the options of subscriptions hold that changed before `sequence`.
-    fn change_options(&self, sequence: Sequence) {
+    fn change_options(&self, tree: &mut Tree, sequence: Sequence) {
         for change in self.option_changes.due(sequence) {
-            let OptionChange { subscriber, filter, granted, .. } = change;
-            let mut tree = self.tree_mut();
-            // Others may have taken their place, or ended the subscription.
-            let lasts = subscriber.inbox().subscriptions.get(&filter) == Some(&granted);
-            if lasts && let Some(filter) = TopicFilter::parse(&filter, u32::MAX) {
+            let OptionChange { subscriber, before, granted, .. } = change;
+            if let Some(filter) = TopicFilter::parse(&before.filter, u32::MAX) {
                 tree.insert(filter, (subscriber.number, subscriber), granted);
             }
         }
@@ -357,27 +361,33 @@ impl Router {
         (text, filter): (&str, TopicFilter<'_>),
         mut granted: Granted,
         (count_max, retained_for, counters): (usize, Option<RetainedFor<'_>>, &Counters),
-    ) -> Result<Added, TooManySubscriptions> {
+    ) -> Result<Added, NotSubscribed> {
         let mut tree = self.tree_mut();
         let now = self.feed.end();
-        granted.since = now;
         let mut inbox = subscriber.inbox();
-        let count = inbox.subscriptions.len();
         let known = inbox.subscriptions.get(text).copied();
+        // What has come since and is not routed yet is still its own.
+        granted.since = known.map_or(now, |known| known.since);
         match known {
-            // What has come since and is not routed yet is still its own.
-            Some(known) => granted.since = known.since,
-            None if count >= count_max => return Err(TooManySubscriptions),
-            None => {}
+            None if inbox.subscriptions.len() >= count_max => {
+                return Err(NotSubscribed::TooManySubscriptions);
+            }
+            None => {
+                tree.insert(filter, (subscriber.number, Arc::clone(subscriber)), granted);
+            }
+            Some(known) if known != granted => {
+                let before = Before { filter: text.into(), granted: known, until: now };
+                let subscriber = Arc::clone(subscriber);
+                let change = OptionChange { subscriber, before, granted, holds: false };
+                if !self.option_changes.add(change) {
+                    return Err(NotSubscribed::TooManyChanges);
+                }
+                self.change_options(&mut tree, self.routed());
+            }
+            Some(_) => {}
         }
         inbox.subscriptions.insert(text.into(), granted);
         drop(inbox);
-        if known.is_none() || self.routed() >= now {
-            tree.insert(filter, (subscriber.number, Arc::clone(subscriber)), granted);
-        } else if known != Some(granted) {
-            let (subscriber, filter) = (Arc::clone(subscriber), text.into());
-            self.option_changes.add(OptionChange { at: now, subscriber, filter, granted });
-        }
         let (is_added, added) = oneshot::channel();
         let is_wanted = |one: &RetainedFor<'_>| !(known.is_some() && one.only_if_new);
         if filter.share.is_none()
@@ -504,12 +514,19 @@ impl Router {
         Arc::clone(subscribers.entry(Arc::clone(client_id)).or_insert_with(make))
     }
 
-    /// Takes up a session as it was before a restart.
-    pub(crate) fn restore(&self, subscriber: Arc<Subscriber>) {
+    /// Takes up a session as it was before a restart, with what its subscriptions had `before`.
+    pub(crate) fn restore(&self, subscriber: Arc<Subscriber>, before: Vec<Before>) {
         let mut tree = self.tree_mut();
-        for (text, granted) in &subscriber.inbox().subscriptions {
-            if let Some(filter) = TopicFilter::parse(text, u32::MAX) {
-                tree.insert(filter, (subscriber.number, Arc::clone(&subscriber)), *granted);
+        let mut subscriptions = subscriber.inbox().subscriptions.clone();
+        for before in before.into_iter().rev() {
+            let Some(first) = subscriptions.get_mut(&before.filter) else { continue };
+            let granted = std::mem::replace(first, before.granted);
+            let subscriber = Arc::clone(&subscriber);
+            self.option_changes.add(OptionChange { subscriber, before, granted, holds: false });
+        }
+        for (text, granted) in subscriptions {
+            if let Some(filter) = TopicFilter::parse(&text, u32::MAX) {
+                tree.insert(filter, (subscriber.number, Arc::clone(&subscriber)), granted);
             }
         }
         self.subscribers().insert(Arc::clone(&subscriber.client_id), subscriber);

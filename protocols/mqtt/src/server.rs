@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::MqttConfig;
+use crate::connection::pace::Paces;
 use crate::counters::Counters;
 use crate::identifier::Identifiers;
 use crate::keeper::Keeper;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) mappings: Mappings,
     pub(crate) identifiers: Identifiers,
     pub(crate) sessions: Sessions,
+    pub(crate) paces: Paces,
     pub(crate) router: Router,
     pub(crate) keeper: Keeper,
     pub(crate) counters: Counters,
@@ -139,6 +141,7 @@ impl Server {
             mappings: Mappings::new(&config.mappings)?,
             identifiers: Identifiers::default(),
             sessions,
+            paces: Paces::default(),
             router,
             keeper,
             counters: Counters::default(),

@@ -1,8 +1,9 @@
 //! What connections and sessions count for their application, and give back when they end.
 
 use std::sync::Arc;
+use std::task::Waker;
 
-use eg_event::{Quantity, Tenant};
+use eg_event::{Quantity, Tenant, Turn};
 
 use crate::subscriber::Inbox;
 
@@ -39,12 +40,20 @@ impl Drop for TenantPlace {
 pub(crate) struct Share {
     tenant: Arc<Tenant>,
     /// How much of each of [`COUNTED`] there was at the last count.
-    counted: [u64; 3],
+    counted: [u64; COUNTED.len()],
+    /// Where it stands among those who wait for a message to be under way.
+    turn: Arc<Turn>,
 }
 
 /// What sessions count.
-const COUNTED: [Quantity; 3] =
-    [Quantity::Subscriptions, Quantity::QueueMessages, Quantity::QueueBytes];
+const COUNTED: [Quantity; 4] = [
+    Quantity::Subscriptions,
+    Quantity::QueueMessages,
+    Quantity::QueueBytes,
+    Quantity::InflightMessages,
+];
+/// The place of the last of these, which is counted one by one.
+const UNDER_WAY: usize = 3;
 
 impl Share {
     /// Whether a message of so many bytes may wait.
@@ -53,7 +62,7 @@ impl Share {
             && self.tenant.has_room(Quantity::QueueBytes, bytes.into())
     }
 
-    fn count(&mut self, now: [u64; 3]) {
+    fn count(&mut self, now: [u64; COUNTED.len()]) {
         for ((quantity, counted), now) in COUNTED.into_iter().zip(&mut self.counted).zip(now) {
             self.tenant.change(quantity, *counted, now);
             *counted = now;
@@ -63,7 +72,8 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.count([0; 3]);
+        self.tenant.leave_row(&self.turn);
+        self.count([0; COUNTED.len()]);
     }
 }
 
@@ -72,7 +82,7 @@ impl Inbox {
     pub(crate) fn join(&mut self, place: Option<&TenantPlace>) {
         let share = |place: &TenantPlace| {
             let tenant = Arc::clone(place.tenant());
-            Box::new(Share { tenant, counted: [0; 3] })
+            Box::new(Share { tenant, counted: [0; COUNTED.len()], turn: Arc::default() })
         };
         self.share = place.map(share);
         self.recount();
@@ -82,8 +92,37 @@ impl Inbox {
     pub(crate) fn recount(&mut self) {
         if let Some(share) = &mut self.share {
             let (messages, bytes) = (self.queue.len() as u64, self.queue.bytes());
-            share.count([self.subscriptions.len() as u64, messages, bytes]);
+            let under_way = self.inflight.outstanding() as u64;
+            share.count([self.subscriptions.len() as u64, messages, bytes, under_way]);
         }
+    }
+
+    /// Whether one more message of QoS 1 or 2 may be under way, of `window` on this connection. One
+    /// may whatever others have; for more, `waker` is woken when it is the session's turn.
+    pub(crate) fn may_begin(&mut self, window: usize, waker: &Waker) -> bool {
+        let is_only = self.inflight.outstanding() == 0;
+        let has_place = |share: &mut Box<Share>| {
+            let has_place = share.tenant.take_in_turn(&share.turn, is_only, waker);
+            share.counted[UNDER_WAY] += u64::from(has_place);
+            has_place
+        };
+        self.inflight.room(window) > 0 && self.share.as_mut().is_none_or(has_place)
+    }
+
+    /// Passes on the place of a message that cannot be sent now.
+    pub(crate) fn pass_on(&self) {
+        if let Some(share) = &self.share {
+            share.tenant.pass_on(&share.turn);
+        }
+    }
+
+    /// The connection has ended: what was under way is to be sent again by the next one.
+    pub(crate) fn disconnect(&mut self) {
+        if let Some(share) = &self.share {
+            share.tenant.leave_row(&share.turn);
+        }
+        self.inflight.reconnect();
+        self.recount();
     }
 }
 
@@ -119,6 +158,31 @@ mod tests {
         assert!(matches!(other.push(message(1), LIMIT), Pushed::Queued));
         let full = |pushed| matches!(pushed, Pushed::Full(Dropped::ApplicationQueueFull));
         assert!(full(one.push(message(2), LIMIT)));
+    }
+
+    #[test]
+    fn where_nothing_is_under_way_one_message_may_be_whatever_others_have() {
+        let tenant = Arc::new(Tenant::new("lamps"));
+        tenant.limit(Quantity::InflightMessages, Some(2));
+        let (mut one, mut other) = (inbox(&tenant), inbox(&tenant));
+        let begin = |inbox: &mut Inbox| {
+            let may = inbox.may_begin(10, Waker::noop());
+            may.then(|| inbox.inflight.begin(message(1)))
+        };
+        assert!(begin(&mut one).is_some() && begin(&mut one).is_some());
+        assert!(begin(&mut one).is_none());
+        let only = begin(&mut other).unwrap();
+        assert!(begin(&mut other).is_none());
+        other.inflight.finish(only);
+        other.recount();
+        assert_eq!(tenant.used(Quantity::InflightMessages), 2);
+        assert!(begin(&mut other).is_some());
+        // What was under way to who is gone is room for who is there.
+        one.disconnect();
+        assert_eq!(tenant.used(Quantity::InflightMessages), 2, "the other has one, and its turn");
+        assert!(begin(&mut other).is_some() && begin(&mut other).is_none());
+        drop((one, other));
+        assert_eq!(tenant.used(Quantity::InflightMessages), 0);
     }
 
     #[test]

@@ -69,7 +69,9 @@ impl MqttClient {
         MqttSession::from(&self.status)
     }
 
-    /// Its subscriptions, in the order of their filters.
+    /// Its subscriptions, in the order of their filters. Each that may come counts against what a
+    /// query may ask for.
+    #[graphql(complexity = "page::nested_cost(first, child_complexity)")]
     async fn subscriptions(
         &self,
         first: Option<i32>,
@@ -82,7 +84,8 @@ impl MqttClient {
             size,
             |one: &MqttSubscription| one.filter.clone(),
         );
-        Ok(MqttSubscriptionPage { data, page_info })
+        let total_count = self.server.subscription_count(Some(&self.status.id));
+        Ok(MqttSubscriptionPage { data, page_info, total_count })
     }
 }
 
@@ -167,6 +170,8 @@ pub struct MqttClientPage {
     pub(super) data: Vec<MqttClient>,
     /// Where the page lies.
     pub(super) page_info: PageInfo,
+    /// How many there are in all.
+    pub(super) total_count: usize,
 }
 
 /// A subscription of an MQTT client.
@@ -203,6 +208,8 @@ pub struct MqttSubscriptionPage {
     pub(super) data: Vec<MqttSubscription>,
     /// Where the page lies.
     pub(super) page_info: PageInfo,
+    /// How many there are in all.
+    pub(super) total_count: usize,
 }
 
 impl From<&ConnectionStatus> for MqttConnection {

@@ -34,6 +34,8 @@ pub struct MqttRetainedPage {
     pub(super) data: Vec<MqttRetainedMessage>,
     /// Where the page lies.
     pub(super) page_info: PageInfo,
+    /// How many there are in all.
+    pub(super) total_count: usize,
 }
 
 /// A retained message with the beginning of its payload.

@@ -11,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Client;
+use super::exchange::Early;
 use super::output::Output;
+use super::pace::Pace;
 use super::packets::{THE_SERVERS, is_the_servers};
 use crate::authenticate::{Identity, TOKEN_METHOD, connect_refusal, presented, token, told};
 use crate::codec::{
@@ -30,8 +32,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// A client that has been let in, and what it sent right behind CONNECT.
 pub(super) struct Admitted {
     pub(super) client: Client,
-    pub(super) packets: Vec<Incoming>,
-    pub(super) end: Option<Reason>,
+    pub(super) early: Early,
     /// The session was there already.
     pub(super) is_present: bool,
 }
@@ -61,20 +62,21 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
             let Wire { codec, output, .. } = wire;
             let is_present = accept.session_present;
             let at_its_end = |client, end| {
-                let (packets, end) = (Vec::new(), Some(end));
-                Some(Admitted { client, packets, end, is_present })
+                let early = Early { end: Some(end), ..Early::default() };
+                Some(Admitted { client, early, is_present })
             };
             if !codec.accept(&accept, output.buffer()) {
                 server.0.counters.connects_refused.add(ConnectRefusal::PacketTooLarge);
                 return at_its_end(client, Reason::PacketTooLarge);
             }
+            let bytes = codec.early_bytes();
             let Read { packets, end, .. } = codec.read(&[], output.buffer());
             let too_early = |packet: &Incoming| !matches!(packet, Incoming::Disconnect(_));
             if has_token_method && packets.iter().any(too_early) {
                 // Nothing but AUTH and DISCONNECT may come before CONNACK (MQTT-3.1.2-30).
                 return at_its_end(client, Reason::ProtocolError);
             }
-            Some(Admitted { client, packets, end, is_present })
+            Some(Admitted { client, early: Early { packets, end, bytes }, is_present })
         }
         Err(None) => None,
         Err(Some((refusal, text))) => {
@@ -206,6 +208,7 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
     let tenant = take_place(server, &identity.principal, &id)?;
     let taken = begin_session(server, &session, claimant, connect.clean_start).await?;
     let subscriber = resume(server, &id, (session_expiry_s > 0, tenant.as_ref()));
+    let pace = pace(server, &id);
     let keep_alive_s = keep_alive_s(&connect, config.keep_alive_seconds_max);
     let differs = |is: u32, asked: u32| (is != asked).then_some(is);
     let accept = Accept {
@@ -245,9 +248,16 @@ async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
         tenant,
         subscriber,
         inflight_max: config.session_inflight_max.min(connect.receive_maximum).into(),
+        pace,
         will: connect.will,
     };
     Ok((client, accept))
+}
+
+/// The pace of a client, with what it has spent on an earlier connection.
+fn pace(server: &Server, id: &str) -> Option<Box<Pace>> {
+    let now = Instant::now();
+    Pace::of(&server.0.config, server.0.paces.take(id, now), now)
 }
 
 /// The keep alive that holds: the server's word only where the client can hear it.

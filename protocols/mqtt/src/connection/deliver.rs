@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use eg_event::{Handshake, Refusal, Sequence, StoredEvent, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -74,11 +74,22 @@ impl Delivery {
 impl Exchange<'_> {
     /// Writes what is due, as far as there is room; says whether there may be more.
     pub(super) fn poll_deliver(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(delivery) = &mut self.delivery else { return false };
+        let delivers = !self.has_ended() && self.poll_due(cx);
+        if !delivers
+            && self.client.tenant.is_some()
+            && let Some(delivery) = &self.delivery
+        {
+            delivery.subscriber.inbox().pass_on();
+        }
+        delivers
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> bool {
         // Whoever subscribes is told so before anything comes of it.
-        if self.output.unsent() >= OUTPUT_BYTES_MAX || self.is_blocked || self.subscribing > 0 {
+        if self.is_output_full() || self.subscribing > 0 {
             return false;
         }
+        let Some(delivery) = &mut self.delivery else { return false };
         if let Some(preparing) = &mut delivery.preparing {
             let Poll::Ready(ready) = preparing.ready.poll_unpin(cx) else { return false };
             let Some(Preparing { due, found, .. }) = delivery.preparing.take() else {
@@ -95,7 +106,7 @@ impl Exchange<'_> {
         }
         delivery.subscriber.listen(cx.waker());
         let window = self.client.inflight_max;
-        let taken = take(&mut delivery.subscriber.inbox(), window);
+        let taken = take(&mut delivery.subscriber.inbox(), window, cx.waker());
         delivery.received.extend(taken.received);
         for packet_id in &taken.releases {
             self.codec.release(*packet_id, false, self.output.buffer());
@@ -129,6 +140,11 @@ impl Exchange<'_> {
             delivery.preparing = Some(Preparing { due: taken.due, found, ready: ready.boxed() });
         }
         true
+    }
+
+    /// Whether the client has to take something before it gets more.
+    pub(super) fn is_output_full(&self) -> bool {
+        self.is_blocked || self.output.unsent() >= OUTPUT_BYTES_MAX
     }
 
     /// Notes what becomes of exchanges with this client.
@@ -189,6 +205,7 @@ impl Exchange<'_> {
                     inbox.end_exchange(packet_id);
                 }
             }
+            inbox.recount();
         }
     }
 
@@ -235,6 +252,7 @@ impl Exchange<'_> {
                 if kind != Ack::Puback {
                     inbox.end_exchange(packet_id);
                 }
+                inbox.recount();
                 self.server.0.router.note_change(&delivery.subscriber, &mut inbox);
             }
             Acknowledged::Release(sequence) if inbox.is_kept => {
@@ -276,12 +294,12 @@ impl Exchange<'_> {
 }
 
 /// Takes what may be sent now: what was under way on an earlier connection comes first.
-fn take(inbox: &mut Inbox, window: usize) -> Taken {
+fn take(inbox: &mut Inbox, window: usize, waker: &Waker) -> Taken {
     let mut taken = Taken::default();
     let mut bytes = 0;
     while bytes < TAKEN_BYTES_MAX && taken.due.len() < TAKEN_MAX {
         if inbox.inflight.resends() {
-            if inbox.inflight.room(window) == 0 {
+            if !inbox.may_begin(window, waker) {
                 break;
             }
             let Some(sent) = inbox.inflight.resend() else { break };
@@ -300,7 +318,7 @@ fn take(inbox: &mut Inbox, window: usize) -> Taken {
         }
         let Some(next) = inbox.queue.front() else { break };
         let qos = next.flags.qos();
-        if qos != Qos::AtMostOnce && inbox.inflight.room(window) == 0 {
+        if qos != Qos::AtMostOnce && !inbox.may_begin(window, waker) {
             break;
         }
         let Some(reference) = inbox.queue.pop() else { break };

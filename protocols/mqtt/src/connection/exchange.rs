@@ -19,7 +19,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::Client;
 use super::deliver::Delivery;
 use super::output::Output;
-use super::pace::{self, Pace};
+use super::pace;
 use super::renew::Renewal;
 use crate::acknowledge::{acknowledgement, released};
 use crate::codec::{Codec, Incoming, Kind, Qos, Reason, Version};
@@ -86,6 +86,16 @@ pub(super) struct Slot {
     pub(super) is_heard: bool,
 }
 
+/// What was read with CONNECT.
+#[derive(Default)]
+pub(super) struct Early {
+    pub(super) packets: Vec<Incoming>,
+    /// What was wrong with what followed.
+    pub(super) end: Option<Reason>,
+    /// How many bytes that was.
+    pub(super) bytes: usize,
+}
+
 /// A connection at work.
 pub(super) struct Exchange<'a> {
     pub(super) server: &'a Server,
@@ -98,8 +108,8 @@ pub(super) struct Exchange<'a> {
     pub(super) subscribing: usize,
     /// Set when events were refused for want of room, until there is some.
     congested: Option<BoxFuture<'static, ()>>,
-    /// How fast the client may publish, if that is limited.
-    pace: Option<Box<Pace>>,
+    /// What came right behind CONNECT, until it is taken up.
+    early: Option<Box<Early>>,
     /// Set once nothing more is read.
     pub(super) ended: Option<Ended>,
     /// What is said of that, if more than the reason.
@@ -122,12 +132,18 @@ pub(super) struct Exchange<'a> {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
+impl Early {
+    fn is_any(&self) -> bool {
+        !self.packets.is_empty() || self.end.is_some()
+    }
+}
+
 impl<'a> Exchange<'a> {
     pub(super) fn new(
         server: &'a Server,
         client: &'a mut Client,
-        codec: Codec,
-        output: Output,
+        (codec, output): (Codec, Output),
+        early: Early,
     ) -> Self {
         let now = Instant::now();
         let taken_over = Box::pin(client.seat.taken_over.clone().cancelled_owned());
@@ -143,7 +159,7 @@ impl<'a> Exchange<'a> {
             pending_events: 0,
             subscribing: 0,
             congested: None,
-            pace: Pace::of(&server.0.config, now),
+            early: early.is_any().then(|| Box::new(early)),
             ended: None,
             why: None,
             delivery,
@@ -179,7 +195,8 @@ impl<'a> Exchange<'a> {
         for _ in 0..READS_PER_TURN {
             self.poll_renewal(cx);
             self.poll_answers(cx);
-            let delivers = self.ended.is_none() && self.poll_deliver(cx);
+            let was_full = self.is_output_full();
+            let delivers = self.poll_deliver(cx);
             if self.poll_send(io, cx).is_err() {
                 self.end(Ended::Lost);
                 return Poll::Ready(Ended::Lost);
@@ -191,8 +208,10 @@ impl<'a> Exchange<'a> {
                 }
                 return self.poll_timer(cx);
             }
-            let is_read = self.may_read(cx) && self.poll_read(io, cx).is_ready();
-            if !is_read && !delivers {
+            let is_read =
+                self.may_read(cx) && (self.take_early() || self.poll_read(io, cx).is_ready());
+            let may_deliver = was_full && !self.is_output_full();
+            if !is_read && !delivers && !may_deliver {
                 return self.poll_timer(cx);
             }
         }
@@ -336,7 +355,7 @@ impl<'a> Exchange<'a> {
             }
             self.congested = None;
         }
-        if self.pace.as_mut().is_some_and(|pace| pace.poll_rest(cx)) {
+        if self.client.pace.as_mut().is_some_and(|pace| pace.poll_rest(cx)) {
             return false;
         }
         !self.is_held_back()
@@ -348,14 +367,23 @@ impl<'a> Exchange<'a> {
         let pending_max = usize::try_from(config.pending_events_max).unwrap_or(usize::MAX);
         let output_max = usize::try_from(config.output_bytes_max).unwrap_or(usize::MAX);
         self.congested.is_some()
-            || self.pace.as_ref().is_some_and(|pace| pace.rests())
+            || self.client.pace.as_ref().is_some_and(|pace| pace.rests())
             || self.pending_events >= pending_max
             || self.output.unsent() >= output_max
     }
 
+    /// Takes up what was read with CONNECT; says whether there was anything.
+    fn take_early(&mut self) -> bool {
+        let Some(early) = self.early.take() else { return false };
+        self.keep_pace(&early.packets, early.bytes);
+        self.handle(early.packets, early.end);
+        true
+    }
+
     fn poll_read<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let bytes_max = if self.pace.is_some() { pace::READ_BYTES_MAX } else { READ_BYTES };
+            let is_paced = self.client.pace.is_some();
+            let bytes_max = if is_paced { pace::READ_BYTES_MAX } else { READ_BYTES };
             let mut buffer = ReadBuf::new(&mut scratch[..bytes_max]);
             match Pin::new(io).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
@@ -378,7 +406,7 @@ impl<'a> Exchange<'a> {
 
     /// Lets a client rest that has published faster than it may.
     fn keep_pace(&mut self, packets: &[Incoming], bytes: usize) {
-        let Some(pace) = &mut self.pace else { return };
+        let Some(pace) = &mut self.client.pace else { return };
         let messages = packets.iter().filter(|one| matches!(one, Incoming::Publish(_))).count();
         if pace.count((messages, bytes), self.last_read) {
             self.server.0.counters.reading_paused.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::deliver::Delivery;
 use super::exchange::{Exchange, Pending};
 use crate::codec::{Requested, Subscribe, Version};
-use crate::router::{Added, RetainedFor, TooManySubscriptions};
+use crate::option_changes::SESSION_CHANGES_MAX;
+use crate::router::{Added, NotSubscribed, RetainedFor};
 use crate::subscriber::{Granted, Subscriber};
 use crate::topic_filter::TopicFilter;
 
@@ -94,8 +95,14 @@ impl Exchange<'_> {
         let around = (count_max, retained_for, &self.server.0.counters);
         let added = router.subscribe(&subscriber, text, granted, around);
         subscriber.inbox().recount();
-        added.map_err(|TooManySubscriptions| {
-            (QUOTA_EXCEEDED, format!("expected at most {count_max} subscriptions"))
+        added.map_err(|why| {
+            let expected = match why {
+                NotSubscribed::TooManySubscriptions => format!("{count_max} subscriptions"),
+                NotSubscribed::TooManyChanges => {
+                    format!("{SESSION_CHANGES_MAX} changes of options until they hold")
+                }
+            };
+            (QUOTA_EXCEEDED, format!("expected at most {expected}"))
         })
     }
 
@@ -149,7 +156,7 @@ impl Exchange<'_> {
         };
         let (server, subscriber) = (self.server.clone(), Arc::clone(&delivery.subscriber));
         let is_kept = subscriber.inbox().is_kept;
-        let keep = move || server.0.keeper.keep(&subscriber);
+        let keep = move || server.0.keeper.keep(&server.0.router, &subscriber);
         adding.retain_mut(|added| added.try_recv() == Err(TryRecvError::Empty));
         if adding.is_empty() || !is_kept {
             return keep();

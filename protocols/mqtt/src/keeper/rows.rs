@@ -6,6 +6,7 @@ use std::sync::Arc;
 use eg_event::Sequence;
 
 use crate::inflight::Sent;
+use crate::option_changes::Before;
 use crate::queue::{Flags, Labels, Reference};
 use crate::subscriber::Granted;
 
@@ -28,6 +29,8 @@ pub(super) struct Damaged(pub(super) &'static str);
 pub(super) struct SavedSession {
     pub(super) number: u64,
     pub(super) subscriptions: BTreeMap<Box<str>, Granted>,
+    /// What those had, in order.
+    pub(super) before: Vec<Before>,
 }
 
 /// Where a session stands.
@@ -47,22 +50,35 @@ pub(super) struct SavedState {
     pub(super) inflight: Vec<(u16, Reference)>,
 }
 
-pub(super) fn session(number: u64, subscriptions: &BTreeMap<Box<str>, Granted>) -> Vec<u8> {
+pub(super) fn session(
+    number: u64,
+    subscriptions: &BTreeMap<Box<str>, Granted>,
+    before: &[Before],
+) -> Vec<u8> {
     let mut out = vec![VERSION];
     put(&mut out, number);
     put(&mut out, subscriptions.len() as u64);
     for (filter, granted) in subscriptions {
-        let flag = |is: bool, bit: u8| if is { bit } else { 0 };
-        put_text(&mut out, filter);
-        out.push(
-            granted.qos as u8
-                | flag(granted.no_local, NO_LOCAL)
-                | flag(granted.retain_as_published, RETAIN_AS_PUBLISHED),
-        );
-        put(&mut out, granted.identifier.into());
-        put(&mut out, granted.since.0);
+        put_granted(&mut out, filter, granted);
+    }
+    put(&mut out, before.len() as u64);
+    for Before { filter, granted, until } in before {
+        put_granted(&mut out, filter, granted);
+        put(&mut out, until.0);
     }
     out
+}
+
+fn put_granted(out: &mut Vec<u8>, filter: &str, granted: &Granted) {
+    let flag = |is: bool, bit: u8| if is { bit } else { 0 };
+    put_text(out, filter);
+    out.push(
+        granted.qos as u8
+            | flag(granted.no_local, NO_LOCAL)
+            | flag(granted.retain_as_published, RETAIN_AS_PUBLISHED),
+    );
+    put(out, granted.identifier.into());
+    put(out, granted.since.0);
 }
 
 pub(super) fn session_of(value: &[u8]) -> Result<SavedSession, Damaged> {
@@ -70,18 +86,17 @@ pub(super) fn session_of(value: &[u8]) -> Result<SavedSession, Damaged> {
     let number = reader.number()?;
     let mut subscriptions = BTreeMap::new();
     for _ in 0..reader.number()? {
-        let filter = reader.text()?;
-        let flags = reader.byte()?;
-        let granted = Granted {
-            qos: Flags(flags).qos(),
-            no_local: flags & NO_LOCAL != 0,
-            retain_as_published: flags & RETAIN_AS_PUBLISHED != 0,
-            identifier: reader.small("a subscription identifier")?,
-            since: Sequence(reader.number()?),
-        };
-        subscriptions.insert(filter.into(), granted);
+        let (filter, granted) = reader.granted()?;
+        subscriptions.insert(filter, granted);
     }
-    Ok(SavedSession { number, subscriptions })
+    let mut before = Vec::new();
+    // Those that were written before there was such a list end here.
+    let count = if reader.0.is_empty() { 0 } else { reader.number()? };
+    for _ in 0..count {
+        let (filter, granted) = reader.granted()?;
+        before.push(Before { filter, granted, until: Sequence(reader.number()?) });
+    }
+    Ok(SavedSession { number, subscriptions, before })
 }
 
 pub(super) fn state(state: &State<'_>) -> Vec<u8> {
@@ -221,6 +236,19 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).map_err(|_| Damaged("expected UTF-8"))
     }
 
+    fn granted(&mut self) -> Result<(Box<str>, Granted), Damaged> {
+        let filter = self.text()?;
+        let flags = self.byte()?;
+        let granted = Granted {
+            qos: Flags(flags).qos(),
+            no_local: flags & NO_LOCAL != 0,
+            retain_as_published: flags & RETAIN_AS_PUBLISHED != 0,
+            identifier: self.small("a subscription identifier")?,
+            since: Sequence(self.number()?),
+        };
+        Ok((filter.into(), granted))
+    }
+
     fn reference(&mut self, sequence: Sequence) -> Result<Reference, Damaged> {
         let flags = Flags(self.byte()?);
         let (bytes, identifiers) = (self.small("a size")?, self.small("a set of identifiers")?);
@@ -271,8 +299,13 @@ mod tests {
             since: Sequence(9),
         };
         let subscriptions = BTreeMap::from([("a/+".into(), granted), ("#".into(), granted)]);
-        let value = session(7, &subscriptions);
-        assert_eq!(session_of(&value), Ok(SavedSession { number: 7, subscriptions }));
+        let before = vec![Before { filter: "#".into(), granted, until: Sequence(300) }];
+        let value = session(7, &subscriptions, &before);
+        let saved = SavedSession { number: 7, subscriptions, before };
+        assert_eq!(session_of(&value).as_ref(), Ok(&saved));
+        let earlier = session(7, &saved.subscriptions, &[]);
+        let older = session_of(&earlier[..earlier.len() - 1]);
+        assert_eq!(older, Ok(SavedSession { before: Vec::new(), ..saved }));
         let mut labels = Labels::default();
         labels.identifiers(&[1, 2]);
         labels.group("$share/g/a");

@@ -61,6 +61,34 @@ impl Server {
     ) -> Option<Vec<RetainedMessage>> {
         let filter = TopicFilter::parse(filter, u32::MAX).filter(|one| one.share.is_none())?;
         let mut found = Vec::new();
+        self.visit_retained(filter, after, |topic, kept| {
+            found.push(RetainedMessage::new(topic, kept));
+            found.len() < count_max
+        });
+        Some(found)
+    }
+
+    /// Of how many topics that `filter` stands for something is retained. None if it is no topic
+    /// filter.
+    #[must_use]
+    pub fn retained_count(&self, filter: &str) -> Option<usize> {
+        let filter = TopicFilter::parse(filter, u32::MAX).filter(|one| one.share.is_none())?;
+        let mut count = 0;
+        self.visit_retained(filter, "", |_, _| {
+            count += 1;
+            true
+        });
+        Some(count)
+    }
+
+    /// Shows `visit` what is retained of the topics that `filter` stands for, those after the topic
+    /// `after`, in order, until it wants no more.
+    fn visit_retained(
+        &self,
+        filter: TopicFilter<'_>,
+        after: &str,
+        mut visit: impl FnMut(&str, &Kept) -> bool,
+    ) {
         let (fixed, mut after, mut is_after) = (filter.fixed(), Box::from(after), true);
         if *after < *fixed {
             (after, is_after) = (fixed.into(), false);
@@ -73,16 +101,13 @@ impl Server {
             let (mut count, mut last) = (0, None);
             for (topic, kept) in look {
                 (count, last) = (count + 1, Some(topic));
-                if filter.stands_for(topic) {
-                    found.push(RetainedMessage::new(topic, kept));
-                }
-                if found.len() == count_max {
-                    return Some(found);
+                if filter.stands_for(topic) && !visit(topic, kept) {
+                    return;
                 }
             }
             let next = last.filter(|_| count == LOOK_MAX).map(Box::from);
             drop(state);
-            let Some(next) = next else { return Some(found) };
+            let Some(next) = next else { return };
             (after, is_after) = (next, true);
         }
     }

@@ -6,7 +6,7 @@ use eg_event::Refusal;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::packet::{Connect, PINGREQ, Publish, pubrel};
+use crate::packet::{Connect, PINGREQ, Publish, packet, pubrel, text};
 use crate::{PATIENCE, until};
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -114,6 +114,71 @@ async fn a_commit_that_does_not_come_ends_the_connection_without_acknowledgement
     let end = client.answer().await;
     assert_eq!((end.first, end.code()), (0xe0, 0x97));
     assert_eq!(client.read().await, None);
+}
+
+/// CONNECT, and so many messages right behind it.
+fn together(client_id: &str, count: u16) -> Vec<u8> {
+    let publish = |id| Publish::v5(1, id, "t").bytes();
+    let messages: Vec<_> = (1..=count).flat_map(publish).collect();
+    [Connect::v5(client_id).bytes(), messages].concat()
+}
+
+/// Sends that; says whether all is acknowledged.
+async fn send_together(client: &mut Client, (client_id, count): (&str, u16)) -> bool {
+    assert_eq!(client.exchange(&together(client_id, count)).await.first, 0x20);
+    for _ in 0..count {
+        if client.answer().await.first != 0x40 {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_subscriber_that_reads_late_gets_everything_without_asking() {
+    const COUNT: usize = 300;
+    let gateway = Gateway::start().await;
+    let mut slow = Client::open_with_receive_buffer(gateway.address, 4096).await;
+    assert_eq!(slow.exchange(&Connect::v5("slow").bytes()).await.code(), 0);
+    let subscribe = packet(0x82, &[&[0, 1, 0], &text("t"), &[0]]);
+    assert_eq!(slow.exchange(&subscribe).await.first, 0x90);
+    let mut publisher = Client::connect(gateway.address, &Connect::v5("publisher")).await;
+    let message = Publish::v5(1, 1, "t").payload("x".repeat(60_000)).bytes();
+    for _ in 0..COUNT {
+        assert_eq!(publisher.exchange(&message).await.first, 0x40);
+    }
+    for _ in 0..COUNT {
+        assert_eq!(slow.answer().await.first, 0x30);
+    }
+}
+
+#[tokio::test]
+async fn who_takes_its_connection_over_waits_as_that_did() {
+    let gateway = Gateway::start_with(|config| config.client_messages_per_second_max = 10).await;
+    let mut first = Client::open(gateway.address).await;
+    assert!(send_together(&mut first, ("fast", 30)).await);
+    let mut second = Client::open(gateway.address).await;
+    assert_eq!(second.exchange(&together("fast", 1)).await.first, 0x20);
+    let mut other = Client::open(gateway.address).await;
+    assert!(send_together(&mut other, ("other", 1)).await);
+    assert!(second.is_silent_for(10 * PAUSE).await);
+    // What came right behind CONNECT is not lost.
+    assert_eq!(second.answer().await.first, 0x40);
+}
+
+#[tokio::test]
+async fn who_connects_again_goes_on_at_its_pace() {
+    let gateway = Gateway::start_with(|config| config.client_messages_per_second_max = 10).await;
+    let mut first = Client::open(gateway.address).await;
+    assert!(send_together(&mut first, ("fast", 30)).await);
+    first.finish().await;
+    assert_eq!(first.read().await, None);
+    let mut second = Client::open(gateway.address).await;
+    assert!(send_together(&mut second, ("fast", 20)).await);
+    // Had it begun anew, a second would do.
+    second.write(&PINGREQ).await;
+    assert!(second.is_silent_for(13 * PAUSE).await);
+    assert!(second.is_alive().await);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use eg_event::{
     Announce, Clock, CloudEvent, Feed, Grants, Handshake, Handshakes, Ingest, Ingested,
     KeptSession, KeptWill, NoChannels, Owner, Principal, Receipt, Refusal, RetainedChanges,
     RetainedStore, Scanned, Sequence, SessionChanges, SessionRows, SessionStore, StoredEvent,
-    Submission, Timestamp, Topic, Topics, WillStore,
+    Submission, Tenant, Tenants, Timestamp, Topic, Topics, WillStore,
 };
 use eg_mqtt::{MqttConfig, Ports, Server};
 use futures_util::future::BoxFuture;
@@ -43,6 +43,8 @@ pub(crate) struct Store {
     announced: Mutex<Vec<CloudEvent>>,
     wills: Mutex<BTreeMap<u64, KeptWill>>,
     retained: Mutex<(Sequence, BTreeMap<Sequence, Arc<StoredEvent>>)>,
+    /// The application that is registered.
+    tenant: Mutex<Option<Arc<Tenant>>>,
 }
 
 impl Store {
@@ -90,6 +92,11 @@ impl Store {
     /// How many wills are kept.
     pub(crate) fn wills(&self) -> usize {
         self.wills.lock().unwrap().len()
+    }
+
+    /// Registers an application, in place of another.
+    pub(crate) fn register(&self, name: &str) -> Arc<Tenant> {
+        Arc::clone(self.tenant.lock().unwrap().insert(Tenant::new(name).into()))
     }
 
     /// Nothing is retained, and that is written down up to the end of the journal.
@@ -315,6 +322,12 @@ impl Feed for Store {
     }
 }
 
+impl Tenants for Store {
+    fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenant.lock().unwrap().clone().filter(|tenant| tenant.name() == name)
+    }
+}
+
 /// Everybody may subscribe to everything but what is secret.
 impl Grants for Store {
     fn subscribe(&self, _: &Principal, _: &str, filter: &str) -> Result<(), Refusal> {
@@ -465,7 +478,7 @@ impl Gateway {
         (clock, live): (Clock, Live),
     ) -> Self {
         let ports = Ports {
-            tenants: Arc::new(eg_event::NoTenants),
+            tenants: Arc::clone(&store) as Arc<dyn Tenants>,
             ingest: Arc::clone(&store) as Arc<dyn Ingest>,
             handshakes: Arc::clone(&store) as Arc<dyn Handshakes>,
             channels: Arc::new(NoChannels),

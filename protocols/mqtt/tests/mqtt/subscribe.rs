@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use eg_event::Quantity;
+
 use crate::client::Client;
 use crate::gateway::Gateway;
+use crate::issuer::with_issuer;
 use crate::packet::{Answer, Connect, Publish, packet, properties, text, user};
 
 const PUBLISH: u8 = 0x30;
@@ -13,6 +16,7 @@ const QOS_1: u8 = 1;
 const QOS_2: u8 = 2;
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+const NOT_RETAINED: u8 = 2 << 4;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// A message as a subscriber gets it.
@@ -413,6 +417,39 @@ async fn those_who_share_a_subscription_take_turns_and_stand_in_for_who_leaves()
 }
 
 #[tokio::test]
+async fn a_place_under_way_is_not_kept_for_who_cannot_use_it() {
+    let (gateway, _) = with_issuer(|_| ()).await;
+    let plant = gateway.store.register("plant");
+    plant.limit(Quantity::InflightMessages, Some(2));
+    let of_plant = |connect: Connect| connect.password("u", "device 3600 plant");
+    let mut busy = Subscriber::begin(&gateway, of_plant(kept("busy")[1].clone())).await;
+    let mut ready = Subscriber::begin(&gateway, of_plant(Connect::v5("ready"))).await;
+    busy.subscribe(&[("a", 1)]).await;
+    ready.subscribe(&[("b", 1)]).await;
+    let connect = Connect::v5("publisher").password("u", "publisher 3600");
+    let mut publisher = Client::connect(gateway.address, &connect).await;
+    for topic in ["a", "a", "a", "b", "b"] {
+        publish(&mut publisher, topic, topic).await;
+    }
+    assert_eq!([busy.next().await.payload(), busy.next().await.payload()], ["a", "a"]);
+    let first = ready.next().await;
+    assert!(busy.gets_nothing().await && ready.gets_nothing().await);
+    // The one that has waited longest subscribes, which takes a while.
+    gateway.store.set_unread(true);
+    publish(&mut publisher, "c", "c").await;
+    busy.client.write(&packet(0x82, &[&[0, 1, 0], &text("c"), &[0]])).await;
+    assert!(busy.gets_nothing().await);
+    plant.limit(Quantity::InflightMessages, Some(4));
+    assert_eq!(ready.next().await.payload(), "b");
+    gateway.store.set_unread(false);
+    assert_eq!(busy.client.answer().await.first, 0x90);
+    assert!(busy.gets_nothing().await);
+    ready.answer(0x40, first.packet_id).await;
+    assert_eq!(busy.next().await.payload(), "a");
+    assert_eq!(plant.used(Quantity::InflightMessages), 4);
+}
+
+#[tokio::test]
 async fn sessions_go_on_after_a_restart_where_they_were() {
     let gateway = Gateway::start().await;
     let mut publisher = publisher(&gateway).await;
@@ -453,6 +490,18 @@ async fn options_that_change_hold_for_what_is_published_from_then_on() {
         let got = subscriber.take().await;
         assert_eq!((got.payload(), got.qos), expected);
     }
+    // Each change has its place.
+    gateway.store.set_unread(true);
+    let expected = [("with 7", &[0x0b, 7][..]), ("with 8", &[0x0b, 8]), ("with none", &[])];
+    for (payload, identifier) in expected {
+        assert_eq!(subscriber.subscribe_as(identifier, &[("t", 1)]).await, [1]);
+        publish(&mut publisher, "t", payload).await;
+    }
+    gateway.store.set_unread(false);
+    for (payload, properties) in expected {
+        let got = subscriber.take().await;
+        assert_eq!((got.payload(), &got.properties[..]), (payload, properties));
+    }
     // A change that is not reached does not come back after UNSUBSCRIBE.
     gateway.store.set_unread(true);
     publish(&mut publisher, "t", "unread").await;
@@ -462,6 +511,49 @@ async fn options_that_change_hold_for_what_is_published_from_then_on() {
     gateway.store.set_unread(false);
     publish(&mut publisher, "t", "after the end").await;
     assert!(subscriber.gets_nothing().await);
+}
+
+#[tokio::test]
+async fn options_that_change_hold_from_their_place_on_after_a_crash_too() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    assert_eq!(subscriber.subscribe(&[("t", 1)]).await, [1]);
+    gateway.store.set_unread(true);
+    let expected = [("with none", &[][..]), ("with 7", &[0x0b, 7]), ("with 8", &[0x0b, 8])];
+    for (payload, identifier) in expected {
+        assert_eq!(subscriber.subscribe_as(identifier, &[("t", QOS_1 | NOT_RETAINED)]).await, [1]);
+        publish(&mut publisher, "t", payload).await;
+    }
+    // What others do meanwhile writes that down anew.
+    assert_eq!(subscriber.subscribe(&[("other", QOS_1 | NOT_RETAINED)]).await, [1]);
+    gateway.store.retain_nothing();
+    let next = gateway.after_a_crash().await;
+    let mut again = Subscriber::begin(&next, connect).await;
+    for (payload, properties) in expected {
+        let got = again.take().await;
+        assert_eq!((got.payload(), &got.properties[..]), (payload, properties));
+    }
+}
+
+#[tokio::test]
+async fn options_do_not_change_more_often_than_can_be_kept() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let mut subscriber = Subscriber::begin(&gateway, Connect::v5("a")).await;
+    assert_eq!(subscriber.subscribe(&[("t", 0)]).await, [0]);
+    gateway.store.set_unread(true);
+    for qos in [1, 0].into_iter().cycle().take(256) {
+        publish(&mut publisher, "t", "").await;
+        assert_eq!(subscriber.subscribe(&[("t", qos)]).await, [qos]);
+    }
+    publish(&mut publisher, "t", "").await;
+    assert_eq!(subscriber.subscribe(&[("t", 1)]).await, [0x97]);
+    gateway.store.set_unread(false);
+    for qos in [0, 1].into_iter().cycle().take(257) {
+        assert_eq!(subscriber.take().await.qos, qos);
+    }
 }
 
 #[tokio::test]
