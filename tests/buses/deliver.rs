@@ -37,7 +37,7 @@ impl Reader {
     }
 
     pub(crate) async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(2 * DEADLINE, self.lines.next_line()).await;
+        let line = tokio::time::timeout(4 * DEADLINE, self.lines.next_line()).await;
         line.expect("something is read in time").unwrap().expect("more is read")
     }
 
