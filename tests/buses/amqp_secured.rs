@@ -17,7 +17,6 @@ async fn over_tls(authority: &Authority) -> (Broker, u16) {
     authority.issue("server", &["-extensions", "server"]).await;
     authority.issue("guest", &[]).await;
     let (mut broker, port) = (Broker::rabbitmq().await, free_port());
-    queue(&broker, &["lamps"]).await;
     let file = |name: &str| authority.file(name).display().to_string();
     let tls = format!(
         "listeners.ssl.local = 127.0.0.1:{port}\nssl_options.cacertfile = {}\n\
@@ -29,6 +28,8 @@ async fn over_tls(authority: &Authority) -> (Broker, u16) {
         file("server.key"),
     );
     broker.configure(&tls).await;
+    // Only now: a broker that is killed forgets the queues of its last moments.
+    queue(&broker, &["lamps"]).await;
     (broker, port)
 }
 
