@@ -20,11 +20,32 @@ pub(crate) fn oauth(provider: &Provider) -> Value {
         "resource": "urn:event-gateway" } } })
 }
 
-pub(crate) async fn delivered(gateway: &Gateway, name: &str, count: usize) {
+async fn delivered(gateway: &Gateway, name: &str, count: usize) {
     until("the events are delivered", async || {
         (gateway.subscription(name).await["delivered"] == count).then_some(())
     })
     .await;
+}
+
+/// Publishes events until four tokens were fetched; each is delivered at the first attempt. Gives back
+/// how many there were.
+pub(crate) async fn delivered_while_tokens_end(
+    gateway: &Gateway,
+    provider: &Provider,
+    name: &str,
+) -> usize {
+    let mut count = 0;
+    until("four tokens were fetched", async || {
+        count += 1;
+        publish(gateway, &count.to_string(), b"1").await;
+        (provider.requests("/token").await >= 4).then_some(())
+    })
+    .await;
+    delivered(gateway, name, count).await;
+    for id in 1..=count {
+        assert_eq!(failures(gateway, &id.to_string()).await, [""; 0], "event {id}");
+    }
+    count
 }
 
 #[tokio::test]
@@ -37,17 +58,7 @@ async fn mqtt_goes_over_to_a_new_token_before_the_old_one_ends_and_no_attempt_fa
     let external = json!({ "url": format!("mqtt://{}", broker.address("mqtt")),
         "topic": "lamps/lit", "auth": oauth(&provider) });
     let name = try_to_register(&gateway, "lamps", &external).await.unwrap();
-    let mut count = 0;
-    until("four tokens were fetched", async || {
-        count += 1;
-        publish(&gateway, &count.to_string(), b"1").await;
-        (provider.requests("/token").await >= 4).then_some(())
-    })
-    .await;
-    delivered(&gateway, &name, count).await;
-    for id in 1..=count {
-        assert_eq!(failures(&gateway, &id.to_string()).await, [""; 0], "event {id}");
-    }
+    let count = delivered_while_tokens_end(&gateway, &provider, &name).await;
     assert_eq!(broker.journal().await.len(), count);
 }
 

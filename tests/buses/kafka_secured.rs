@@ -12,7 +12,7 @@ use eg_tests::wait::until;
 use serde_json::{Value, json};
 
 use crate::PROGRAM;
-use crate::authenticated::{delivered, oauth};
+use crate::authenticated::{delivered_while_tokens_end, oauth};
 use crate::consume::{event, journal, structured, with};
 use crate::deliver::{DATA, body};
 use crate::kafka::read;
@@ -97,17 +97,7 @@ async fn kafka_is_shown_a_new_token_before_the_old_one_ends_and_no_attempt_fails
     let gateway = Gateway::start(PROGRAM).await;
     let external = json!([{ "url": broker.url(), "topic": "lamps", "auth": oauth(&provider) }]);
     let name = format!("spec-{}-0", register_all(&gateway, external).await);
-    let mut count = 0;
-    until("four tokens were fetched", async || {
-        count += 1;
-        publish(&gateway, &count.to_string(), b"1").await;
-        (provider.requests("/token").await >= 4).then_some(())
-    })
-    .await;
-    delivered(&gateway, &name, count).await;
-    for id in 1..=count {
-        assert_eq!(failures(&gateway, &id.to_string()).await, [""; 0], "event {id}");
-    }
+    delivered_while_tokens_end(&gateway, &provider, &name).await;
     let mut reader = read(&broker, "lamps", 1);
     assert_eq!(reader.message().await["headers"]["ce_id"], "1");
 }
