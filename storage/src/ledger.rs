@@ -267,17 +267,19 @@ impl Ledger {
         })
     }
 
-    /// The references of one chunk; none when there is no such chunk.
+    /// The references of one chunk. None when it is not there yet: a chunk grows until it is full,
+    /// so under its first reference there may be one with fewer than are asked for.
     pub fn references(
         &self,
         subscription: u64,
-        first: Sequence,
+        chunk: Chunk,
     ) -> Result<Option<Vec<Sequence>>, StoreError> {
         let value = self.read(|transaction| {
-            let found = transaction.open_table(REFERENCES)?.get((subscription, first.0))?;
+            let found = transaction.open_table(REFERENCES)?.get((subscription, chunk.first.0))?;
             Ok(found.map(|value| Bytes::copy_from_slice(value.value())))
         })?;
-        value.map(refs::decode).transpose().map_err(damaged(first))
+        let found = value.map(refs::decode).transpose().map_err(damaged(chunk.first))?;
+        Ok(found.filter(|references| references.len() as u64 >= chunk.count))
     }
 
     /// The dead letters of a subscription after `after`, in the order of the journal.

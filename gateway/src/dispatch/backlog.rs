@@ -35,7 +35,7 @@ pub enum Front {
     /// A reference.
     Ready(Sequence),
     /// A chunk that has to be read and given to [`Backlog::loaded`].
-    OnDisk(Sequence),
+    OnDisk(Chunk),
     /// Nothing.
     Empty,
 }
@@ -63,7 +63,7 @@ impl Backlog {
         }
         self.obsolete.extend(self.head_row.take());
         if let Some(chunk) = self.stored.front() {
-            return Front::OnDisk(chunk.first);
+            return Front::OnDisk(*chunk);
         }
         let was_saved = if let Some(chunk) = self.spilled.pop_front() {
             // Before it was full, this chunk was the tail and may have been saved as that.
@@ -210,7 +210,9 @@ mod tests {
         loop {
             match backlog.front() {
                 Front::Ready(_) => return backlog.pop(),
-                Front::OnDisk(first) => backlog.loaded(first, disk[&first].clone(), from),
+                Front::OnDisk(chunk) => {
+                    backlog.loaded(chunk.first, disk[&chunk.first].clone(), from);
+                }
                 Front::Empty => return None,
             }
         }
@@ -225,7 +227,7 @@ mod tests {
         backlog.save(1, &mut changes);
         ledger.apply(&changes).unwrap();
         let chunks = ledger.outstanding(1).unwrap().chunks;
-        chunks.iter().map(|c| (c.first, ledger.references(1, c.first).unwrap().unwrap())).collect()
+        chunks.iter().map(|c| (c.first, ledger.references(1, *c).unwrap().unwrap())).collect()
     }
 
     proptest! {

@@ -251,7 +251,7 @@ impl Dispatch {
             return Ok(());
         }
         let now = self.outlets.clock.now();
-        let (mut kept, mut asked) = (Changes::default(), Changes::default());
+        let mut asked = Changes::default();
         let mut switches = Vec::with_capacity(subscriptions.len());
         let first_number = self.outlets.ledger.number(NEXT_NUMBER)?.unwrap_or(1);
         let mut next_number = first_number;
@@ -262,7 +262,7 @@ impl Dispatch {
         }
         for (subscription, start) in subscriptions {
             if let Some(old) = self.get(&subscription.key()) {
-                switches.push(self.changed(*routing, old, subscription, &mut kept));
+                switches.push(self.changed(*routing, old, subscription));
             } else {
                 let begins = self.resolve(start).await?;
                 switches.push(self.made(next_number, subscription, begins, *routing));
@@ -289,7 +289,13 @@ impl Dispatch {
             asked.append(changes);
             switch
         });
-        self.persist(kept, asked).await?;
+        // What was routed to those that change stays so after a restart.
+        let keep = |unsaved: &mut Changes| {
+            for old in switches.iter().filter_map(|switch| switch.old.as_ref()) {
+                old.lane().save(unsaved);
+            }
+        };
+        self.persist(keep, asked).await?;
         if let Some(seen) = seen {
             seen();
         }
@@ -304,14 +310,8 @@ impl Dispatch {
         routing: Sequence,
         old: Arc<Registered>,
         subscription: Subscription,
-        kept: &mut Changes,
     ) -> Switch {
-        {
-            // What was routed to it stays so after a restart.
-            let mut lane = old.lane();
-            lane.routed_to(routing);
-            lane.save(kept);
-        }
+        old.lane().routed_to(routing);
         let refused_target = self.refused_target(&subscription);
         let (subscription, updated_at) = (Arc::new(subscription), self.outlets.clock.now());
         let definition = Definition { subscription, updated_at, ..(*old.definition()).clone() };

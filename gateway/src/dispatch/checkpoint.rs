@@ -93,11 +93,16 @@ impl Dispatch {
         self.apply(&mut unsaved, Changes::default()).await
     }
 
-    /// Makes `kept` and `asked` durable, after whatever could not be written before. If that
-    /// fails, `kept` is written later, and `asked` never.
-    pub(super) async fn persist(&self, kept: Changes, asked: Changes) -> Result<(), StoreError> {
+    /// Makes what `keep` adds and `asked` durable, after whatever could not be written before. If
+    /// that fails, the former is written later, and `asked` never. `keep` is called when nobody else
+    /// writes: how a lane stands, taken earlier, could be written over what is newer.
+    pub(super) async fn persist(
+        &self,
+        keep: impl FnOnce(&mut Changes),
+        asked: Changes,
+    ) -> Result<(), StoreError> {
         let mut unsaved = self.unsaved.lock().await;
-        unsaved.append(kept);
+        keep(&mut unsaved);
         self.apply(&mut unsaved, asked).await
     }
 

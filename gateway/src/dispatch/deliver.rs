@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use eg_bus::leads_back;
 use eg_event::{Data, Delivery, Outcome, Sequence, StoredEvent, Subscription, Timestamp};
-use eg_storage::{Attempt, StoreError, Verdict};
+use eg_storage::{Attempt, Chunk, StoreError, Verdict};
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rand::SeedableRng as _;
@@ -165,7 +165,7 @@ impl Driver {
                     None => self.events(self.registered.lane().coming(READ_AHEAD)),
                 },
                 Next::Load(_) | Next::Rescan(_) if self.reading.is_some() => return None,
-                Next::Load(first) => self.references(first),
+                Next::Load(chunk) => self.references(chunk),
                 Next::Rescan(rescan) => self.rescan(rescan),
             };
             // One read at a time; when it is done, this is asked again.
@@ -344,12 +344,12 @@ impl Driver {
         })
     }
 
-    fn references(&self, first: Sequence) -> BoxFuture<'static, Result<Read, StoreError>> {
+    fn references(&self, chunk: Chunk) -> BoxFuture<'static, Result<Read, StoreError>> {
         let ledger = self.dispatch.outlets.ledger.clone();
         let number = self.registered.definition().number;
         blocking(move || {
-            Ok(match ledger.references(number, first)? {
-                Some(references) => Read::References { first, references },
+            Ok(match ledger.references(number, chunk)? {
+                Some(references) => Read::References { first: chunk.first, references },
                 None => Read::NotWritten,
             })
         })

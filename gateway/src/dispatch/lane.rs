@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use eg_event::subscription::Ordering;
 use eg_event::{Sequence, StoredEvent, Subscription, Timestamp};
-use eg_storage::{DeadLetter, Exception};
+use eg_storage::{Chunk, DeadLetter, Exception};
 
 use super::backlog::{Backlog, Front};
 pub use view::{Place, View};
@@ -69,7 +69,7 @@ pub enum Next {
     /// Take up this event for the first time.
     New(Sequence),
     /// Read the references of this chunk.
-    Load(Sequence),
+    Load(Chunk),
     /// Read the journal for what matches.
     Rescan(Rescan),
     /// Nothing until something happens, or until the given instant.
@@ -260,7 +260,7 @@ impl Lane {
                     self.pop(sequence);
                 }
                 Front::Ready(sequence) => return Next::New(sequence),
-                Front::OnDisk(first) => return Next::Load(first),
+                Front::OnDisk(chunk) => return Next::Load(chunk),
                 Front::Empty => return Next::Wait(None),
             }
         }

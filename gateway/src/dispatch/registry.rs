@@ -142,7 +142,7 @@ impl Dispatch {
         let mut changes = Changes::default();
         changes.remove_document(KIND, name);
         changes.remove_subscription(registered.definition().number);
-        self.persist(changes, Changes::default()).await?;
+        self.persist(|unsaved| unsaved.append(changes), Changes::default()).await?;
         Ok(registered)
     }
 
@@ -205,7 +205,11 @@ impl Dispatch {
         let paused = registered.lane().paused().map(str::to_owned);
         let conditions = Some(registered.standing().conditions);
         let definition = Definition { paused, conditions, ..(*registered.definition()).clone() };
-        self.redefine(registered, definition, Changes::default()).await
+        let mut asked = Changes::default();
+        document::put(&mut asked, &definition, &self.outlets.keys)?;
+        self.persist(|_| (), asked).await?;
+        registered.define(definition);
+        Ok(())
     }
 
     /// Moves a subscription to `position`: matching events from there on are delivered (again).
@@ -218,16 +222,17 @@ impl Dispatch {
         let registered = self.expect(name)?;
         let to = self.resolve(position).await?;
         let mut changes = Changes::default();
-        {
-            let mut lane = registered.lane();
-            lane.rewind(to, *routing);
-            lane.save(&mut changes);
-        }
         let old = registered.definition();
         let definition = Definition { begins: old.begins.min(to), ..(*old).clone() };
         document::put(&mut changes, &definition, &self.outlets.keys)?;
-        registered.define(definition);
-        self.persist(changes, Changes::default()).await?;
+        let rewind = |unsaved: &mut Changes| {
+            let mut lane = registered.lane();
+            lane.rewind(to, *routing);
+            lane.save(unsaved);
+            unsaved.append(changes);
+            registered.define(definition);
+        };
+        self.persist(rewind, Changes::default()).await?;
         registered.wake.notify_one();
         Ok(registered)
     }
@@ -297,18 +302,5 @@ impl Dispatch {
 
     pub(super) fn expect(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
         self.get(name).ok_or_else(|| RegistryError::NotFound("subscription", name.to_owned()))
-    }
-
-    async fn redefine(
-        &self,
-        registered: &Registered,
-        definition: Definition,
-        kept: Changes,
-    ) -> Result<(), RegistryError> {
-        let mut asked = Changes::default();
-        document::put(&mut asked, &definition, &self.outlets.keys)?;
-        self.persist(kept, asked).await?;
-        registered.define(definition);
-        Ok(())
     }
 }

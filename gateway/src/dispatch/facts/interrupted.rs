@@ -28,25 +28,44 @@ async fn a_restart_while_the_past_is_read_again_loses_none_of_it() {
 async fn references_that_are_not_on_the_disk_yet_are_waited_for() {
     let mut bench = Bench::new(|_| delivered());
     bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    assert_waited_for(&bench).await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn references_of_which_only_the_first_are_on_the_disk_yet_are_waited_for() {
+    let mut bench = Bench::new(|_| delivered());
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    bench.dispatch().pause("s", "for now").await.unwrap();
+    bench.publish_numbers(12_000..12_500).await;
+    bench.until("they wait", |bench| bench.view("s").waiting == 500).await;
+    bench.dispatch().checkpoint().await.unwrap();
+    assert_waited_for(&bench).await;
+    bench.stop().await;
+}
+
+/// Publishes 12,000 events, and has the references to them written down by a slow disk.
+async fn assert_waited_for(bench: &Bench) {
     bench.dispatch().pause("s", "for now").await.unwrap();
     // Whoever holds this stands for a disk that takes its time.
     let slow_disk = bench.dispatch().unsaved.lock().await;
+    let count = bench.view("s").waiting + 12_000;
     for thousand in 0..12 {
         bench.publish_numbers(thousand * 1000..(thousand + 1) * 1000).await;
     }
-    bench.until("all wait", |bench| bench.view("s").waiting == 12_000).await;
+    bench.until("all wait", |bench| bench.view("s").waiting == count).await;
     let mut on_their_way = eg_storage::Changes::default();
     let registered = bench.dispatch().get("s").unwrap();
     registered.lane().save(&mut on_their_way);
     registered.lane().resume();
     registered.wake.notify_one();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(bench.view("s").waiting, 12_000);
+    assert_eq!(bench.view("s").waiting, count);
     drop(slow_disk);
     let none = eg_storage::Changes::default();
-    bench.dispatch().persist(on_their_way, none).await.unwrap();
-    bench.until("all are delivered", |bench| bench.view("s").delivered == 12_000).await;
-    bench.stop().await;
+    let keep = |unsaved: &mut eg_storage::Changes| unsaved.append(on_their_way);
+    bench.dispatch().persist(keep, none).await.unwrap();
+    bench.until("all are delivered", |bench| bench.view("s").delivered == count).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +110,40 @@ async fn an_update_holds_from_the_next_event_on_also_after_a_crash() {
     bench.dispatch().create(of_subject("a"), Position::Now).await.unwrap();
     assert_eq!(bench.publish(&[("1", "a"), ("2", "b")]).await, [1, 0]);
     bench.dispatch().update(of_subject("b")).await.unwrap();
-    // What a crash at this instant leaves.
+    bench.script(|_| delivered());
+    crash(&mut bench).await;
+    assert_eq!(bench.publish(&[("3", "b")]).await, [1]);
+    bench.until("both are delivered", |bench| bench.view("s").delivered == 2).await;
+    let mut sent = bench.sent("s");
+    sent.sort();
+    assert_eq!(sent, ["1", "3"]);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_delivered_while_a_change_waits_for_the_disk_stays_so_after_a_crash() {
+    let (wait, config) = (Duration::from_millis(100), StorageConfig::default());
+    let mut bench = Bench::with(|_| delivered(), wait, config);
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    bench.publish_numbers(0..1).await;
+    bench.until("it is under way", |bench| bench.view("s").in_flight == 1).await;
+    let mut changed = subscription("s");
+    changed.max_in_flight = 7;
+    let slow_disk = bench.dispatch().unsaved.lock().await;
+    let (written, updated, ()) =
+        tokio::join!(bench.dispatch().checkpoint(), bench.dispatch().update(changed), async {
+            bench.until("it is delivered", |bench| bench.view("s").delivered == 1).await;
+            drop(slow_disk);
+        });
+    assert!(written.is_ok() && updated.is_ok());
+    crash(&mut bench).await;
+    let view = bench.view("s");
+    assert_eq!((view.delivered, view.waiting, view.retrying, view.in_flight), (1, 0, 0, 0));
+    bench.stop().await;
+}
+
+/// Goes on with what a crash at this instant leaves.
+async fn crash(bench: &mut Bench) {
     let left = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(bench.directory.path()).unwrap() {
         let file = file.unwrap();
@@ -99,15 +151,8 @@ async fn an_update_holds_from_the_next_event_on_also_after_a_crash() {
     }
     bench.stop().await;
     bench.directory = left;
-    bench.script(|_| delivered());
     bench.receiver.sent.lock().unwrap().clear();
     bench.start();
-    assert_eq!(bench.publish(&[("3", "b")]).await, [1]);
-    bench.until("both are delivered", |bench| bench.view("s").delivered == 2).await;
-    let mut sent = bench.sent("s");
-    sent.sort();
-    assert_eq!(sent, ["1", "3"]);
-    bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

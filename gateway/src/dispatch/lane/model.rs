@@ -25,6 +25,10 @@ struct Run {
     /// The events of each key in the order in which they were delivered.
     by_key: BTreeMap<Box<str>, Vec<Sequence>>,
     rng: StdRng,
+    /// What is on its way to the disk, and what the tailer had routed then.
+    on_its_way: Option<(Changes, Sequence)>,
+    /// What the tailer has routed, as the disk has it.
+    routed: Sequence,
     /// It is paused, or not activated, or both.
     held: bool,
     /// Some keys fail more often than they succeed.
@@ -38,11 +42,12 @@ fn key(sequence: Sequence) -> Box<str> {
 
 impl Run {
     fn step(&mut self, ledger: &Ledger) {
-        match self.rng.random_range(0..11) {
+        match self.rng.random_range(0..12) {
             0..2 => self.push(),
             2..6 => self.begin(ledger),
             6..9 => self.end(),
             9 => self.operate(),
+            10 => self.write(ledger),
             _ => self.now = self.now.after(Duration::from_millis(self.rng.random_range(0..50))),
         }
     }
@@ -59,9 +64,11 @@ impl Run {
         self.held = view.paused.is_some() || !view.is_activated;
     }
 
+    /// Routes some events, or so many that they do not stay in memory.
     fn push(&mut self) {
         let first = self.pushed + 1;
-        self.pushed += self.rng.random_range(1..20u64);
+        let is_many = self.rng.random_bool(0.1);
+        self.pushed += self.rng.random_range(if is_many { 1000..5000 } else { 1..20u64 });
         let sequences: Vec<_> = (first..=self.pushed).map(Sequence).collect();
         self.lane.push(&sequences);
     }
@@ -72,8 +79,9 @@ impl Run {
             let next = self.lane.next(self.now, MAX_IN_FLIGHT);
             let (sequence, taken) = match next {
                 Next::Wait(_) => return,
-                Next::Load(first) => {
-                    self.lane.loaded(first, ledger.references(1, first).unwrap().unwrap());
+                Next::Load(chunk) => {
+                    let Some(found) = ledger.references(1, chunk).unwrap() else { return };
+                    self.lane.loaded(chunk.first, found);
                     continue;
                 }
                 Next::Rescan(rescan) => {
@@ -132,24 +140,35 @@ impl Run {
         self.lane.settle(sequence, settled, (self.now, Duration::from_secs(1)));
     }
 
+    /// Hands over what has changed; it is on the disk some time later, and before the next.
     fn save(&mut self, ledger: &Ledger) {
+        self.write(ledger);
         let mut changes = Changes::default();
         self.lane.save(&mut changes);
-        ledger.apply(&changes).unwrap();
+        self.on_its_way = Some((changes, Sequence(self.pushed + 1)));
     }
 
-    /// Starts over from what was saved last; the tailer routes again from `routed` on.
-    fn crash(&mut self, ledger: &Ledger, routed: Sequence) {
+    fn write(&mut self, ledger: &Ledger) {
+        if let Some((changes, routed)) = self.on_its_way.take() {
+            ledger.apply(&changes).unwrap();
+            self.routed = routed;
+        }
+    }
+
+    /// Starts over from what was written last; the tailer routes again from there on.
+    fn crash(&mut self, ledger: &Ledger) {
+        self.on_its_way = None;
         let found = ledger.outstanding(1).unwrap();
         let in_order = self.ordering == Ordering::Key;
         self.lane = Lane::recovered(1, found, BTreeSet::new(), in_order);
         self.in_flight.clear();
         self.held = false;
-        let again: Vec<_> = (routed.0..=self.pushed).map(Sequence).collect();
+        let again: Vec<_> = (self.routed.0..=self.pushed).map(Sequence).collect();
         self.lane.push(&again);
     }
 
     fn finish(&mut self, ledger: &Ledger) {
+        self.write(ledger);
         self.failing = false;
         self.held = false;
         self.lane.resume();
@@ -184,19 +203,18 @@ fn check(seed: u64, ordering: Ordering) {
         delivered: BTreeSet::new(),
         by_key: BTreeMap::new(),
         rng: StdRng::seed_from_u64(seed),
+        on_its_way: None,
+        routed: Sequence::FIRST,
         held: false,
         failing: true,
     };
     run.save(ledger);
-    let mut routed = Sequence::FIRST;
+    run.write(ledger);
     for _ in 0..300 {
         run.step(ledger);
         match run.rng.random_range(0..40) {
-            0..3 => {
-                routed = Sequence(run.pushed + 1);
-                run.save(ledger);
-            }
-            3 => run.crash(ledger, routed),
+            0..3 => run.save(ledger),
+            3 => run.crash(ledger),
             _ => {}
         }
     }
@@ -207,6 +225,7 @@ fn check(seed: u64, ordering: Ordering) {
         }
     }
     run.save(ledger);
+    run.write(ledger);
     let left = ledger.outstanding(1).unwrap();
     assert!(left.exceptions.is_empty(), "{:?}", left.exceptions);
     store.close().unwrap();
