@@ -65,8 +65,12 @@ async fn what_a_subscription_has_outstanding_is_found_again() {
     assert_eq!(outstanding.cursor, cursor);
     assert_eq!(outstanding.exceptions, [(Sequence(3), exception)]);
     assert_eq!(outstanding.chunks, [Chunk { first: Sequence(6), count: 2 }]);
-    assert_eq!(ledger.references(1, Sequence(6)).unwrap(), Some(vec![Sequence(6), Sequence(8)]));
-    assert_eq!(ledger.references(1, Sequence(8)).unwrap(), None);
+    let chunk =
+        |first, count| ledger.references(1, Chunk { first: Sequence(first), count }).unwrap();
+    assert_eq!(chunk(6, 2), Some(vec![Sequence(6), Sequence(8)]));
+    // It is to have three, and is not written with them yet.
+    assert_eq!(chunk(6, 3), None);
+    assert_eq!(chunk(8, 1), None);
     assert_eq!(ledger.dead_letters(1, Sequence(0), 10).unwrap(), [letter]);
     assert!(ledger.dead_letters(1, Sequence(1), 10).unwrap().is_empty());
     assert_eq!(ledger.attempts(Sequence(1)).unwrap(), [attempt(1), attempt(1)]);
