@@ -9,12 +9,13 @@ use std::time::Duration;
 use eg_tests::gateway::Gateway;
 use eg_tests::peers;
 use eg_tests::subscriber::Subscriber;
-use eg_tests::wait::until_within;
+use eg_tests::wait::{until, until_within};
 use rand::RngExt as _;
 use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, PubAck, PubComp, QoS};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::PROGRAM;
 
@@ -44,6 +45,11 @@ fn count_of(client: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_acknowledged_before_a_kill_are_in_the_journal_and_arrive() {
+    // What the clients wait by stays on one thread.
+    LocalSet::new().run_until(publish_while_it_is_killed()).await;
+}
+
+async fn publish_while_it_is_killed() {
     let subscriber = Subscriber::start().await;
     let mut gateway = Gateway::start(PROGRAM).await;
     gateway.subscribe(json!({ "name": "all", "endpoint": subscriber.url() })).await;
@@ -116,7 +122,7 @@ fn publish_all(gateway: &Gateway) -> JoinSet<&'static str> {
     let mut clients = JoinSet::new();
     let mut peer = |name, mut command: Command, args: &[&str]| {
         command.args(args).arg(count_of(name).to_string());
-        clients.spawn(async move {
+        clients.spawn_local(async move {
             peers::run(command).await;
             name
         });
@@ -126,10 +132,10 @@ fn publish_all(gateway: &Gateway) -> JoinSet<&'static str> {
     peer("mqttjs-1", peers::node("mqttjs_publish.cjs"), &[&tcp, "mqttjs-1", "1"]);
     peer("mqttjs-2", peers::node("mqttjs_publish.cjs"), &[&websocket, "mqttjs-2", "2"]);
     peer("sdk", peers::python("cloudevents_publish.py"), &[&http_port, "sdk"]);
-    clients.spawn(publish_by_reqwest(gateway.url("/events")));
-    clients.spawn(publish_by_rumqttc(mqtt.port(), "rumqttc-1", QoS::AtLeastOnce));
-    clients.spawn(publish_by_rumqttc(mqtt.port(), "rumqttc-2", QoS::ExactlyOnce));
-    clients.spawn(publish_by_mosquitto_pub(port));
+    clients.spawn_local(publish_by_reqwest(gateway.url("/events")));
+    clients.spawn_local(publish_by_rumqttc(mqtt.port(), "rumqttc-1", QoS::AtLeastOnce));
+    clients.spawn_local(publish_by_rumqttc(mqtt.port(), "rumqttc-2", QoS::ExactlyOnce));
+    clients.spawn_local(publish_by_mosquitto_pub(port));
     clients
 }
 
@@ -139,7 +145,7 @@ async fn publish_by_reqwest(url: String) -> &'static str {
     let mut workers = JoinSet::new();
     for _ in 0..8 {
         let (url, next) = (url.clone(), Arc::clone(&next));
-        workers.spawn(async move {
+        workers.spawn_local(async move {
             let client = reqwest::Client::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -154,9 +160,7 @@ async fn publish_by_reqwest(url: String) -> &'static str {
                     .header("ce-type", "survives.kill")
                     .header("content-type", "application/json")
                     .body(format!("{{\"number\": {number}}}"));
-                while !is_accepted(request.try_clone().unwrap()).await {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                until("it is accepted", || accepted(request.try_clone().unwrap())).await;
             }
         });
     }
@@ -164,15 +168,13 @@ async fn publish_by_reqwest(url: String) -> &'static str {
     "reqwest"
 }
 
-async fn is_accepted(request: reqwest::RequestBuilder) -> bool {
-    match request.send().await {
-        Ok(answer) if answer.status() == 503 => false,
-        Ok(answer) => {
-            assert!(answer.status().is_success(), "{}", answer.status());
-            answer.bytes().await.is_ok()
-        }
-        Err(_) => false,
+async fn accepted(request: reqwest::RequestBuilder) -> Option<()> {
+    let answer = request.send().await.ok()?;
+    if answer.status() == 503 {
+        return None;
     }
+    assert!(answer.status().is_success(), "{}", answer.status());
+    answer.bytes().await.ok().map(drop)
 }
 
 /// MQTT 3.1.1, CloudEvents in structured content mode. What a broken connection leaves without an
@@ -182,7 +184,8 @@ async fn publish_by_rumqttc(port: u16, name: &'static str, qos: QoS) -> &'static
     while !left.is_empty() {
         let acknowledged = publish_until_broken(port, name, qos, &left).await;
         left.retain(|id| !acknowledged.contains(id));
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        let connect = async || TcpStream::connect(("127.0.0.1", port)).await.ok();
+        drop(until("the gateway listens again", connect).await);
     }
     name
 }
@@ -233,15 +236,13 @@ async fn publish_by_mosquitto_pub(port: String) -> &'static str {
         let event = json!({ "specversion": "1.0", "id": format!("mosquitto-pub-{number}"),
             "source": "/mosquitto", "type": "survives.kill" });
         let qos = if number % 2 == 0 { "1" } else { "2" };
-        loop {
+        let attempt = || {
             let mut command = peers::program("mosquitto_pub", "mosquitto-clients");
             command.args(["-p", &port, "-V", "311", "-t", "survives/mosquitto", "-q", qos, "-m"]);
-            let output = command.arg(event.to_string()).output().await.unwrap();
-            if output.status.success() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
+            let output = command.arg(event.to_string()).output();
+            async { output.await.unwrap().status.success().then_some(()) }
+        };
+        until("it is acknowledged", attempt).await;
     }
     "mosquitto-pub"
 }
