@@ -23,6 +23,7 @@ mod retained_topics;
 mod router;
 mod server;
 mod sessions;
+mod shared;
 mod subscriber;
 mod system_topics;
 mod tenancy;

@@ -14,19 +14,20 @@ use crate::codec::Qos;
 use crate::counters::{Counters, Dropped};
 use crate::option_changes::{Before, OptionChange, OptionChanges};
 use crate::publication::{Publication, Recent};
-use crate::queue::{Flags, Labels, QueueLimit, Reference};
+use crate::queue::{Flags, QueueLimit, Reference};
 use crate::retained::{Asked, Retained, State};
+use crate::shared::choose;
 use crate::subscriber::{Granted, Inbox, Pushed, Subscriber};
 use crate::system_topics::{SystemTopics, is_system};
 use crate::topic_filter::TopicFilter;
-use crate::topic_tree::{Found, Group, TopicTree};
+use crate::topic_tree::{Found, TopicTree};
 
 /// How many events are routed at once.
 const BATCH_EVENTS: usize = 1024;
 /// How long the router waits after the journal could not be read.
 const READ_RETRY: Duration = Duration::from_secs(1);
 
-type Tree = TopicTree<Arc<Subscriber>, Granted>;
+pub(crate) type Tree = TopicTree<Arc<Subscriber>, Granted>;
 
 /// Which events concern which sessions.
 pub(crate) struct Router {
@@ -215,7 +216,7 @@ impl Router {
         tree.matching(publication.topic(), &mut |found| {
             let (subscriber, granted, group) = match found {
                 Found::Member(subscriber, granted) => (subscriber, granted, None),
-                Found::Group(group) => match choose(group) {
+                Found::Group(group) => match choose(group, publication.event.sequence) {
                     Some((subscriber, granted)) => (subscriber, granted, Some(&*group.filter)),
                     None => return,
                 },
@@ -428,68 +429,6 @@ impl Router {
         }
     }
 
-    /// Gives what a member of shared subscriptions has not dealt with to other members, if any of
-    /// them is there (MQTT 5.0 section 4.8.2).
-    pub(crate) fn share_out(&self, subscriber: &Arc<Subscriber>, counters: &Counters) {
-        let (left, labels) = {
-            let tree = self.tree();
-            let mut inbox = subscriber.inbox();
-            if inbox.labels.groups.len() < 2 {
-                return;
-            }
-            let has_others = |filter: &Arc<str>| {
-                let filter = TopicFilter::parse(filter, u32::MAX);
-                let group = filter.and_then(|filter| tree.group(filter));
-                group.is_some_and(|group| choose_other(group, subscriber).is_some())
-            };
-            let goes: Vec<bool> = inbox.labels.groups.iter().map(has_others).collect();
-            let goes = |reference: &Reference| goes[usize::from(reference.group)];
-            let mut left = inbox.inflight.extract(goes);
-            left.extend(inbox.queue.extract(goes));
-            inbox.recount();
-            self.note_change(subscriber, &mut inbox);
-            (left, inbox.labels.clone())
-        };
-        self.pass_on(left, &labels, subscriber, counters);
-    }
-
-    fn pass_on(
-        &self,
-        left: Vec<Reference>,
-        labels: &Labels,
-        from: &Arc<Subscriber>,
-        counters: &Counters,
-    ) {
-        let mut touched = Vec::new();
-        let tree = self.tree();
-        for reference in left {
-            let filter = &labels.groups[usize::from(reference.group)];
-            let group = TopicFilter::parse(filter, u32::MAX).and_then(|filter| tree.group(filter));
-            let chosen = group.and_then(|group| choose_other(group, from));
-            let Some((subscriber, granted)) = chosen else { continue };
-            let mut inbox = subscriber.inbox();
-            let qos = reference.flags.qos().min(granted.qos);
-            let reference = Reference {
-                identifiers: match granted.identifier {
-                    0 => 0,
-                    identifier => inbox.labels.identifiers(&[identifier]),
-                },
-                group: inbox.labels.group(filter),
-                flags: Flags::new(qos, reference.flags.retain()).late(),
-                ..reference
-            };
-            match inbox.push(reference, self.queue_limit) {
-                Pushed::Full(why) => counters.deliveries_dropped.add(why),
-                Pushed::Queued | Pushed::Known => self.note_change(subscriber, &mut inbox),
-            }
-            if !subscriber.is_touched.swap(true, Ordering::AcqRel) {
-                touched.push(Arc::clone(subscriber));
-            }
-        }
-        drop(tree);
-        self.settle(touched);
-    }
-
     /// Notes that a session that is kept has changed, to be written down.
     pub(crate) fn note_change(&self, subscriber: &Arc<Subscriber>, inbox: &mut Inbox) {
         if inbox.is_kept && !std::mem::replace(&mut inbox.saved.is_dirty, true) {
@@ -560,26 +499,13 @@ impl Router {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tree(&self) -> RwLockReadGuard<'_, Tree> {
+    pub(crate) fn tree(&self) -> RwLockReadGuard<'_, Tree> {
         self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
         self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The member of a group that gets a message: one that is there, if any is.
-fn choose(group: &Group<Arc<Subscriber>, Granted>) -> Option<(&Arc<Subscriber>, &Granted)> {
-    group.choose(|one| one.is_connected()).or_else(|| group.choose(|_| true))
-}
-
-/// A member that is there, other than `one`.
-fn choose_other<'a>(
-    group: &'a Group<Arc<Subscriber>, Granted>,
-    one: &Subscriber,
-) -> Option<(&'a Arc<Subscriber>, &'a Granted)> {
-    group.choose(|other| other.number != one.number && other.is_connected())
 }
 
 /// Whether a subscription is about an event (MQTT 5.0 section 3.8.3.1).

@@ -70,11 +70,12 @@ impl<M, G> Default for TopicTree<M, G> {
 
 impl<M, G> Group<M, G> {
     /// The member whose turn it is among those that are `fit`.
-    pub(crate) fn choose(&self, fit: impl Fn(&M) -> bool) -> Option<(&M, &G)> {
+    pub(crate) fn choose(&self, fit: impl Fn(&M, &G) -> bool) -> Option<(&M, &G)> {
         let begin = self.turn.fetch_add(1, Ordering::Relaxed);
         let order = (0..self.members.len()).map(|step| (begin + step) % self.members.len());
         let mut order = order.map(|index| &self.members[index]);
-        order.find(|(_, member, _)| fit(member)).map(|(_, member, granted)| (member, granted))
+        let chosen = order.find(|(_, member, granted)| fit(member, granted));
+        chosen.map(|(_, member, granted)| (member, granted))
     }
 }
 
@@ -295,7 +296,7 @@ mod tests {
         tree.matching(topic, &mut |one| {
             let member = match one {
                 Found::Member(member, ()) => member,
-                Found::Group(group) => group.choose(|_| true).unwrap().0,
+                Found::Group(group) => group.choose(|_, ()| true).unwrap().0,
             };
             assert!(found.insert(member.clone()), "each subscription is found once");
         });
@@ -357,7 +358,9 @@ mod tests {
         }
         let group = tree.group(parse("$share/g/a/#")).unwrap();
         let turns = |fit: fn(&u64) -> bool| -> Vec<u64> {
-            (0..4).filter_map(|_| group.choose(fit).map(|(member, ())| *member)).collect()
+            (0..4)
+                .filter_map(|_| group.choose(|one, ()| fit(one)).map(|(member, ())| *member))
+                .collect()
         };
         assert_eq!(turns(|_| true), [0, 1, 2, 0]);
         assert!(turns(|member| *member != 1).iter().all(|member| *member != 1));

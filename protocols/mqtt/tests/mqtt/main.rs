@@ -18,6 +18,7 @@ mod malformed;
 mod packet;
 mod retained;
 mod sessions;
+mod shared;
 mod states;
 mod subscribe;
 mod system;

@@ -110,6 +110,16 @@ impl Subscriber {
     /// The next message, acknowledged.
     pub(crate) async fn take(&mut self) -> Got {
         let got = self.next().await;
+        self.acknowledge(got).await
+    }
+
+    /// The same, if it comes within `time`.
+    pub(crate) async fn take_within(&mut self, time: Duration) -> Option<Got> {
+        let answer = self.client.read_within(time).await?.expect("the connection goes on");
+        Some(self.acknowledge(Got::of(&answer, self.is_v5)).await)
+    }
+
+    async fn acknowledge(&mut self, got: Got) -> Got {
         match got.qos {
             0 => {}
             1 => self.answer(0x40, got.packet_id).await,
