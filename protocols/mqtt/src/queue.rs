@@ -243,6 +243,12 @@ impl Queue {
         (self.head..).zip(&self.references).skip(skip)
     }
 
+    /// Those of `sequence` and later ones, from the last on, and those that come in no order.
+    pub(crate) fn since(&self, sequence: Sequence) -> impl Iterator<Item = &Reference> {
+        let is_later = move |one: &&Reference| one.flags.is_late() || one.sequence >= sequence;
+        self.references.iter().rev().take_while(is_later)
+    }
+
     /// The place behind the last one.
     pub(crate) fn end(&self) -> u64 {
         self.head + self.references.len() as u64

@@ -40,6 +40,8 @@ pub(crate) struct Router {
     pub(crate) system: SystemTopics,
     /// The next event to route.
     routed: AtomicU64,
+    /// What sessions had of everything before this at the start is all that they are to have.
+    restored: AtomicU64,
     pub(crate) next_number: AtomicU64,
     pub(crate) queue_limit: QueueLimit,
     /// Sessions that have changed since they were written down.
@@ -103,6 +105,7 @@ impl Router {
             retained,
             system: SystemTopics::default(),
             routed: AtomicU64::new(end.0),
+            restored: AtomicU64::default(),
             next_number: AtomicU64::new(1),
             queue_limit,
             changed: Mutex::default(),
@@ -213,9 +216,12 @@ impl Router {
         counters: &Counters,
     ) -> bool {
         let mut is_matched = false;
+        // The turns of before the start are not known: another member would have it once more.
+        let is_shared_out = publication.event.sequence.0 < self.restored.load(Ordering::Acquire);
         tree.matching(publication.topic(), &mut |found| {
             let (subscriber, granted, group) = match found {
                 Found::Member(subscriber, granted) => (subscriber, granted, None),
+                Found::Group(_) if is_shared_out => return,
                 Found::Group(group) => match choose(group, publication.event.sequence) {
                     Some((subscriber, granted)) => (subscriber, granted, Some(&*group.filter)),
                     None => return,
@@ -342,8 +348,9 @@ impl Router {
         Sequence(self.routed.load(Ordering::Acquire))
     }
 
-    /// Routes from `sequence` on, before anything is routed.
+    /// Routes from `sequence` on, before which sessions have everything, or from somewhat before.
     pub(crate) fn begin_at(&self, sequence: Sequence) {
+        self.restored.store(sequence.0, Ordering::Release);
         self.routed.fetch_min(sequence.0, Ordering::AcqRel);
     }
 

@@ -140,13 +140,17 @@ impl Inbox {
     }
 
     /// A message that matched a subscription.
-    pub(crate) fn push(&mut self, reference: Reference, limit: QueueLimit) -> Pushed {
-        let Reference { sequence, flags, .. } = reference;
+    pub(crate) fn push(&mut self, mut reference: Reference, limit: QueueLimit) -> Pushed {
+        let Reference { sequence, flags, group, .. } = reference;
         if !flags.is_late() {
-            if sequence <= self.restored {
+            if sequence > self.restored {
+                self.seen = sequence;
+            } else if group == 0 || self.holds(&reference) {
                 return Pushed::Known;
+            } else {
+                // Another member had it before the start, and nobody has it now.
+                reference.flags = flags.late();
             }
-            self.seen = sequence;
         }
         let exactly_once = flags.qos() == Qos::ExactlyOnce && reference.group == 0;
         if exactly_once && !flags.is_late() && sequence <= self.noted {
@@ -169,6 +173,15 @@ impl Inbox {
         }
         self.recount();
         Pushed::Queued
+    }
+
+    /// Whether a message of a shared subscription that was matched before the start waits, or is
+    /// under way.
+    fn holds(&self, reference: &Reference) -> bool {
+        let is_it =
+            |one: &Reference| (one.sequence, one.group) == (reference.sequence, reference.group);
+        self.queue.since(reference.sequence).any(is_it)
+            || self.inflight.open().any(|sent| is_it(&sent.reference))
     }
 
     /// A message did not reach the session.

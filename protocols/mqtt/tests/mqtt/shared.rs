@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use eg_auth::Authenticator;
+use eg_mqtt::MqttConfig;
+
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::gateway::Gateway;
@@ -48,6 +51,37 @@ async fn what_was_published_before_a_member_came_goes_to_those_who_were_there() 
     gateway.store.set_unread(false);
     assert_eq!(taken(&mut one, 10).await, numbers);
     assert!(other.gets_nothing().await);
+}
+
+#[tokio::test]
+async fn what_one_member_has_written_down_takes_nothing_from_another_over_a_crash() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [one, other] = kept("a");
+    let mut members = [
+        Subscriber::begin(&gateway, one.clone()).await,
+        Subscriber::begin(&gateway, other.clone()).await,
+    ];
+    for member in &mut members {
+        member.subscribe(&[(SHARED, 1)]).await;
+    }
+    let numbers = publish_numbers(&mut publisher, 10).await;
+    for member in &mut members {
+        for _ in 0..5 {
+            member.next().await;
+        }
+    }
+    // What it has is written down, and what the other has is not.
+    members[0].subscribe(&[("other", 1)]).await;
+    gateway.store.retain_nothing();
+    let store = gateway.store.after_a_crash();
+    store.set_unread(true);
+    let anyone = Authenticator::anonymous_on_loopback();
+    let next = Gateway::assemble(MqttConfig::default(), anyone, store).await;
+    let one = Subscriber::begin(&next, one).await;
+    next.store.set_unread(false);
+    let mut members = [one, Subscriber::begin(&next, other).await];
+    assert_eq!(taken(&mut members, 10).await, numbers, "nothing was acknowledged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
