@@ -19,6 +19,8 @@ pub(crate) struct Sent {
     pub(crate) step: Step,
     /// On this connection it has been sent.
     is_sent_here: bool,
+    /// Of QoS 2: its packet identifier is noted where exchanges are.
+    pub(crate) is_noted: bool,
 }
 
 /// How far a message has come.
@@ -81,7 +83,8 @@ impl Inflight {
         if self.resend_at == self.sent.len() {
             self.resend_at += 1;
         }
-        self.sent.push_back(Sent { reference, packet_id, step, is_sent_here: true });
+        let (is_sent_here, is_noted) = (true, false);
+        self.sent.push_back(Sent { reference, packet_id, step, is_sent_here, is_noted });
         self.outstanding += 1;
         packet_id
     }
@@ -92,6 +95,13 @@ impl Inflight {
             if !self.used.contains(&self.last_id) {
                 return self.last_id;
             }
+        }
+    }
+
+    /// What has been taken on this connection until now is noted where exchanges are.
+    pub(crate) fn note(&mut self) {
+        for sent in self.sent.iter_mut().filter(|sent| sent.is_sent_here) {
+            sent.is_noted = true;
         }
     }
 
@@ -200,7 +210,8 @@ impl Inflight {
     pub(crate) fn restore(&mut self, reference: Reference, packet_id: u16, step: Step) {
         if self.used.insert(packet_id) {
             self.last_id = packet_id;
-            self.sent.push_back(Sent { reference, packet_id, step, is_sent_here: false });
+            let (is_sent_here, is_noted) = (false, true);
+            self.sent.push_back(Sent { reference, packet_id, step, is_sent_here, is_noted });
         }
     }
 

@@ -15,7 +15,7 @@ use eg_event::{Refusal, Sequence, SessionChanges, SessionRows, SessionStore};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Damaged, ROW_REFERENCES, STATE_ROW, SavedSession, State};
+use self::rows::{Damaged, NOT_NOTED, ROW_REFERENCES, STATE_ROW, SavedSession, State};
 use crate::codec::Qos;
 use crate::connection::{NOTED, RELEASED};
 use crate::inflight::Step;
@@ -240,7 +240,8 @@ fn inbox_of(
         ..Inbox::default()
     };
     inbox.queue.head = state.head;
-    let mut waiting = Vec::new();
+    // What was not noted was not sent either: unless that was done since, it goes out first.
+    let mut waiting: Vec<Reference> = not_noted(&state.inflight).collect();
     let (mut first, mut behind) = (state.head, state.head);
     for (row, value) in rows.iter().filter(|(row, _)| *row != STATE_ROW) {
         let (place, references) = rows::references_of(value)?;
@@ -265,6 +266,12 @@ fn inbox_of(
     inbox.saved = Saved { is_dirty: false, exists: true, rows: (first, first.max(behind)) };
     inbox.queue.renumber(behind);
     Ok(inbox)
+}
+
+/// What was taken to be sent with QoS 2 when its exchange was not noted.
+fn not_noted(written: &[(u16, Reference)]) -> impl Iterator<Item = Reference> {
+    let not_noted = written.iter().filter(|(packet_id, _)| *packet_id == NOT_NOTED);
+    not_noted.map(|(_, reference)| *reference)
 }
 
 /// Puts back what was under way: QoS 1 as it was written down, QoS 2 as it was noted.

@@ -139,6 +139,12 @@ impl Inbox {
         }
     }
 
+    /// What was taken from it is noted where exchanges are, of QoS 2 up to `noted`.
+    pub(crate) fn note(&mut self, noted: Sequence) {
+        self.noted = self.noted.max(noted);
+        self.inflight.note();
+    }
+
     /// A message that matched a subscription.
     pub(crate) fn push(&mut self, mut reference: Reference, limit: QueueLimit) -> Pushed {
         let Reference { sequence, flags, group, .. } = reference;

@@ -48,6 +48,8 @@ struct Due {
 /// Messages that are sent once their exchanges are noted and their events are read.
 struct Preparing {
     due: Vec<Due>,
+    /// What [`Inbox::noted`] is once they are noted.
+    noted: Option<Sequence>,
     found: Vec<Option<Arc<Publication>>>,
     ready: BoxFuture<'static, Result<Vec<Arc<StoredEvent>>, Refusal>>,
 }
@@ -62,6 +64,8 @@ struct Taken {
     received: Vec<(u16, Sequence)>,
     /// What is to be noted before the messages are sent.
     notes: Vec<(u16, Option<Sequence>)>,
+    /// What [`Inbox::noted`] is then.
+    noted: Sequence,
 }
 
 impl Delivery {
@@ -92,11 +96,14 @@ impl Exchange<'_> {
         let Some(delivery) = &mut self.delivery else { return false };
         if let Some(preparing) = &mut delivery.preparing {
             let Poll::Ready(ready) = preparing.ready.poll_unpin(cx) else { return false };
-            let Some(Preparing { due, found, .. }) = delivery.preparing.take() else {
+            let Some(Preparing { due, noted, found, .. }) = delivery.preparing.take() else {
                 return false;
             };
             match ready {
                 Ok(events) => {
+                    if let Some(noted) = noted {
+                        delivery.subscriber.inbox().note(noted);
+                    }
                     let found = self.complete(&due, found, events);
                     self.write(due, found);
                 }
@@ -128,16 +135,18 @@ impl Exchange<'_> {
         }
         missing.sort_unstable();
         missing.dedup();
-        let noted = (!taken.notes.is_empty()).then(|| self.note(taken.notes));
+        let noted = (!taken.notes.is_empty()).then_some(taken.noted);
+        let noting = noted.map(|_| self.note(taken.notes));
         let server = self.server.clone();
         let ready = async move {
-            if let Some(noted) = noted {
-                noted.await?;
+            if let Some(noting) = noting {
+                noting.await?;
             }
             server.0.router.get(missing).await
         };
         if let Some(delivery) = &mut self.delivery {
-            delivery.preparing = Some(Preparing { due: taken.due, found, ready: ready.boxed() });
+            let (due, ready) = (taken.due, ready.boxed());
+            delivery.preparing = Some(Preparing { due, noted, found, ready });
         }
         true
     }
@@ -331,8 +340,9 @@ fn take(inbox: &mut Inbox, window: usize, waker: &Waker) -> Taken {
         // Those that are over come first: their packet identifiers may be among the new ones.
         let over = std::mem::take(&mut inbox.over).into_iter().map(|packet_id| (packet_id, None));
         taken.notes = over.chain(std::mem::take(&mut taken.notes)).collect();
-        if inbox.noted > Sequence(0) {
-            taken.notes.push((NOTED, Some(inbox.noted)));
+        taken.noted = taken.noted.max(inbox.noted);
+        if taken.noted > Sequence(0) {
+            taken.notes.push((NOTED, Some(taken.noted)));
         }
     }
     taken
@@ -343,7 +353,7 @@ impl Taken {
         if inbox.is_kept && reference.flags.qos() == Qos::ExactlyOnce {
             self.notes.push((packet_id, Some(reference.sequence)));
             if !reference.flags.is_late() && reference.group == 0 {
-                inbox.noted = inbox.noted.max(reference.sequence);
+                self.noted = self.noted.max(reference.sequence);
             }
         }
         let has_identifiers = reference.identifiers != 0;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use eg_event::Sequence;
 
+use crate::codec::Qos;
 use crate::inflight::Sent;
 use crate::option_changes::Before;
 use crate::queue::{Flags, Labels, Reference};
@@ -16,6 +17,9 @@ const VERSION: u8 = 1;
 pub(super) const ROW_REFERENCES: u64 = 1024;
 /// The number of the row that is not one of these.
 pub(super) const STATE_ROW: u64 = u64::MAX;
+
+/// The packet identifier of what was taken to be sent with QoS 2, and whose exchange is not noted.
+pub(super) const NOT_NOTED: u16 = 0;
 
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
@@ -117,7 +121,8 @@ pub(super) fn state(state: &State<'_>) -> Vec<u8> {
     }
     put(&mut out, state.inflight.len() as u64);
     for sent in &state.inflight {
-        put(&mut out, sent.packet_id.into());
+        let is_open = sent.is_noted || sent.reference.flags.qos() != Qos::ExactlyOnce;
+        put(&mut out, if is_open { sent.packet_id } else { NOT_NOTED }.into());
         put(&mut out, sent.reference.sequence.0);
         put_rest(&mut out, &sent.reference);
     }
@@ -261,7 +266,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::Qos;
     use crate::inflight::Inflight;
 
     fn reference() -> impl Strategy<Value = Reference> {

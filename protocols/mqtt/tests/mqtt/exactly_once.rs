@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eg_auth::Authenticator;
+use eg_event::Refusal;
 use eg_mqtt::MqttConfig;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::packet::{Connect, Publish, pubrel};
+use crate::subscribe::{Subscriber, kept, publisher};
 use crate::until;
 
 const PAUSE: Duration = Duration::from_millis(60);
@@ -158,4 +160,32 @@ async fn a_session_that_ends_with_its_connection_leaves_nothing_to_the_next() {
             assert_eq!(client.read().await, None);
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_to_go_out_when_its_exchange_could_not_be_noted_goes_out_after_a_restart() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, v5] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, v5.clone()).await;
+    subscriber.subscribe(&[("t", 2), ("$share/g/u", 2)]).await;
+    drop(subscriber);
+    let all = [("t", "one"), ("u", "two"), ("t", "three")];
+    for (packet_id, (topic, payload)) in (1..).zip(all) {
+        publisher.exchange(&Publish::v5(2, packet_id, topic).payload(payload).bytes()).await;
+    }
+    gateway.store.refuse(Refusal::Busy { retry_after: PAUSE });
+    let mut subscriber = Subscriber::begin(&gateway, v5.clone()).await;
+    assert_eq!(subscriber.client.answer().await.first, 0xe0);
+    gateway.store.refuse(None);
+    let one_at_a_time = v5.clone().property(&[0x21, 0, 1]);
+    let mut subscriber = Subscriber::begin(&gateway, one_at_a_time.clone()).await;
+    assert_eq!(subscriber.next().await.payload(), "one");
+    let gateway = gateway.restart().await;
+    let mut subscriber = Subscriber::begin(&gateway, one_at_a_time).await;
+    for (topic, payload) in all {
+        let got = subscriber.take().await;
+        assert_eq!((&*got.topic, got.payload(), got.qos), (topic, payload, 2));
+    }
+    assert!(subscriber.gets_nothing().await);
 }

@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Takes every event, or refuses all; answers at once, or when the test says so.
+/// Takes every event and exchange, or refuses all; answers at once, or when the test says so.
 #[derive(Default)]
 pub(crate) struct Store {
     taken: Mutex<Vec<Submission>>,
@@ -48,7 +48,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// From now on every event is refused, or none.
+    /// From now on every event and exchange is refused, or none.
     pub(crate) fn refuse(&self, refusal: impl Into<Option<Refusal>>) {
         *self.refusal.lock().unwrap() = refusal.into();
     }
@@ -360,6 +360,9 @@ impl SessionStore for Store {
         &self,
         exchanges: Vec<(Handshake, Option<Sequence>)>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
+        if let Some(refusal) = self.refusal.lock().unwrap().clone() {
+            return Box::pin(std::future::ready(Err(refusal)));
+        }
         let mut noted = self.noted.lock().unwrap();
         for (exchange, sequence) in exchanges {
             match sequence {
