@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use eg_event::{KeptWill, Submission};
+use eg_event::{KeptWill, Refusal, Submission};
 use futures_util::future::{BoxFuture, FutureExt as _, pending};
 use tokio::sync::oneshot::Receiver;
 
@@ -14,6 +14,9 @@ use crate::normalize::normalize;
 use crate::server::Server;
 use crate::sessions::{Left, WillFate};
 use crate::wills::{Found, WillNumber};
+
+/// The longest time after which a will is tried again for which there is no room.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Keeps the will of a client that has been let in, for the case that the gateway is lost before
 /// its client is.
@@ -126,17 +129,38 @@ fn submission(server: &Server, client: &Client, will: &Will) -> Option<Submissio
     }
 }
 
-/// Publishes a will; it is kept until that is durable.
+/// Publishes a will; it is kept until that is durable. While there is no room for it, it is tried
+/// again; when the server stops before there is, the next start takes it up.
 fn hand_over(server: &Server, submission: Submission, kept: Option<WillNumber>) {
-    let answers = server.0.ports.ingest.ingest(vec![submission]);
+    let mut answers = server.0.ports.ingest.ingest(vec![submission.clone()]);
     let server = Arc::clone(&server.0);
-    let counting = Arc::clone(&server);
-    counting.tasks.spawn(async move {
-        if answers.await.iter().any(Result::is_err) {
+    let publishing = Arc::clone(&server);
+    publishing.tasks.spawn(async move {
+        let answer = loop {
+            let answer = answers.await.pop();
+            let Some(Err(refusal)) = &answer else { break answer };
+            let Some(retry_after) = retry_after(refusal) else { break answer };
+            let pause = tokio::time::sleep(retry_after.min(RETRY_MAX));
+            if server.stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            answers = server.ports.ingest.ingest(vec![submission.clone()]);
+        };
+        if answer.is_none_or(|answer| answer.is_err()) {
             server.counters.messages_dropped.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(kept) = kept {
             server.wills.forget(kept);
         }
     });
+}
+
+/// When there may be room that there is not now.
+fn retry_after(refusal: &Refusal) -> Option<Duration> {
+    match refusal {
+        Refusal::Busy { retry_after }
+        | Refusal::Quota { retry_after, .. }
+        | Refusal::Unavailable { retry_after, .. } => Some(*retry_after),
+        _ => None,
+    }
 }

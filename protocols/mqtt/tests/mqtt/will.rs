@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use eg_auth::Authenticator;
+use eg_event::Refusal;
 use eg_mqtt::MqttConfig;
 
 use crate::client::Client;
@@ -169,6 +170,33 @@ async fn a_will_that_waits_when_the_server_stops_is_left_for_the_next_start() {
     gateway.stop.cancel();
     gateway.tasks.close();
     gateway.tasks.wait().await;
+    assert_eq!((gateway.store.count(), gateway.store.wills()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_will_for_which_there_is_no_room_is_published_when_there_is() {
+    let gateway = Gateway::start().await;
+    let client = Client::connect(gateway.address, &with_will(Connect::v5("a"))).await;
+    gateway.store.refuse(Refusal::Busy { retry_after: PAUSE });
+    drop(client);
+    let counters = gateway.server.counters();
+    until("the loss", || counters.connections.load(Ordering::Relaxed) == 0).await;
+    gateway.store.refuse(None);
+    until("the will", || gateway.store.payloads() == ["gone"]).await;
+    until("it is kept no longer", || gateway.store.wills() == 0).await;
+}
+
+#[tokio::test]
+async fn a_will_for_which_there_is_no_room_when_the_server_stops_is_left_for_the_next_start() {
+    let gateway = Gateway::start().await;
+    let _client = Client::connect(gateway.address, &with_will(Connect::v5("a"))).await;
+    until("it is kept", || gateway.store.wills() == 1).await;
+    let retry_after = Duration::from_hours(1);
+    gateway.store.refuse(Refusal::Unavailable { reason: "stopping".into(), retry_after });
+    gateway.stop.cancel();
+    gateway.tasks.close();
+    gateway.tasks.wait().await;
+    gateway.server.settle().await;
     assert_eq!((gateway.store.count(), gateway.store.wills()), (0, 1));
 }
 
