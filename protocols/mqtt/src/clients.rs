@@ -284,7 +284,7 @@ impl Server {
         let id = &listed.client_id;
         let Some(taken) = self.0.sessions.take_to_end(id) else { return Ok(false) };
         if let Some(previous) = &taken.previous {
-            has_left(previous).await;
+            previous.has_left().await;
         }
         let forgotten = self.forget_all(id).await;
         let expiry =

@@ -122,10 +122,14 @@ async fn conclude(
     }
 }
 
-/// What was on its way to the client waits for it again, or goes to others who share it.
+/// What was on its way to the client waits for it again, or goes to others who share it. If nobody
+/// has waited for that any more, all of it is the next connection's.
 fn leave(server: &Server, client: &Client) {
     if let Some(pace) = &client.pace {
         server.0.paces.keep(&client.id, pace, Instant::now());
+    }
+    if client.seat.left.is_cancelled() {
+        return;
     }
     if let Some(subscriber) = server.0.router.subscriber(&client.id) {
         subscriber.set_connected(false);

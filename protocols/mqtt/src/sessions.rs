@@ -17,6 +17,9 @@ use crate::link::Link;
 /// look, and no client finds it.
 pub(crate) const UNTIL_THE_NEXT_LOOK: Duration = Duration::from_micros(1);
 
+/// How long a connection whose session is taken over may take to leave it.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
 /// The sessions of one server.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -57,7 +60,7 @@ pub(crate) enum WillFate {
 pub(crate) struct Seat {
     /// Cancelled when another connection takes the session over.
     pub(crate) taken_over: CancellationToken,
-    /// Cancelled when this connection is done with the session.
+    /// Cancelled when this connection is done with the session, or nobody waits for that any more.
     pub(crate) left: CancellationToken,
     /// The session goes on with the connection that took it over.
     goes_on: Arc<AtomicBool>,
@@ -111,6 +114,15 @@ pub(crate) enum NotTaken {
     TooMany,
     /// It is another principal's.
     AnothersSession,
+}
+
+impl Seat {
+    /// Waits until a connection whose session is taken over has left it; if that takes too long, it
+    /// has nothing to do with it any more.
+    pub(crate) async fn has_left(&self) {
+        drop(tokio::time::timeout(LEAVE_MAX, self.left.cancelled()).await);
+        self.left.cancel();
+    }
 }
 
 impl Sessions {

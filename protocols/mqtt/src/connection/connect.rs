@@ -26,9 +26,6 @@ use crate::sessions::{Claimant, NotTaken, Taken, UNTIL_THE_NEXT_LOOK};
 use crate::subscriber::Subscriber;
 use crate::tenancy::TenantPlace;
 
-/// How long a connection whose session is taken over may take to leave it.
-const LEAVE_MAX: Duration = Duration::from_secs(5);
-
 /// A client that has been let in, and what it sent right behind CONNECT.
 pub(super) struct Admitted {
     pub(super) client: Client,
@@ -324,7 +321,7 @@ async fn begin_session(
     })?;
     if let Some(previous) = &taken.previous {
         // What the old connection has handed over comes before what this one will.
-        drop(tokio::time::timeout(LEAVE_MAX, previous.left.cancelled()).await);
+        previous.has_left().await;
     }
     if let Err(refusal) = keep_session(server, session, &taken).await {
         let ended = (Some(UNTIL_THE_NEXT_LOOK), false);

@@ -13,6 +13,7 @@ use tokio::net::TcpSocket;
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::packet::{Connect, Publish, string_property, text};
+use crate::subscribe::{Subscriber, publish, publisher};
 use crate::{PATIENCE, until};
 
 const PAUSE: Duration = Duration::from_millis(60);
@@ -52,6 +53,24 @@ async fn who_takes_over_waits_for_what_was_handed_over_before() {
     assert_eq!(first.answer().await.first, 0x40);
     assert_eq!(first.answer().await.code(), 0x8e);
     assert_eq!(second.answer().await.first, 0x20);
+}
+
+#[tokio::test]
+async fn a_connection_that_leaves_late_does_not_take_the_next_one_along() {
+    let gateway = Gateway::start().await;
+    let connect = Connect::v5("a").expiry(60);
+    let mut first = Subscriber::begin(&gateway, connect.clone()).await;
+    first.subscribe(&[("t", 0)]).await;
+    gateway.store.hold();
+    first.client.write(&Publish::v5(1, 1, "u").bytes()).await;
+    until("the event", || gateway.store.waiting() == 1).await;
+    let (mut second, is_present) = Subscriber::connect(&gateway, connect.resume()).await;
+    assert!(is_present, "it has waited long enough");
+    gateway.store.complete_all();
+    let counters = gateway.server.counters();
+    until("the first is gone", || counters.connections.load(Ordering::Relaxed) == 1).await;
+    publish(&mut publisher(&gateway).await, "t", "one").await;
+    assert_eq!(second.next().await.payload(), "one");
 }
 
 #[tokio::test]
