@@ -302,6 +302,8 @@ impl Router {
     /// Lets sessions see what came.
     pub(crate) fn settle(&self, touched: Vec<Arc<Subscriber>>) {
         for subscriber in touched {
+            // Who finds it touched after this hands it over again; what came before is seen here.
+            subscriber.is_touched.store(false, Ordering::Release);
             let mut inbox = subscriber.inbox();
             inbox.queue.settle();
             self.note_change(&subscriber, &mut inbox);

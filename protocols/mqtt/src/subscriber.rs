@@ -38,7 +38,7 @@ pub(crate) struct Subscriber {
     /// A number that no other session has.
     pub(crate) number: u64,
     is_connected: AtomicBool,
-    /// Something came since it was last woken.
+    /// Something came that it is about to see.
     pub(crate) is_touched: AtomicBool,
     waker: AtomicWaker,
     inbox: Mutex<Inbox>,
@@ -115,7 +115,6 @@ impl Subscriber {
 
     /// Lets the connection see what came.
     pub(crate) fn wake(&self) {
-        self.is_touched.store(false, Ordering::Release);
         self.waker.wake();
     }
 }
