@@ -219,7 +219,9 @@ fn write(number: u64, inbox: &mut Inbox, changes: &mut SessionChanges) {
         inflight: inbox.inflight.open().copied().collect(),
     };
     changes.rows.push(((number, STATE_ROW), Some(rows::state(&state))));
-    inbox.saved = Saved { is_dirty: false, exists: true, rows: (head, end) };
+    // Of the row that `head` is in something may be left, which goes with it.
+    let rows = (head / ROW_REFERENCES * ROW_REFERENCES, end);
+    inbox.saved = Saved { is_dirty: false, exists: true, rows };
 }
 
 /// What a session has, from its rows and from what is noted of its exchanges.

@@ -131,6 +131,11 @@ impl Store {
         self.take(submission).unwrap();
     }
 
+    /// How many rows sessions have.
+    pub(crate) fn row_count(&self) -> usize {
+        self.rows.lock().unwrap().rows.len()
+    }
+
     /// How many retained messages are written down.
     pub(crate) fn retained_count(&self) -> usize {
         self.retained.lock().unwrap().1.len()

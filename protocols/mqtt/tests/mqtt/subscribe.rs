@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::issuer::with_issuer;
 use crate::packet::{Answer, Connect, Publish, packet, properties, text, user};
+use crate::until;
 
 const PUBLISH: u8 = 0x30;
 const PUBREC: u8 = 0x50;
@@ -481,6 +482,28 @@ async fn sessions_go_on_after_a_restart_where_they_were() {
     let mut publisher = self::publisher(&gateway).await;
     publish(&mut publisher, "t", "three").await;
     assert_eq!(subscriber.take().await.payload(), "three");
+}
+
+#[tokio::test]
+async fn what_does_not_wait_any_more_leaves_no_rows() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.subscribe(&[("t", 1)]).await;
+    drop(subscriber);
+    publish(&mut publisher, "t", "").await;
+    until("one waits", || gateway.store.row_count() == 2).await;
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.take().await;
+    // Another checkpoint has seen that none waits.
+    subscriber.subscribe(&[("u", 1)]).await;
+    for _ in 0..1024 {
+        publish(&mut publisher, "t", "").await;
+        subscriber.take().await;
+    }
+    subscriber.subscribe(&[("v", 1)]).await;
+    assert_eq!(gateway.store.row_count(), 1);
 }
 
 #[tokio::test]
