@@ -103,7 +103,7 @@ impl Keeper {
         let kept_to = Sequence(self.kept_to.load(Ordering::Acquire));
         // Others may not have on the disk what has been routed since.
         let mut changes = SessionChanges { routed: Some(kept_to), ..Default::default() };
-        {
+        let saved = {
             let mut inbox = subscriber.inbox();
             if !inbox.is_kept {
                 return ready(Ok(())).boxed();
@@ -111,10 +111,35 @@ impl Keeper {
             let before = router.option_changes.before(subscriber, kept_to);
             let value = rows::session(subscriber.number, &inbox.subscriptions, &before);
             changes.sessions.push((Arc::clone(&subscriber.client_id), Some(value)));
+            let saved = inbox.saved;
             inbox.saved.exists = true;
             write(subscriber.number, &mut inbox, &mut changes);
+            saved
+        };
+        let (saving, _) = self.hand_over(router, changes, vec![(Arc::clone(subscriber), saved)]);
+        saving
+    }
+
+    /// Hands over what was seen of sessions, each with how much of it was on the disk before. Says
+    /// whether it was taken: if there was no room, it is as if nothing had been seen.
+    fn hand_over(
+        &self,
+        router: &Router,
+        changes: SessionChanges,
+        seen: Vec<(Arc<Subscriber>, Saved)>,
+    ) -> (Saving, bool) {
+        let mut saving = self.store.save(changes);
+        let refusal = match (&mut saving).now_or_never() {
+            None => return (saving, true),
+            Some(Ok(())) => return (ready(Ok(())).boxed(), true),
+            Some(Err(refusal)) => refusal,
+        };
+        for (subscriber, saved) in seen {
+            let mut inbox = subscriber.inbox();
+            inbox.saved = Saved { is_dirty: false, ..saved };
+            router.note_change(&subscriber, &mut inbox);
         }
-        self.store.save(changes)
+        (ready(Err(refusal)).boxed(), false)
     }
 
     /// Forgets what a session had. Durable once the future completes.
@@ -161,15 +186,15 @@ impl Keeper {
         let _saving = self.saving();
         // What is routed from here on is matched again after a crash, and known by then.
         let position = router.routed();
-        router.option_changes.let_go(position);
         let touched =
             std::mem::take(&mut *router.changed.lock().unwrap_or_else(PoisonError::into_inner));
         if touched.is_empty() {
+            router.option_changes.let_go(position);
             self.kept_to.store(position.0, Ordering::Release);
             return (ready(Ok(())).boxed(), ready(Ok(())).boxed());
         }
         let mut changes = SessionChanges { routed: Some(position), ..SessionChanges::default() };
-        let mut over = Vec::new();
+        let (mut over, mut seen) = (Vec::new(), Vec::new());
         for subscriber in touched {
             let mut inbox = subscriber.inbox();
             if !inbox.is_kept || !inbox.saved.exists {
@@ -181,12 +206,18 @@ impl Keeper {
                 let client_id = Arc::clone(client_id);
                 (eg_event::Handshake { client_id, packet_id }, None)
             }));
+            let saved = inbox.saved;
             write(subscriber.number, &mut inbox, &mut changes);
+            drop(inbox);
+            seen.push((subscriber, saved));
         }
         let noted = if over.is_empty() { ready(Ok(())).boxed() } else { self.store.note(over) };
-        let saved = self.store.save(changes);
-        // What is saved from here on becomes durable after this.
-        self.kept_to.store(position.0, Ordering::Release);
+        let (saved, is_taken) = self.hand_over(router, changes, seen);
+        if is_taken {
+            // What is saved from here on becomes durable after this.
+            router.option_changes.let_go(position);
+            self.kept_to.store(position.0, Ordering::Release);
+        }
         (saved, noted)
     }
 }

@@ -72,7 +72,7 @@ pub(crate) struct Inbox {
 }
 
 /// How much of a session is on the disk.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Saved {
     /// Something has changed since.
     pub(crate) is_dirty: bool,

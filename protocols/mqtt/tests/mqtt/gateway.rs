@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub(crate) struct Store {
     /// Where the journal ends.
     end: watch::Sender<Sequence>,
     rows: Mutex<SessionRows>,
+    /// There is no room for what sessions have.
+    is_crowded: AtomicBool,
+    /// How often there was none.
+    turned_away: AtomicUsize,
     noted: Mutex<BTreeMap<Handshake, Sequence>>,
     /// How many events the journal has let go.
     gone: Mutex<usize>,
@@ -129,6 +134,16 @@ impl Store {
     /// Takes what another store has.
     pub(crate) fn put(&self, submission: Submission) {
         self.take(submission).unwrap();
+    }
+
+    /// Whether there is room for what sessions have.
+    pub(crate) fn set_crowded(&self, crowded: bool) {
+        self.is_crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    /// How often there was none.
+    pub(crate) fn times_turned_away(&self) -> usize {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// How many rows sessions have.
@@ -346,6 +361,11 @@ impl SessionStore for Store {
     }
 
     fn save(&self, changes: SessionChanges) -> BoxFuture<'static, Result<(), Refusal>> {
+        if self.is_crowded.load(Ordering::Relaxed) {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            let busy = Refusal::Busy { retry_after: Duration::from_secs(1) };
+            return Box::pin(std::future::ready(Err(busy)));
+        }
         let mut rows = self.rows.lock().unwrap();
         rows.routed = changes.routed.or(rows.routed);
         for (client_id, value) in changes.sessions {

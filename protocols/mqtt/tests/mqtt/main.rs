@@ -24,6 +24,7 @@ mod subscribe;
 mod system;
 mod websocket;
 mod will;
+mod written;
 
 use std::time::Duration;
 

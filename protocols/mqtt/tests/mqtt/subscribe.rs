@@ -8,7 +8,6 @@ use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::issuer::with_issuer;
 use crate::packet::{Answer, Connect, Publish, packet, properties, text, user};
-use crate::until;
 
 const PUBLISH: u8 = 0x30;
 const PUBREC: u8 = 0x50;
@@ -485,28 +484,6 @@ async fn sessions_go_on_after_a_restart_where_they_were() {
 }
 
 #[tokio::test]
-async fn what_does_not_wait_any_more_leaves_no_rows() {
-    let gateway = Gateway::start().await;
-    let mut publisher = publisher(&gateway).await;
-    let [_, connect] = kept("a");
-    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
-    subscriber.subscribe(&[("t", 1)]).await;
-    drop(subscriber);
-    publish(&mut publisher, "t", "").await;
-    until("one waits", || gateway.store.row_count() == 2).await;
-    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
-    subscriber.take().await;
-    // Another checkpoint has seen that none waits.
-    subscriber.subscribe(&[("u", 1)]).await;
-    for _ in 0..1024 {
-        publish(&mut publisher, "t", "").await;
-        subscriber.take().await;
-    }
-    subscriber.subscribe(&[("v", 1)]).await;
-    assert_eq!(gateway.store.row_count(), 1);
-}
-
-#[tokio::test]
 async fn options_that_change_hold_for_what_is_published_from_then_on() {
     let gateway = Gateway::start().await;
     let mut publisher = publisher(&gateway).await;
@@ -586,29 +563,5 @@ async fn options_do_not_change_more_often_than_can_be_kept() {
     gateway.store.set_unread(false);
     for qos in [0, 1].into_iter().cycle().take(257) {
         assert_eq!(subscriber.take().await.qos, qos);
-    }
-}
-
-#[tokio::test]
-async fn whoever_subscribes_takes_nothing_from_others_over_a_crash() {
-    let gateway = Gateway::start().await;
-    let mut publisher = publisher(&gateway).await;
-    let [_, connect] = kept("a");
-    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
-    subscriber.subscribe(&[("t", 1)]).await;
-    for round in 0..20 {
-        publish(&mut publisher, "t", &round.to_string()).await;
-        let got = subscriber.next().await;
-        assert_eq!(got.payload(), round.to_string());
-        let [_, other] = kept(&format!("other-{round}"));
-        Subscriber::begin(&gateway, other).await.subscribe(&[("t", 1)]).await;
-        gateway.store.retain_nothing();
-        let next = gateway.after_a_crash().await;
-        let (mut again, present) = Subscriber::connect(&next, connect.clone()).await;
-        assert!(present);
-        let all: Vec<_> = (0..=round).map(|round| round.to_string()).collect();
-        for expected in all {
-            assert_eq!(again.take().await.payload(), expected, "nothing was acknowledged");
-        }
     }
 }

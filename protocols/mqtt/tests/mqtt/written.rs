@@ -1,0 +1,67 @@
+//! What sessions have on the disk, and what a crash leaves of it.
+
+use crate::gateway::Gateway;
+use crate::subscribe::{Subscriber, kept, publish, publisher};
+use crate::until;
+
+#[tokio::test]
+async fn what_does_not_wait_any_more_leaves_no_rows() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.subscribe(&[("t", 1)]).await;
+    drop(subscriber);
+    publish(&mut publisher, "t", "").await;
+    until("one waits", || gateway.store.row_count() == 2).await;
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.take().await;
+    // Another checkpoint has seen that none waits.
+    subscriber.subscribe(&[("u", 1)]).await;
+    for _ in 0..1024 {
+        publish(&mut publisher, "t", "").await;
+        subscriber.take().await;
+    }
+    subscriber.subscribe(&[("v", 1)]).await;
+    assert_eq!(gateway.store.row_count(), 1);
+}
+
+#[tokio::test]
+async fn what_there_was_no_room_to_write_down_is_written_down_when_there_is() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [other, connect] = kept("a");
+    Subscriber::begin(&gateway, connect.clone()).await.subscribe(&[("t", 1)]).await;
+    gateway.store.set_crowded(true);
+    publish(&mut publisher, "t", "one").await;
+    until("a checkpoint", || gateway.store.times_turned_away() > 0).await;
+    gateway.store.set_crowded(false);
+    Subscriber::begin(&gateway, other).await.subscribe(&[("u", 1)]).await;
+    gateway.store.retain_nothing();
+    let next = gateway.after_a_crash().await;
+    assert_eq!(Subscriber::begin(&next, connect).await.take().await.payload(), "one");
+}
+
+#[tokio::test]
+async fn whoever_subscribes_takes_nothing_from_others_over_a_crash() {
+    let gateway = Gateway::start().await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    subscriber.subscribe(&[("t", 1)]).await;
+    for round in 0..20 {
+        publish(&mut publisher, "t", &round.to_string()).await;
+        let got = subscriber.next().await;
+        assert_eq!(got.payload(), round.to_string());
+        let [_, other] = kept(&format!("other-{round}"));
+        Subscriber::begin(&gateway, other).await.subscribe(&[("t", 1)]).await;
+        gateway.store.retain_nothing();
+        let next = gateway.after_a_crash().await;
+        let (mut again, present) = Subscriber::connect(&next, connect.clone()).await;
+        assert!(present);
+        let all: Vec<_> = (0..=round).map(|round| round.to_string()).collect();
+        for expected in all {
+            assert_eq!(again.take().await.payload(), expected, "nothing was acknowledged");
+        }
+    }
+}
