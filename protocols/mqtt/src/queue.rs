@@ -8,6 +8,9 @@ use eg_event::Sequence;
 
 use crate::codec::Qos;
 
+/// How many messages may wait while what came before a crash is matched again.
+const MATCHED_AGAIN_MESSAGES_MAX: usize = 1_000_000;
+
 /// An event that a session is to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
@@ -126,6 +129,15 @@ impl Labels {
 pub(crate) struct QueueLimit {
     pub(crate) messages: usize,
     pub(crate) bytes: u64,
+    /// No more than the application may have, either.
+    pub(crate) heeds_application: bool,
+}
+
+impl QueueLimit {
+    /// For what came before the start and is matched again after a crash: it may have had its room
+    /// from what had gone out since the session was written down, and now waits again.
+    pub(crate) const MATCHED_AGAIN: Self =
+        Self { messages: MATCHED_AGAIN_MESSAGES_MAX, bytes: u64::MAX, heeds_application: false };
 }
 
 /// Messages in the order in which they are to go out.
@@ -275,7 +287,7 @@ pub(crate) mod tests {
         Reference { sequence: Sequence(sequence), bytes: 10, identifiers: 0, group: 0, flags }
     }
 
-    const LIMIT: QueueLimit = QueueLimit { messages: 3, bytes: 1000 };
+    const LIMIT: QueueLimit = QueueLimit { messages: 3, bytes: 1000, heeds_application: true };
 
     #[test]
     fn overlapping_subscriptions_make_one_message_of_the_highest_quality() {

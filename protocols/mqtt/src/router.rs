@@ -42,6 +42,8 @@ pub(crate) struct Router {
     routed: AtomicU64,
     /// What sessions had of everything before this at the start is all that they are to have.
     restored: AtomicU64,
+    /// The events before this came before the start.
+    came_before: AtomicU64,
     pub(crate) next_number: AtomicU64,
     pub(crate) queue_limit: QueueLimit,
     /// Sessions that have changed since they were written down.
@@ -106,6 +108,7 @@ impl Router {
             system: SystemTopics::default(),
             routed: AtomicU64::new(end.0),
             restored: AtomicU64::default(),
+            came_before: AtomicU64::default(),
             next_number: AtomicU64::new(1),
             queue_limit,
             changed: Mutex::default(),
@@ -265,11 +268,17 @@ impl Router {
             group: group.map_or(0, |filter| inbox.labels.group(filter)),
             flags,
         };
-        match inbox.push(reference, self.queue_limit) {
+        match inbox.push(reference, self.limit_of(sequence, flags)) {
             Pushed::Queued => self.note_change(subscriber, &mut inbox),
             Pushed::Known => {}
             Pushed::Full(why) => counters.deliveries_dropped.add(why),
         }
+    }
+
+    /// How much may wait where an event is added.
+    fn limit_of(&self, sequence: Sequence, flags: Flags) -> QueueLimit {
+        let is_again = !flags.is_late() && sequence.0 < self.came_before.load(Ordering::Acquire);
+        if is_again { QueueLimit::MATCHED_AGAIN } else { self.queue_limit }
     }
 
     /// Hands what is not in the journal to the sessions that it concerns.
@@ -353,6 +362,7 @@ impl Router {
     /// Routes from `sequence` on, before which sessions have everything, or from somewhat before.
     pub(crate) fn begin_at(&self, sequence: Sequence) {
         self.restored.store(sequence.0, Ordering::Release);
+        self.came_before.store(self.feed.end().0, Ordering::Release);
         self.routed.fetch_min(sequence.0, Ordering::AcqRel);
     }
 

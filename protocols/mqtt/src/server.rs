@@ -123,6 +123,7 @@ impl Server {
         let limit = QueueLimit {
             messages: size(config.session_queue_messages_max),
             bytes: config.session_queue_bytes_max,
+            heeds_application: true,
         };
         let retained = Retained::load(
             Arc::clone(&ports.retained),

@@ -167,7 +167,8 @@ impl Inbox {
         }
         // Where nothing waits one message may, however large it is and whatever others have.
         let is_more = self.queue.len() > 0 && !self.queue.adds_to_last(&reference);
-        if is_more && self.share.as_ref().is_some_and(|share| !share.has_room(reference.bytes)) {
+        let share = self.share.as_ref().filter(|_| is_more && limit.heeds_application);
+        if share.is_some_and(|share| !share.has_room(reference.bytes)) {
             self.count_dropped(Dropped::ApplicationQueueFull);
             return Pushed::Full(Dropped::ApplicationQueueFull);
         }

@@ -135,7 +135,7 @@ mod tests {
     use crate::subscriber::Pushed;
     use eg_event::Sequence;
 
-    const LIMIT: QueueLimit = QueueLimit { messages: 10, bytes: 100_000 };
+    const LIMIT: QueueLimit = QueueLimit { messages: 10, bytes: 100_000, heeds_application: true };
 
     fn inbox(tenant: &Arc<Tenant>) -> Inbox {
         let place = TenantPlace::take(Arc::clone(tenant), false).ok();

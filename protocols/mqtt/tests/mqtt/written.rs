@@ -1,5 +1,11 @@
 //! What sessions have on the disk, and what a crash leaves of it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eg_auth::Authenticator;
+use eg_mqtt::MqttConfig;
+
 use crate::gateway::Gateway;
 use crate::subscribe::{Subscriber, kept, publish, publisher};
 use crate::until;
@@ -63,5 +69,45 @@ async fn whoever_subscribes_takes_nothing_from_others_over_a_crash() {
         for expected in all {
             assert_eq!(again.take().await.payload(), expected, "nothing was acknowledged");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_waited_where_there_was_no_more_room_waits_after_a_crash_too() {
+    let config = MqttConfig { session_queue_messages_max: 3, ..MqttConfig::default() };
+    let anyone = Authenticator::anonymous_on_loopback;
+    let gateway = Gateway::assemble(config.clone(), anyone(), Arc::default()).await;
+    let mut publisher = publisher(&gateway).await;
+    let [_, connect] = kept("a");
+    Subscriber::begin(&gateway, connect.clone()).await.subscribe(&[("t", 1)]).await;
+    let is_away = async || {
+        let connections = &gateway.server.counters().connections;
+        until("the client is gone", || connections.load(Ordering::Relaxed) == 1).await;
+    };
+    let wait = async || until("they wait", || gateway.server.backlog().messages == 3).await;
+    is_away().await;
+    gateway.store.set_crowded(true);
+    for payload in ["1", "2", "3"] {
+        publish(&mut publisher, "t", payload).await;
+    }
+    wait().await;
+    gateway.store.set_crowded(false);
+    until("they are written down", || gateway.store.row_count() == 2).await;
+    gateway.store.set_crowded(true);
+    let mut subscriber = Subscriber::begin(&gateway, connect.clone()).await;
+    for payload in ["1", "2", "3"] {
+        assert_eq!(subscriber.take().await.payload(), payload);
+    }
+    drop(subscriber);
+    is_away().await;
+    for payload in ["4", "5", "6"] {
+        publish(&mut publisher, "t", payload).await;
+    }
+    wait().await;
+    gateway.store.retain_nothing();
+    let next = Gateway::assemble(config, anyone(), gateway.store.after_a_crash()).await;
+    let mut subscriber = Subscriber::begin(&next, connect).await;
+    for payload in ["1", "2", "3", "4", "5", "6"] {
+        assert_eq!(subscriber.take().await.payload(), payload);
     }
 }
