@@ -278,9 +278,14 @@ impl Holdings {
         inner.totals.retain(|_, share| share.events > 0);
     }
 
-    /// From now on `application` keeps nothing before `floor`; `end` follows the last event. What is
-    /// gone stays gone.
-    pub(crate) fn raise(&self, application: &Arc<str>, floor: Sequence, end: Sequence) {
+    /// From now on `application` keeps nothing before `floor`; `end` says what follows the last event,
+    /// while none is added. What is gone stays gone.
+    pub(crate) fn raise(
+        &self,
+        application: &Arc<str>,
+        floor: Sequence,
+        end: impl FnOnce() -> Sequence,
+    ) {
         let mut inner = self.lock();
         let known = inner.floors.entry(Arc::clone(application)).or_default();
         let floor = floor.max(*known);
@@ -288,7 +293,7 @@ impl Holdings {
         self.highest_floor.fetch_max(floor.0, Ordering::Release);
         let mut removed = Share::default();
         let mut firsts = inner.rows.iter().skip(1).map(|row| row.first).collect::<Vec<_>>();
-        firsts.push(end);
+        firsts.push(end());
         for (row, row_end) in inner.rows.iter_mut().zip(firsts) {
             if row_end > floor {
                 break;
@@ -390,7 +395,7 @@ mod tests {
     fn what_is_gone_of_one_is_kept_of_another() {
         let holdings = holdings();
         let a: Arc<str> = "a".into();
-        holdings.raise(&a, Sequence(5), Sequence(8));
+        holdings.raise(&a, Sequence(5), || Sequence(8));
         assert_eq!(holdings.of("a"), Share { events: 3, bytes: 300 });
         assert!(holdings.is_hollow(Sequence(1), Sequence(2)));
         assert!(!holdings.is_hollow(Sequence(2), Sequence(5)), "b keeps one there");
@@ -398,7 +403,7 @@ mod tests {
         assert!(!holdings.is_gone(Some(&a), Sequence(5)));
         assert!(!holdings.is_gone(Some(&"b".into()), Sequence(4)));
         assert!(!holdings.is_gone(None, Sequence(4)));
-        holdings.raise(&a, Sequence(2), Sequence(8));
+        holdings.raise(&a, Sequence(2), || Sequence(8));
         assert!(holdings.is_gone(Some(&a), Sequence(4)), "what is gone stays gone");
         holdings.forget(Sequence(1), Sequence(5));
         assert_eq!(holdings.of("b"), Share::default());

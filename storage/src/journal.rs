@@ -85,10 +85,10 @@ impl Journal {
             }
         };
         let holdings = kept::read(&segments)?;
-        for (application, floor) in floors {
-            holdings.raise(&application, floor, active.next()?);
-        }
         let next = active.next()?;
+        for (application, floor) in floors {
+            holdings.raise(&application, floor, || next);
+        }
         let handshakes = OpenHandshakes::default();
         handshakes.reset(active.handshakes()?);
         let bytes_max = usize::try_from(config.fresh_bytes_max).unwrap_or(usize::MAX);

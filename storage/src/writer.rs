@@ -390,8 +390,9 @@ impl Writer {
     /// Shows what is durable to those who read, then answers those who sent it.
     fn publish(&mut self, pending: Pending) {
         self.active_bytes += pending.row.bytes();
-        self.shared.holdings.add(pending.row);
+        // The end of the journal moves first: nothing that is held is at it or behind it.
         self.shared.fresh.push(pending.events);
+        self.shared.holdings.add(pending.row);
         answer_all(pending.answers);
         self.age_window();
     }
@@ -461,9 +462,9 @@ impl Writer {
         for event in &found {
             row.event(event.sender.application.as_ref(), record::content_bytes(event));
         }
-        self.shared.holdings.add(row);
         self.next = next;
         self.shared.fresh.push(found);
+        self.shared.holdings.add(row);
         self.shared.fresh.filed(next);
         self.begin_segment()
     }

@@ -277,3 +277,25 @@ async fn what_is_kept_survives_a_crash_at_any_moment_of_a_rewrite() {
         store.close().unwrap();
     }
 }
+
+#[tokio::test]
+async fn an_event_that_comes_while_all_before_it_are_let_go_is_held() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    let shop: Arc<str> = "shop".into();
+    for n in 0..300 {
+        let (journal, end) = (store.journal().clone(), store.journal().end());
+        let floors = [(Arc::clone(&shop), end)];
+        journal.let_go(&floors);
+        assert_eq!(held(&journal, "shop"), 0);
+        let letting_go = std::thread::spawn(move || {
+            while journal.end() == end {
+                journal.let_go(&floors);
+            }
+        });
+        setup.publish(&store, "shop", &n.to_string(), 100).await.unwrap();
+        letting_go.join().unwrap();
+        assert_eq!(held(store.journal(), "shop"), 1, "{n}");
+    }
+    store.close().unwrap();
+}

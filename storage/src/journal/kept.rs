@@ -102,7 +102,7 @@ impl Journal {
     /// down with [`Changes::put_floor`](crate::Changes::put_floor).
     pub fn let_go(&self, outgrown: &[(Arc<str>, Sequence)]) {
         for (application, floor) in outgrown {
-            self.shared.holdings.raise(application, *floor, self.end());
+            self.shared.holdings.raise(application, *floor, || self.end());
         }
     }
 
