@@ -68,6 +68,11 @@ pub(crate) struct Block {
     count: usize,
 }
 
+/// How many records there are in the block `value`; `None` when it is cut off.
+pub(crate) fn count(value: &[u8]) -> Option<u64> {
+    Some(le_u32(value.get(1..HEADER)?)? as u64)
+}
+
 impl Block {
     pub(crate) fn parse(value: Bytes) -> Result<Self, Damaged> {
         let version = *value.first().ok_or(Damaged("a block is empty"))?;

@@ -13,7 +13,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use crate::block::Block;
+use crate::block::{self, Block};
 use crate::compaction::{self, Compaction};
 use crate::error::{OpenError, StoreError};
 use crate::holdings::{NOBODY, Row, Share};
@@ -192,7 +192,11 @@ impl Segment {
         bytes_max: usize,
     ) -> Result<Vec<(Sequence, Block)>, StoreError> {
         let rows = self.reading(|events| {
-            let holding = events.range(..=from.0)?.next_back().transpose()?;
+            let before = events.range(..=from.0)?.next_back().transpose()?;
+            // It may end before, if what follows it is gone.
+            let holding = before.filter(|(key, value)| {
+                block::count(value.value()).is_none_or(|count| key.value() + count > from.0)
+            });
             let begin = holding.map_or(from.0, |(key, _)| key.value());
             let mut rows = Vec::new();
             let mut bytes = 0;

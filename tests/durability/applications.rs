@@ -299,3 +299,24 @@ async fn an_event_that_comes_while_all_before_it_are_let_go_is_held() {
     }
     store.close().unwrap();
 }
+
+#[tokio::test]
+async fn what_is_kept_behind_a_gap_is_found_though_a_large_event_is_before_it() {
+    let setup = Setup::new().await;
+    let store = setup.open();
+    let events = [("bank", "large", 1 << 20), ("shop", "gone", 3 << 20), ("bank", "behind", 100)];
+    let batch = events.map(|(name, id, size)| (published_for(name, &setup.principal, id, size), 0));
+    assert!(store.journal().append(batch.into()).await.iter().all(Result::is_ok));
+    idle(store.journal()).await;
+    setup.clock.advance(Duration::from_hours(2));
+    let age = Limit { retention: Some(Duration::from_hours(1)), ..Limit::default() };
+    limit(store.journal(), "shop", age);
+    let_go(&store, None);
+    let before = store.journal().usage().unwrap();
+    store.journal().compact().unwrap();
+    let after = store.journal().usage().unwrap();
+    assert_eq!((before.files, after.files), (2, 2));
+    assert!(after.bytes < before.bytes / 2, "{after:?} of {before:?}");
+    assert_eq!(readable(store.journal(), "bank"), 2);
+    store.close().unwrap();
+}
