@@ -76,16 +76,24 @@ impl<'a> Reader<'a> {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Arc<StoredEvent>>, OpenError> {
-        if let Some(events) = self.fresh.from(from, events_max) {
-            return Ok(events);
+        loop {
+            if let Some(events) = self.fresh.from(from, events_max) {
+                return Ok(events);
+            }
+            let unfiled = self.fresh.unfiled();
+            let found = self.scan_files(from, events_max, bytes_max)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            // What is in no file yet may follow what has been let go.
+            if let Some(events) = self.fresh.from(from.max(unfiled), events_max) {
+                return Ok(events);
+            }
+            // Unless it has gone into one since that was read.
+            if self.fresh.unfiled() == unfiled {
+                return Ok(Vec::new());
+            }
         }
-        let found = self.scan_files(from, events_max, bytes_max)?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        // What is in no file yet may follow what has been let go.
-        let unfiled = self.fresh.unfiled();
-        Ok(self.fresh.from(from.max(unfiled), events_max).unwrap_or_default())
     }
 
     fn scan_files(
@@ -97,6 +105,8 @@ impl<'a> Reader<'a> {
         let mut from = from;
         while let Some(segment) = self.segments.holding(from)? {
             let from_here = from.max(segment.name.first);
+            // Asked before it is read: while there is none, this one may still grow.
+            let next = self.segments.first_after(from_here);
             let mut events = Vec::new();
             'blocks: for (begin, block) in segment.blocks(from_here, bytes_max)? {
                 for index in 0..block.len() {
@@ -113,13 +123,10 @@ impl<'a> Reader<'a> {
                         .push(Arc::new(read.map_err(|cause| damaged(&segment, sequence, cause))?));
                 }
             }
-            let Some(next) = self.segments.first_after(from_here) else {
-                return Ok(events);
-            };
-            if !events.is_empty() {
-                return Ok(events);
+            match next {
+                Some(next) if events.is_empty() => from = next,
+                _ => return Ok(events),
             }
-            from = next;
         }
         Ok(Vec::new())
     }

@@ -266,3 +266,35 @@ fn limits_that_make_no_sense_are_named() {
     let error = Store::open(directory.path(), &config, &Clock::system()).unwrap_err();
     assert!(error.to_string().starts_with("storage.segment_bytes: expected at least"), "{error}");
 }
+
+#[tokio::test]
+async fn who_reads_from_what_is_gone_finds_the_first_that_is_there_while_it_goes_to_the_disk() {
+    let config = StorageConfig {
+        segment_bytes: 1 << 16,
+        commit_log_bytes: 1 << 14,
+        fresh_bytes_max: 1 << 12,
+        ..small()
+    };
+    let volume = Arc::new(CrashVolume::default());
+    let store = Store::open_on(volume, &config, &Clock::system()).unwrap();
+    let principal = anyone().await;
+    let journal = store.journal().clone();
+    let reader = std::thread::spawn(move || {
+        while journal.end() < Sequence(6000) {
+            journal.drop_before(journal.end()).unwrap();
+            let first = journal.usage().unwrap().first;
+            let is_there = journal.end() > first;
+            let found = journal.scan_all(Sequence(1), 1, 1).unwrap();
+            if is_there {
+                assert_eq!(found.first().map(|event| event.sequence), Some(first));
+            }
+        }
+    });
+    for n in 0..2000 {
+        let events = (0..3).map(|i| (submission(&principal, &format!("{n}-{i}"), 1500), 0));
+        let receipts = store.journal().append(events.collect()).await;
+        assert!(receipts.iter().all(Result::is_ok));
+    }
+    reader.join().unwrap();
+    store.close().unwrap();
+}
