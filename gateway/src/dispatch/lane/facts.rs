@@ -59,3 +59,60 @@ fn a_receiver_that_is_back_is_noticed_though_all_that_waits_is_of_one_key() {
     lane.settle(FIRST, Settled::Done { delivered: true }, (at, HOUR));
     assert_eq!(lane.next(at, 10), Next::Retry(Sequence(1)));
 }
+
+#[test]
+fn a_dead_letter_that_is_removed_and_dead_again_before_that_is_written_down_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let (config, clock) = (eg_storage::StorageConfig::default(), eg_event::Clock::system());
+    let store = eg_storage::Store::open(directory.path(), &config, &clock).unwrap();
+    let mut lane = Lane::starting(1, FIRST, FIRST);
+    let now = Timestamp::from_micros(1_000_000);
+    lane.push(&[FIRST]);
+    assert_eq!(lane.next(now, 10), Next::New(FIRST));
+    assert_eq!(lane.take(FIRST, None, now), Some(Taken::Attempt(1)));
+    lane.settle(FIRST, dead(FIRST), (now, HOUR));
+    assert!(lane.purge(FIRST));
+    lane.replay(FIRST, now);
+    assert_eq!(lane.retake(FIRST, None, now), Some(Taken::Attempt(1)));
+    lane.settle(FIRST, dead(FIRST), (now, HOUR));
+    let mut changes = eg_storage::Changes::default();
+    lane.save(&mut changes);
+    store.ledger().apply(&changes).unwrap();
+    assert_eq!(store.ledger().dead_letter_sequences(1).unwrap(), [FIRST]);
+    store.close().unwrap();
+}
+
+/// The event at `sequence` is given up.
+fn dead(sequence: Sequence) -> Settled {
+    let event = eg_event::CloudEvent::from_checked(eg_event::event::Attributes::default(), None);
+    let sender = eg_event::submission::Sender {
+        name: "somebody".into(),
+        method: eg_event::principal::Method::Anonymous,
+        application: None,
+    };
+    let origin = eg_event::Origin {
+        protocol: eg_event::Protocol::Internal,
+        binding: eg_event::Binding::Structured,
+        remote: None,
+        address: "".into(),
+        client_id: None,
+    };
+    Settled::Dead(Box::new(DeadLetter {
+        event: StoredEvent {
+            sequence,
+            received_at: Timestamp::default(),
+            event,
+            sender,
+            origin,
+            trace: eg_event::TraceContext::default(),
+            held: None,
+            message: None,
+        },
+        parked_at: Timestamp::default(),
+        first_attempt_at: Timestamp::default(),
+        attempts: 1,
+        last_status: None,
+        reason: "for a test".to_owned(),
+        requeued: false,
+    }))
+}

@@ -75,7 +75,9 @@ impl Lane {
         for letter in self.letters.drain(..) {
             changes.put_dead_letter(self.number, &letter);
         }
-        for sequence in self.letters_done.drain(..) {
+        // One that has been given up again since is a dead letter anew.
+        for sequence in self.letters_done.drain(..).filter(|done| !self.dead_letters.contains(done))
+        {
             changes.remove_dead_letter(self.number, sequence);
         }
     }
