@@ -475,10 +475,15 @@ impl Lane {
             self.keys.remove(&key);
             return;
         };
-        if let Some(unsettled) = self.unsettled.get_mut(&next) {
+        self.let_go(next);
+    }
+
+    /// Lets an event that waited for its key be attempted.
+    fn let_go(&mut self, parked: Sequence) {
+        if let Some(unsettled) = self.unsettled.get_mut(&parked) {
             unsettled.phase = Phase::Retrying;
             self.parked -= 1;
-            self.retries.insert((unsettled.exception.due, next));
+            self.retries.insert((unsettled.exception.due, parked));
         }
     }
 

@@ -61,6 +61,25 @@ fn a_receiver_that_is_back_is_noticed_though_all_that_waits_is_of_one_key() {
 }
 
 #[test]
+fn an_event_that_is_asked_for_behind_a_later_one_of_its_key_goes_on_when_that_is_moved() {
+    let mut lane = Lane::starting(1, Sequence(1), Sequence(1));
+    let now = Timestamp::from_micros(1_000_000);
+    lane.push(&[Sequence(5)]);
+    assert_eq!(lane.next(now, 10), Next::New(Sequence(5)));
+    assert_eq!(lane.take(Sequence(5), Some(key()), now), Some(Taken::Attempt(1)));
+    lane.replay(Sequence(2), now);
+    assert_eq!(lane.retake(Sequence(2), Some(key()), now), Some(Taken::Parked));
+    lane.rewind(Sequence(4), Sequence(6));
+    assert_eq!(lane.next(now, 10), Next::Retry(Sequence(2)));
+    assert_eq!(lane.retake(Sequence(2), Some(key()), now), Some(Taken::Attempt(1)));
+    lane.rescanned(Sequence(4), Sequence(6), vec![Sequence(5)]);
+    assert_eq!(lane.next(now, 10), Next::New(Sequence(5)));
+    assert_eq!(lane.take(Sequence(5), Some(key()), now), Some(Taken::Parked));
+    lane.settle(Sequence(2), Settled::Done { delivered: true }, (now, HOUR));
+    assert_eq!(lane.next(now, 10), Next::Retry(Sequence(5)));
+}
+
+#[test]
 fn a_dead_letter_that_is_removed_and_dead_again_before_that_is_written_down_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (config, clock) = (eg_storage::StorageConfig::default(), eg_event::Clock::system());

@@ -49,13 +49,18 @@ impl Lane {
         for sequence in again {
             self.drop_unsettled(sequence);
         }
-        // Those behind a dropped event come after it, and are dropped too.
         let held = self.unsettled.values().filter(|unsettled| unsettled.phase != Phase::Parked);
         let held: HashSet<_> = held.filter_map(|unsettled| unsettled.key.clone()).collect();
-        self.keys.retain(|key, waiting| {
+        for (key, mut waiting) in std::mem::take(&mut self.keys) {
             waiting.retain(|known| *known < to);
-            held.contains(key)
-        });
+            if held.contains(&key) {
+                self.keys.insert(key, waiting);
+            } else if let Some(next) = waiting.pop_front() {
+                // It was asked for after the dropped event, though it comes before it.
+                self.keys.insert(key, waiting);
+                self.let_go(next);
+            }
+        }
         self.handed = to;
         self.routed = to.max(tailer);
         self.rescan = (to < tailer).then_some(Rescan { next: to, until: tailer });
