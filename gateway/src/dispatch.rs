@@ -80,7 +80,7 @@ pub struct Dispatch {
     routed: AtomicU64,
     log: AttemptLog,
     /// What could not be written down yet, ahead of what is written next.
-    unsaved: tokio::sync::Mutex<Changes>,
+    unsaved: Arc<tokio::sync::Mutex<Changes>>,
     rescans: Semaphore,
     tasks: TaskTracker,
     /// No more attempts are begun.
@@ -197,7 +197,7 @@ impl Dispatch {
             routing: tokio::sync::Mutex::new(routed),
             routed: AtomicU64::new(routed.0),
             log: AttemptLog::default(),
-            unsaved: tokio::sync::Mutex::default(),
+            unsaved: Arc::default(),
             rescans: Semaphore::new(RESCANS_MAX),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use eg_event::Sequence;
 use eg_storage::{Attempt, Changes, StoreError};
+use tokio::sync::OwnedMutexGuard;
 
 use super::Dispatch;
 
@@ -73,10 +74,10 @@ impl Dispatch {
     /// wait.
     async fn write_down(&self, idle: bool) -> Result<(), StoreError> {
         // Held throughout, so that what is older is never written over what is newer.
-        let mut unsaved = self.unsaved.lock().await;
+        let mut unsaved = Arc::clone(&self.unsaved).lock_owned().await;
         if !unsaved.is_empty() {
             // What the lanes have changed since stays with them until this is done.
-            self.apply(&mut unsaved, Changes::default()).await?;
+            unsaved = self.apply(unsaved, Changes::default()).await?;
         }
         // The tailer's place comes first: what it has routed since is routed again after a crash,
         // and the lanes pass over what they have.
@@ -90,7 +91,7 @@ impl Dispatch {
             return Ok(());
         }
         unsaved.put_routed(routed);
-        self.apply(&mut unsaved, Changes::default()).await
+        self.apply(unsaved, Changes::default()).await.map(drop)
     }
 
     /// Makes what `keep` adds and `asked` durable, after whatever could not be written before. If
@@ -101,29 +102,28 @@ impl Dispatch {
         keep: impl FnOnce(&mut Changes),
         asked: Changes,
     ) -> Result<(), StoreError> {
-        let mut unsaved = self.unsaved.lock().await;
+        let mut unsaved = Arc::clone(&self.unsaved).lock_owned().await;
         keep(&mut unsaved);
-        self.apply(&mut unsaved, asked).await
+        self.apply(unsaved, asked).await.map(drop)
     }
 
-    async fn apply(&self, unsaved: &mut Changes, asked: Changes) -> Result<(), StoreError> {
+    /// Whether or not anybody waits for it, nobody else writes until this is done, and what could not
+    /// be written is still there.
+    async fn apply(
+        &self,
+        mut unsaved: OwnedMutexGuard<Changes>,
+        asked: Changes,
+    ) -> Result<OwnedMutexGuard<Changes>, StoreError> {
         let ledger = self.outlets.ledger.clone();
-        let kept = std::mem::take(unsaved);
         let write = move || {
-            let mut both = (!asked.is_empty()).then(|| kept.clone());
+            let mut both = (!asked.is_empty()).then(|| unsaved.clone());
             if let Some(both) = &mut both {
                 both.append(asked);
             }
-            ledger.apply(both.as_ref().unwrap_or(&kept)).map_err(|error| Box::new((error, kept)))
+            ledger.apply(both.as_ref().unwrap_or(&unsaved))?;
+            *unsaved = Changes::default();
+            Ok(unsaved)
         };
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failed)) => {
-                let (error, kept) = *failed;
-                *unsaved = kept;
-                Err(error)
-            }
-            Err(_) => Err(StoreError::Closed),
-        }
+        tokio::task::spawn_blocking(write).await.unwrap_or(Err(StoreError::Closed))
     }
 }

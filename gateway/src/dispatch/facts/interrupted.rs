@@ -102,11 +102,6 @@ async fn an_event_that_is_asked_for_twice_is_delivered_and_holds_up_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_holds_from_the_next_event_on_also_after_a_crash() {
     let mut bench = Bench::new(|_| failed(500));
-    let of_subject = |subject: &str| {
-        let mut made = subscription("s");
-        made.filters = Filter::parse_list(&json!([{"exact": {"subject": subject}}])).unwrap();
-        made
-    };
     bench.dispatch().create(of_subject("a"), Position::Now).await.unwrap();
     assert_eq!(bench.publish(&[("1", "a"), ("2", "b")]).await, [1, 0]);
     bench.dispatch().update(of_subject("b")).await.unwrap();
@@ -140,6 +135,30 @@ async fn what_is_delivered_while_a_change_waits_for_the_disk_stays_so_after_a_cr
     let view = bench.view("s");
     assert_eq!((view.delivered, view.waiting, view.retrying, view.in_flight), (1, 0, 0, 0));
     bench.stop().await;
+}
+
+/// Subscription `s` to the events of a subject.
+fn of_subject(subject: &str) -> Subscription {
+    let mut made = subscription("s");
+    made.filters = Filter::parse_list(&json!([{"exact": {"subject": subject}}])).unwrap();
+    made
+}
+
+#[test]
+fn what_is_on_its_way_to_the_disk_holds_up_what_is_newer_though_nobody_waits_for_it() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut bench = Bench::new(|_| delivered());
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let slow_disk = tokio::task::spawn_blocking(move || wait.recv());
+        assert!(bench.dispatch().checkpoint().now_or_never().is_none());
+        assert!(bench.dispatch().unsaved.try_lock().is_err());
+        drop(go_on);
+        assert!(slow_disk.await.is_ok());
+        bench.dispatch().checkpoint().await.unwrap();
+        bench.stop().await;
+    });
 }
 
 /// Goes on with what a crash at this instant leaves.
