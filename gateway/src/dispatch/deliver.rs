@@ -79,6 +79,8 @@ enum Read {
     /// The references are on their way to the disk.
     NotWritten,
     Rescanned {
+        /// Whose filters what was found matches.
+        subscription: Arc<Subscription>,
         from: Sequence,
         next: Sequence,
         found: Vec<Sequence>,
@@ -304,7 +306,12 @@ impl Driver {
             }
             Ok(Read::References { first, references }) => lane.loaded(first, references),
             Ok(Read::NotWritten) => {}
-            Ok(Read::Rescanned { from, next, found }) => lane.rescanned(from, next, found),
+            Ok(Read::Rescanned { subscription, from, next, found }) => {
+                // By other filters than those of now it is read anew.
+                if Arc::ptr_eq(&subscription, &self.registered.definition().subscription) {
+                    lane.rescanned(from, next, found);
+                }
+            }
             Err(error) => {
                 let definition = self.registered.definition();
                 let name = &*definition.subscription.key();
@@ -372,7 +379,7 @@ impl Driver {
                         && !leads_back(&subscription, &event.event, &event.origin)
                 };
                 let found = events.iter().filter(passes).map(|event| event.sequence).collect();
-                Ok(Read::Rescanned { from, next, found })
+                Ok(Read::Rescanned { subscription, from, next, found })
             });
             let read = read.await;
             drop(permit);

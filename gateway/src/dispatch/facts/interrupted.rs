@@ -144,6 +144,28 @@ fn of_subject(subject: &str) -> Subscription {
     made
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_read_again_for_filters_of_before_is_read_anew_for_those_of_now() {
+    let mut bench = Bench::new(|_| delivered());
+    bench.publish(&[("1", "a"), ("2", "b")]).await;
+    bench.until("both are routed", |bench| bench.dispatch().routed() == Sequence(3)).await;
+    // Others read the journal again, so that this one waits for its turn.
+    let others = bench.dispatch().rescans.acquire_many(2).await.unwrap();
+    bench.dispatch().create(of_subject("a"), Position::Earliest).await.unwrap();
+    let is_asked_for = |bench: &Bench| {
+        let definition = bench.dispatch().get("s").unwrap().definition();
+        Arc::strong_count(&definition.subscription) > 1
+    };
+    bench.until("it waits for its turn", is_asked_for).await;
+    bench.dispatch().update(of_subject("b")).await.unwrap();
+    bench.dispatch().rewind("s", Position::Earliest).await.unwrap();
+    drop(others);
+    bench.until("all is read", |bench| !bench.view("s").is_catching_up).await;
+    bench.until_sent("s", 1).await;
+    assert_eq!(bench.sent("s"), ["2"]);
+    bench.stop().await;
+}
+
 #[test]
 fn what_is_on_its_way_to_the_disk_holds_up_what_is_newer_though_nobody_waits_for_it() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
