@@ -158,8 +158,8 @@ impl Dispatch {
     pub async fn resume(&self, name: &str) -> Result<Arc<Registered>, RegistryError> {
         let registered = self.expect(name)?;
         self.turn(&registered, Lane::resume);
-        self.note(&registered).await?;
         registered.wake.notify_one();
+        self.note(&registered).await?;
         Ok(registered)
     }
 
@@ -231,9 +231,9 @@ impl Dispatch {
             lane.save(unsaved);
             unsaved.append(changes);
             registered.define(definition);
+            registered.wake.notify_one();
         };
         self.persist(rewind, Changes::default()).await?;
-        registered.wake.notify_one();
         Ok(registered)
     }
 
@@ -247,8 +247,8 @@ impl Dispatch {
             let mut lane = registered.lane();
             letters.into_iter().map(|letter| lane.requeue(letter, now)).filter(|done| *done).count()
         };
-        self.checkpoint().await?;
         registered.wake.notify_one();
+        self.checkpoint().await?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
@@ -267,8 +267,8 @@ impl Dispatch {
     pub async fn replay(&self, name: &str, sequence: Sequence) -> Result<(), RegistryError> {
         let registered = self.expect(name)?;
         registered.lane().replay(sequence, self.outlets.clock.now());
-        self.checkpoint().await?;
         registered.wake.notify_one();
+        self.checkpoint().await?;
         Ok(())
     }
 

@@ -166,6 +166,27 @@ async fn what_is_being_read_again_for_filters_of_before_is_read_anew_for_those_o
     bench.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_asks_for_does_not_wait_for_something_else_when_the_disk_is_slow() {
+    let mut bench = Bench::new(|_| delivered());
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    bench.dispatch().pause("s", "for now").await.unwrap();
+    bench.publish_numbers(0..1).await;
+    bench.until("it waits", |bench| bench.view("s").waiting == 1).await;
+    let slow_disk = bench.dispatch().unsaved.lock().await;
+    let (resumed, ()) = tokio::join!(
+        bench.dispatch().resume("s"),
+        bench.until_sent("s", 1).map(|()| drop(slow_disk))
+    );
+    assert!(resumed.is_ok());
+    bench.until("it is delivered", |bench| bench.view("s").delivered == 1).await;
+    let slow_disk = bench.dispatch().unsaved.lock().await;
+    let replay = bench.dispatch().replay("s", Sequence::FIRST);
+    let (replayed, ()) = tokio::join!(replay, bench.until_sent("s", 2).map(|()| drop(slow_disk)));
+    assert!(replayed.is_ok());
+    bench.stop().await;
+}
+
 #[test]
 fn what_is_on_its_way_to_the_disk_holds_up_what_is_newer_though_nobody_waits_for_it() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
