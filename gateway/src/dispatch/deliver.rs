@@ -60,6 +60,8 @@ struct Driver {
 
 /// An attempt that has ended.
 struct Ended {
+    /// Which of all attempts of the lane it was.
+    begun: Option<u64>,
     event: Arc<StoredEvent>,
     subscription: Arc<Subscription>,
     timing: Timing,
@@ -228,6 +230,7 @@ impl Driver {
             self.log_expired(&event, Timing { began_at, latency_us: 0, number, is_probe });
             return;
         }
+        let begun = self.registered.lane().under_way(event.sequence);
         let sink = Arc::clone(&outlets.sink);
         let subscription = Arc::clone(subscription);
         self.attempts.push(Box::pin(async move {
@@ -243,7 +246,7 @@ impl Driver {
             let latency_us = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
             let Delivery { event, subscription, .. } = delivery;
             let timing = Timing { began_at, latency_us, number, is_probe };
-            Ended { event, subscription, timing, outcome }
+            Ended { begun, event, subscription, timing, outcome }
         }));
     }
 
@@ -261,7 +264,10 @@ impl Driver {
         };
         let decision = decide(&attempted, now, &mut self.rng);
         let delay_max = Duration::from_millis(ended.subscription.retry.max_delay_ms.into());
-        lane.settle(sequence, decision.settled.clone(), (now, delay_max));
+        // One of before the lane was moved does not stand for the one after that.
+        if lane.under_way(sequence) == ended.begun {
+            lane.settle(sequence, decision.settled.clone(), (now, delay_max));
+        }
         if let Some(until) = decision.hold_until {
             lane.hold(until);
         }

@@ -33,6 +33,8 @@ const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 struct Unsettled {
     phase: Phase,
+    /// Which of all attempts of the lane the latest one was.
+    begun: u64,
     exception: Exception,
     key: Option<Box<str>>,
     /// It is kept as a dead letter until this delivery ends.
@@ -120,6 +122,8 @@ pub struct Lane {
     backlog: Backlog,
     unsettled: BTreeMap<Sequence, Unsettled>,
     in_flight: usize,
+    /// How many attempts were begun.
+    begun: u64,
     parked: usize,
     retries: BTreeSet<(Timestamp, Sequence)>,
     /// The events that wait for another of the same key, by key.
@@ -311,6 +315,7 @@ impl Lane {
         let exception = Exception { due: now, first_attempt_at: now, ..Exception::default() };
         let mut unsettled = Unsettled {
             phase: Phase::InFlight,
+            begun: 0,
             exception,
             key: key.clone(),
             requeued: false,
@@ -329,6 +334,8 @@ impl Lane {
         if let Some(key) = key {
             self.keys.insert(key, VecDeque::new());
         }
+        self.begun += 1;
+        unsettled.begun = self.begun;
         self.changed.insert(sequence);
         self.unsettled.insert(sequence, unsettled);
         self.in_flight += 1;
@@ -372,6 +379,8 @@ impl Lane {
             }
             self.keys.insert(key, VecDeque::new());
         }
+        self.begun += 1;
+        unsettled.begun = self.begun;
         unsettled.phase = Phase::InFlight;
         self.in_flight += 1;
         let Exception { due, attempts, .. } = unsettled.exception;
@@ -381,6 +390,13 @@ impl Lane {
             return Some(Taken::Probe(attempts));
         }
         Some(Taken::Attempt(attempts + 1))
+    }
+
+    /// Which attempt at the event is under way, of all that the lane has begun.
+    #[must_use]
+    pub fn under_way(&self, sequence: Sequence) -> Option<u64> {
+        let unsettled = self.unsettled.get(&sequence)?;
+        (unsettled.phase == Phase::InFlight).then_some(unsettled.begun)
     }
 
     /// When the first attempt at an event under way was made.

@@ -187,6 +187,26 @@ async fn what_an_operator_asks_for_does_not_wait_for_something_else_when_the_dis
     bench.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_of_before_a_rewind_does_not_stand_for_the_one_after_it() {
+    let wait = Duration::from_millis(200);
+    let mut bench = Bench::with(|_| delivered(), wait, StorageConfig::default());
+    let attempts = Mutex::new(0);
+    bench.script(move |_| {
+        let mut attempts = attempts.lock().unwrap();
+        *attempts += 1;
+        if *attempts == 2 { failed(500) } else { delivered() }
+    });
+    bench.dispatch().create(subscription("s"), Position::Now).await.unwrap();
+    bench.publish_numbers(0..1).await;
+    bench.until("it is under way", |bench| bench.view("s").in_flight == 1).await;
+    bench.dispatch().rewind("s", Position::Earliest).await.unwrap();
+    bench.until_sent("s", 3).await;
+    bench.until("it is delivered", |bench| bench.view("s").in_flight == 0).await;
+    assert_eq!(bench.view("s").retrying, 0);
+    bench.stop().await;
+}
+
 #[test]
 fn what_is_on_its_way_to_the_disk_holds_up_what_is_newer_though_nobody_waits_for_it() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

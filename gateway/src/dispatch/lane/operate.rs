@@ -88,6 +88,7 @@ impl Lane {
         let exception = Exception { due: now, ..Exception::default() };
         let unsettled = Unsettled {
             phase: Phase::Retrying,
+            begun: 0,
             exception,
             key: None,
             requeued: true,
@@ -111,6 +112,7 @@ impl Lane {
         let exception = Exception { due: now, ..Exception::default() };
         let unsettled = Unsettled {
             phase: Phase::Retrying,
+            begun: 0,
             exception,
             key: None,
             requeued: false,

@@ -39,6 +39,7 @@ impl Lane {
             let requeued = lane.dead_letters.contains(&sequence);
             let unsettled = Unsettled {
                 phase: Phase::Retrying,
+                begun: 0,
                 exception,
                 key: None,
                 requeued,
