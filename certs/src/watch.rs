@@ -87,7 +87,7 @@ mod tests {
             let new = directory.path().join("new");
             std::fs::write(&new, text).unwrap();
             std::fs::rename(&new, &file).unwrap();
-            let noticed = tokio::time::timeout(Duration::from_secs(10), watch.changed()).await;
+            let noticed = tokio::time::timeout(Duration::from_mins(1), watch.changed()).await;
             assert!(noticed.is_ok(), "replacing is one");
         }
     }

@@ -73,7 +73,7 @@ async fn idle(journal: &Journal) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), idle).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(2), idle).await.unwrap();
 }
 
 fn limit(journal: &Journal, application: &str, limit: Limit) {

@@ -43,7 +43,7 @@ impl Setup {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), idle).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(2), idle).await.unwrap();
         answer
     }
 
@@ -119,12 +119,12 @@ async fn the_store_recovers_while_nobody_sends_anything() {
     let mut health = store.journal().follow_health();
     setup.fail(&store, setup.append(&store, "a")).await;
     let recovered = health.wait_for(|health| *health == Health::Writable);
-    tokio::time::timeout(Duration::from_secs(20), recovered).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(2), recovered).await.unwrap().unwrap();
 
     setup.volume.set_free_bytes(Some(1000));
     setup.clock.advance(Duration::from_secs(1));
     let refusing = health.wait_for(|health| *health != Health::Writable);
-    tokio::time::timeout(Duration::from_secs(20), refusing).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_mins(2), refusing).await.unwrap().unwrap();
     store.close().unwrap();
 }
 

@@ -14,8 +14,8 @@ use tokio::process::Command;
 
 use crate::PROGRAM;
 
-/// How soon a revocation acts.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// How soon a revocation acts, even where every program starts slowly.
+const AT_ONCE: Duration = Duration::from_secs(10);
 const SUBJECT: &str = "/C=DE/ST=Waldorf/L=Waldorf/O=blue/OU=OrgUnit/CN=shop";
 const ASK: &[u8] = b"GET /v1/applications/management/info HTTP/1.1\r\nhost: localhost\r\n\r\n";
 

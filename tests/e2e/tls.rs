@@ -218,5 +218,5 @@ async fn a_connection_ends_when_its_certificate_expires() {
     assert!(connection.is_open());
     let waited = Instant::now();
     connection.closed().await;
-    assert!(waited.elapsed() < Duration::from_secs(14), "{:?}", waited.elapsed());
+    assert!(waited.elapsed() < Duration::from_secs(30), "{:?}", waited.elapsed());
 }

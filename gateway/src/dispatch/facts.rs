@@ -174,7 +174,7 @@ impl Bench {
     async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !condition(self) {
-            assert!(started.elapsed() < Duration::from_secs(20), "in vain until {what}");
+            assert!(started.elapsed() < Duration::from_mins(2), "in vain until {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -423,7 +423,9 @@ async fn what_retention_lets_go_is_counted_and_dead_letters_outlive_it() {
         bench.publish_numbers(round * 100..(round + 1) * 100).await;
     }
     bench.until("all are routed", |bench| bench.view("s").waiting == 2000).await;
-    let before = bench.dispatch().release().await.unwrap().unwrap();
+    // Or the gateway has done so by itself.
+    bench.dispatch().release().await.unwrap();
+    let before = bench.dispatch().outlets.journal.usage().unwrap().first;
     assert!(before > Sequence(500), "{before}");
     bench.script(|_| delivered());
     bench.dispatch().resume("s").await.unwrap();

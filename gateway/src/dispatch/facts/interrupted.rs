@@ -263,9 +263,9 @@ async fn the_time_of_an_event_that_waits_for_its_key_runs_from_its_own_first_att
     let mut ordered = subscription("s");
     ordered.ordering = eg_event::subscription::Ordering::Key;
     ordered.retry.max_attempts = 3;
-    ordered.retry.initial_delay_ms = 700;
-    ordered.retry.max_delay_ms = 700;
-    ordered.retry.max_age_s = 1;
+    ordered.retry.initial_delay_ms = 2800;
+    ordered.retry.max_delay_ms = 2800;
+    ordered.retry.max_age_s = 4;
     bench.dispatch().create(ordered, Position::Now).await.unwrap();
     bench.publish(&[("1", "k"), ("2", "k")]).await;
     bench.until("both are dead", |bench| bench.view("s").dead_letters == 2).await;

@@ -18,7 +18,7 @@ mod tls;
 use std::time::Duration;
 
 /// How long anything is waited for that has to happen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `holds`, for at most [`PATIENCE`].
 async fn until(what: &str, holds: impl Fn() -> bool + Send + Sync) {
