@@ -83,7 +83,7 @@ async fn what_rabbitmq_cannot_route_has_failed_until_a_queue_takes_it() {
 }
 
 /// Publishes one message on a queue.
-async fn put(broker: &Broker, script: &str, queue: &str, message: &Value) {
+pub(crate) async fn put(broker: &Broker, script: &str, queue: &str, message: &Value) {
     let mut command = peers::python(script);
     command.args([&*broker.port().to_string(), "publish", queue, &message.to_string()]);
     peers::run(command).await;
@@ -144,7 +144,7 @@ pub(crate) async fn assert_is_read(scheme: &str, script: &str, topic: &str) {
 }
 
 /// How many messages are in the queue `lamps`, once nobody reads it.
-async fn left(broker: &Broker) -> u64 {
+pub(crate) async fn left(broker: &Broker) -> u64 {
     let mut command = peers::python("amqp_bus.py");
     command.args([&*broker.port().to_string(), "count", "lamps"]);
     String::from_utf8(peers::run(command).await.stdout).unwrap().trim().parse().unwrap()

@@ -2,10 +2,12 @@
 
 use eg_tests::brokers::Broker;
 use eg_tests::gateway::Gateway;
+use eg_tests::wait;
 use serde_json::json;
 
 use crate::PROGRAM;
-use crate::amqp::{assert_is_read, failure, queue};
+use crate::amqp::{assert_is_read, failure, left, message_and_event, put, queue};
+use crate::consume::{event, journal, status};
 use crate::deliver::{DATA, Reader, assert_is_structured, body};
 use crate::registered::{publish, register};
 
@@ -65,4 +67,25 @@ async fn what_has_no_queue_over_amqp_1_0_has_failed_until_there_is_one() {
 #[tokio::test]
 async fn amqp_1_0_messages_become_events_once_each_and_are_settled_after_that() {
     assert_is_read("amqp10", "amqp10_bus.py", "/amq/queue/lamps").await;
+}
+
+#[tokio::test]
+async fn what_is_no_message_of_amqp_1_0_is_refused_and_holds_up_nothing() {
+    let (gateway, broker) = (Gateway::start(PROGRAM).await, Broker::rabbitmq().await);
+    queue(&broker, &["lamps"]).await;
+    let url = format!("amqp10://127.0.0.1:{}", broker.port());
+    register(&gateway, &url, "/amq/queue/lamps", json!({ "direction": "consume" })).await;
+    let (message, expected) = message_and_event();
+    // The broker passes on what no application property may be.
+    let mut odd = message.clone();
+    odd["headers"]["list"] = json!([1, "a"]);
+    for one in [odd, message] {
+        put(&broker, "amqp10_bus.py", "/amq/queue/lamps", &one).await;
+    }
+    let found = journal(&gateway, 1).await;
+    assert_eq!(event(&found[0]), expected);
+    let status = status(&gateway).await;
+    let why = status["reading"]["lastRefusal"]["reason"].as_str().unwrap();
+    assert!(why.contains("message") && why.contains("AMQP 1.0"), "{why}");
+    wait::until("the queue is empty", async || (left(&broker).await == 0).then_some(())).await;
 }

@@ -37,6 +37,9 @@ pub struct Context<'a> {
 
 /// Makes an event of a message, to be handed over.
 pub fn normalize(arrival: &Arrival, context: Context<'_>) -> Result<Submission, Refusal> {
+    if let Some(why) = &arrival.unreadable {
+        return Err(InvalidInput::new("message", why.clone()).into());
+    }
     let read = read(arrival, context)?;
     let origin = Origin {
         protocol: context.bus.protocol(),

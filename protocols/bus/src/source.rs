@@ -58,6 +58,8 @@ pub struct Arrival {
     pub identity: Option<String>,
     /// The data, or in structured content mode the whole event.
     pub body: Bytes,
+    /// Why nothing could be read of it, where the bus gave something that is no message.
+    pub unreadable: Option<String>,
 }
 
 /// What became of a message.

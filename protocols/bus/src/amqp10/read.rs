@@ -7,6 +7,7 @@ use std::time::Duration;
 use eg_event::{Subscription, Timestamp, trace};
 use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp::link::receiver::CreditMode;
+use fe2o3_amqp::link::{MessageDecodeError, RecvError};
 use fe2o3_amqp::types::definitions::{AmqpError, Error};
 use fe2o3_amqp::types::messaging::{Body, Message, MessageId};
 use fe2o3_amqp::types::primitives::{SimpleValue, Timestamp as Milliseconds, Value};
@@ -81,9 +82,15 @@ impl Reader {
         };
         let mut arrivals = Vec::new();
         while let Some(delivery) = next {
-            let delivery = delivery.map_err(|error| SourceError(explain::receive(&error)))?;
-            self.given.push(DeliveryInfo::from(&delivery));
-            arrivals.push(arrival(&self.address, delivery));
+            let (info, arrival) = match delivery {
+                Ok(delivery) => (DeliveryInfo::from(&delivery), arrival(&self.address, delivery)),
+                Err(RecvError::MessageDecode(MessageDecodeError { info, source })) => {
+                    (info, unreadable(&self.address, &source.to_string()))
+                }
+                Err(error) => return Err(SourceError(explain::receive(&error))),
+            };
+            self.given.push(info);
+            arrivals.push(arrival);
             let has_room = arrivals.len() < self.in_flight_max;
             next = if has_room { self.messages.recv().now_or_never() } else { None };
         }
@@ -126,6 +133,12 @@ impl Source for Reader {
         // AMQP 1.0 has no words for it.
         std::future::ready(None).boxed()
     }
+}
+
+/// What is no message of AMQP 1.0 (section 3.2), such as one with a list as an application property.
+fn unreadable(address: &str, why: &str) -> Arrival {
+    let unreadable = Some(format!("expected a message of AMQP 1.0: {why}"));
+    Arrival { topic: address.to_owned(), unreadable, ..Arrival::default() }
 }
 
 fn arrival(address: &str, delivery: Delivery<Body<Value>>) -> Arrival {
